@@ -1,0 +1,66 @@
+"""Argument checks, the sentences they raise, and the named errors."""
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+class CorruptBundle(ValueError):
+    """A file that is no bundle, or a bundle that is truncated or altered."""
+
+
+class UnsupportedModel(TypeError):
+    """A model of a kind that the function cannot serve."""
+
+
+def one_of(name: str, value: Any, options: Iterable) -> Any:
+    """`value` if it is one of `options`; else a ValueError that lists them."""
+    options = list(options)
+    if not any(value is o or (type(value) is type(o) and value == o) for o in options):
+        raise ValueError(f"{name} must be one of {', '.join(repr(o) for o in options)}; got {value!r}")
+    return value
+
+
+def number(name: str, value: Any, *, above: float | None = None, low: float | None = None,
+           below: float | None = None, high: float | None = None) -> float:  # fmt: skip
+    """A finite real number with above < value, low <= value, value < below, value <= high, as a float."""
+    bounds = [(above, "> {}"), (low, ">= {}"), (below, "< {}"), (high, "<= {}")]
+    wanted = " and ".join(text.format(bound) for bound, text in bounds if bound is not None)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number{' ' + wanted if wanted else ''}; got {value!r}")
+    x = float(value)
+    if (
+        not math.isfinite(x)
+        or (above is not None and not x > above)
+        or (low is not None and not x >= low)
+        or (below is not None and not x < below)
+        or (high is not None and not x <= high)
+    ):
+        raise ValueError(f"{name} must be a finite number{' ' + wanted if wanted else ''}; got {value!r}")
+    return x
+
+
+def integer(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+    """An integer within [low, high], as an int."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer; got {value!r}")
+    if (low is not None and value < low) or (high is not None and value > high):
+        wanted = " and ".join(f"{sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None)
+        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+    return int(value)
+
+
+def random_state(seed: Any) -> np.random.RandomState:
+    """int, RandomState, Generator or None -> RandomState (None: numpy's global one, as in scikit-learn)."""
+    if seed is None:
+        return np.random.mtrand._rand
+    if isinstance(seed, np.random.RandomState):
+        return seed
+    if isinstance(seed, np.random.Generator):
+        return np.random.RandomState(seed.bit_generator)
+    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
+        return np.random.RandomState(int(seed))
+    raise ValueError(f"random_state must be an int, a RandomState, a Generator or None; got {seed!r}")

@@ -1,0 +1,1 @@
+"""Ways to walk memory with any rule, one per file."""

@@ -1,0 +1,37 @@
+"""AdamW (Loshchilov & Hutter, 2019): Adam whose weight decay does not pass through the means."""
+
+from . import adam
+from .adam import SLOTS, update, variant
+
+NAME = "AdamW"
+__all__ = ["NAME", "SLOTS", "step", "update", "variant"]
+
+
+def step(
+    t, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, maximize=False, bias_correction=True
+):
+    """Adam with decoupled weight decay: the parameter shrinks by lr * weight_decay, whatever its gradient.
+
+    Parameters
+    ----------
+    lr : float
+        Step size.
+    betas : (float, float)
+        Decay of the running means of the gradient and of its square.
+    eps : float
+        Added to the root, for stability.
+    weight_decay : float
+        Share of the parameter, times lr, that each step takes away.
+    amsgrad : bool
+        Divide by the largest mean square so far.
+    maximize : bool
+        Go up instead of down.
+    bias_correction : bool
+        Divide the means by 1 - beta**t; without it the step is m / (sqrt(v) + eps).
+
+    References
+    ----------
+    Loshchilov, Hutter (2019), Decoupled weight decay regularization.
+    """
+    s = adam.step(t, lr, betas, eps, 0.0, amsgrad, maximize, bias_correction)
+    return s[:2] + (1.0 - lr * weight_decay,) + s[3:]
