@@ -10,18 +10,9 @@ __version__ = "0.1.0"
 
 # public name -> the room it lives in
 _ROOMS = {
-    "_check": ("CorruptBundle", "UnsupportedModel"),
     "_threads": ("set_num_threads", "threads"),
     "rules": ("list_rules", "register_rule"),
     "optim": ("minimize",),
-    "splits": ("KFold", "StratifiedKFold", "GroupKFold", "TimeSeriesSplit"),
-    "validation": ("CVResult", "cross_validate"),
-    "estimators": ("LinearClassifier", "LinearRegressor"),
-    "compression": ("prune", "quantize", "size_of"),
-    "store": ("save", "load", "inspect"),
-    "evaluation": ("evaluate",),
-    "reporting": ("report",),
-    "_versions": ("show_versions",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 # scikit-learn's other splitters, handed on

@@ -47,10 +47,11 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
     """An integer within [low, high], as an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer; got {value!r}")
+    value = int(value)
     if (low is not None and value < low) or (high is not None and value > high):
         wanted = " and ".join(f"{sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None)
         raise ValueError(f"{name} must be {wanted}; got {value!r}")
-    return int(value)
+    return value
 
 
 def random_state(seed: Any) -> np.random.RandomState:

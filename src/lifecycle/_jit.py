@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic, overload, register_jitable
-from numba.np.unsafe.ndarray import to_fixed_tuple
+from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
 __all__ = ["absolute", "element", "kernel", "maximum", "memory", "sign", "sqrt", "stamp", "to_fixed_tuple"]
 
@@ -50,7 +50,11 @@ def _pointer(typingctx, address, like):
 @element
 def memory(address, size, like):
     """The `size` elements of like's dtype at an address (compiled code only)."""
-    return numba.carray(_pointer(address, like), size)
+    return numba.carray(_pointer(address, like), size)  # type: ignore[call-arg]
+
+
+# array -> tuple of a length known when compiling; numba's type says nothing of how an intrinsic is called
+to_fixed_tuple: Any = _to_fixed_tuple
 
 
 # -- elementwise functions of a rule: on numpy scalars and arrays, inside kernels, and on torch tensors ------------

@@ -51,13 +51,12 @@ class Rule:
         self.doc: str = inspect.getdoc(module.step) or ""
         self._variant: Callable | None = getattr(module, "variant", None)
         self._plain = Variant(module.update, module.SLOTS)
-        for update, slots in (self._plain,):
-            wanted = ["p", "g", *slots, "s"]
-            if list(inspect.signature(update).parameters) != wanted:
-                raise ValueError(f"update of rule {self.name!r} must take ({', '.join(wanted)}), as its SLOTS say")
-            unknown = set(slots.values()) - set(KINDS)
-            if unknown:
-                raise ValueError(f"a slot of rule {self.name!r} is {unknown.pop()!r}; a slot is one of {KINDS}")
+        arguments = ["p", "g", *module.SLOTS, "s"]
+        if list(inspect.signature(module.update).parameters) != arguments:
+            raise ValueError(f"update of rule {self.name!r} must take ({', '.join(arguments)}), as its SLOTS say")
+        unknown = set(module.SLOTS.values()) - set(KINDS)
+        if unknown:
+            raise ValueError(f"a slot of rule {self.name!r} is {unknown.pop()!r}; a slot is one of {KINDS}")
 
     def variant(self, hyper: Mapping[str, Any]) -> Variant:
         """The update and the slots that these hyperparameters need."""

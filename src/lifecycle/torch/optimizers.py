@@ -11,7 +11,7 @@ from ..loops import plain
 from ..optim import Optimizer, check_hyperparameters
 from ..rules import Rule, list_rules
 
-_DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+_DTYPES: dict[torch.dtype, Any] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 _POSITIONAL_IN_TORCH = ("lr", "betas", "momentum", "dampening", "eps", "weight_decay", "nesterov", "amsgrad")
 
 

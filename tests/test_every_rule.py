@@ -1,0 +1,275 @@
+"""Every rule of the registry, in every face."""
+
+import importlib.util
+import itertools
+import pickle
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import rosen, rosen_der
+
+import lifecycle as lc
+from lifecycle import _threads
+from lifecycle.loops import plain
+from lifecycle.rules import Rule, list_rules
+
+from . import naive
+
+# every rule with the options that choose another variant or other coefficients
+CASES = [
+    ("gd", {}),
+    ("gd", {"weight_decay": 0.1, "maximize": True}),
+    ("sgd", {}),
+    ("sgd", {"momentum": 0.9}),
+    ("sgd", {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1}),
+    ("sgd", {"momentum": 0.9, "nesterov": True}),
+    ("adam", {}),
+    ("adam", {"amsgrad": True, "weight_decay": 0.1}),
+    ("adam", {"bias_correction": False}),
+    ("adamw", {}),
+    ("adamw", {"amsgrad": True, "maximize": True}),
+]
+CASES += [(name, {}) for name in list_rules() if name not in {c[0] for c in CASES}]
+IDS = [f"{name}-{'-'.join(hyper) or 'plain'}" for name, hyper in CASES]
+ORACLES = {"gd": naive.gd, "sgd": naive.sgd, "adam": naive.adam, "adamw": naive.adam}
+
+
+def make(name, hyper):
+    return getattr(lc, list_rules()[name].class_name)(**hyper)
+
+
+def run(optimizer, start, grads, dtype=np.float64):
+    p = np.array(start, dtype=dtype)
+    state = optimizer.init(p)
+    for g in grads:
+        optimizer.step(p, np.asarray(g, dtype), state)
+    return p
+
+
+def some_gradients(shape=(37,), steps=20, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=shape), rng.normal(size=(steps, *shape)) * np.exp(rng.normal(size=(steps, *shape)))
+
+
+@pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
+def test_agrees_with_the_naive_oracle(name, hyper):
+    if name not in ORACLES:
+        pytest.skip("a rule registered from outside brings its own oracle")
+    start, grads = some_gradients()
+    sign = -1.0 if hyper.get("maximize") else 1.0
+    wanted = {"lr": 0.01, **{k: v for k, v in hyper.items() if k != "maximize"}}
+    if name == "adamw":
+        wanted = {"decoupled": True, "weight_decay": 0.01, **wanted}
+    expected = ORACLES[name](start, sign * grads, **wanted)
+    for dtype, bound in ((np.float64, 1e-13), (np.float32, 1e-6)):
+        got = run(make(name, {"lr": 0.01, **hyper}), start, grads, dtype)
+        assert got.dtype == dtype
+        assert np.linalg.norm(got - expected) <= bound * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
+def test_kernel_equals_its_own_python_function_bit_for_bit(name, hyper, dtype):
+    optimizer = make(name, hyper)
+    start, grads = some_gradients(steps=5)
+    p = start.astype(dtype)
+    got = run(optimizer, start, grads, dtype)
+    update, slots = optimizer.rule.variant(optimizer.get_params())
+    state = [np.zeros_like(p) for _ in slots]
+    for t, g in enumerate(grads.astype(dtype), 1):
+        s = tuple(dtype(x) for x in optimizer.rule.step(t, **optimizer.get_params()))
+        p, *state = update(p, g, *state, s)
+    assert got.tobytes() == p.tobytes()
+
+
+@pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
+def test_same_bits_on_any_number_of_threads(name, hyper, monkeypatch):
+    monkeypatch.setattr(_threads, "SERIAL_BELOW", 1)
+    start, grads = some_gradients(shape=(1003,), steps=3)
+    results = []
+    for n in (1, 2, 3, 7):
+        with lc.threads(n):
+            results.append(run(make(name, hyper), start, grads, np.float32).tobytes())
+    assert len(set(results)) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
+    cut=st.floats(0, 1),
+    case=st.sampled_from(CASES),
+)
+def test_same_bits_wherever_chunks_fall(lengths, cut, case):
+    optimizer = make(*case)
+    update, slots = optimizer.rule.variant(optimizer.get_params())
+    s = np.array(optimizer.rule.step(1, **optimizer.get_params()))
+    rng = np.random.default_rng(0)
+    whole = [[rng.random(n) for _ in range(2 + len(slots))] for n in lengths]
+    parts = [[a.copy() for a in row] for row in whole]
+    ends = np.cumsum(lengths)
+    for rows, bounds in ((whole, [0, ends[-1]]), (parts, [0, int(cut * ends[-1]), ends[-1]])):
+        addresses = np.array([[a.ctypes.data for a in row] for row in rows])
+        walk = plain.compiled(update, len(slots), s.size)
+        for begin, end in itertools.pairwise(bounds):
+            walk(addresses, ends, np.tile(s, (len(rows), 1)), begin, end)
+    assert all(a.tobytes() == b.tobytes() for x, y in zip(whole, parts, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
+def test_any_memory_layout_gives_the_same_answer(name, hyper):
+    start, grads = some_gradients(shape=(6, 4))
+    expected = run(make(name, hyper), start, grads)
+    layouts = {
+        "fortran": np.asfortranarray(start),
+        "gaps": np.repeat(np.repeat(start, 2, 0), 3, 1)[::2, ::3],
+        "backwards": start[::-1, ::-1].copy()[::-1, ::-1],
+    }
+    for how, p in layouts.items():
+        optimizer = make(name, hyper)
+        state = optimizer.init(p)
+        for k, g in enumerate(grads):
+            optimizer.step(p, np.asfortranarray(g) if k % 2 else g, state)
+        np.testing.assert_array_equal(p, expected, err_msg=how)
+
+
+@pytest.mark.parametrize("name", list_rules())
+def test_gradient_is_untouched_and_a_list_is_one_call(name):
+    start, grads = some_gradients(steps=1)
+    optimizer = make(name, {})
+    before = grads.copy()
+    params = [start[:5].copy(), start[5:].astype(np.float32), np.zeros((0, 3))]
+    state = optimizer.init(params)
+    optimizer.step(params, [grads[0][:5], grads[0][5:].astype(np.float32), np.zeros((0, 3))], state)
+    assert state.step == 1
+    np.testing.assert_array_equal(grads, before)
+    np.testing.assert_array_equal(params[0], run(optimizer, start[:5], [grads[0][:5]]))
+
+
+@pytest.mark.parametrize("name", list_rules())
+def test_minimizes_rosenbrock(name):
+    lr = {"gd": 1e-3, "sgd": 1e-3}.get(name, 0.05)
+    result = lc.minimize(
+        rosen,
+        [-1.0, 1.0],
+        jac=rosen_der,
+        optimizer=make(name, {"lr": lr, "weight_decay": 0.0}),
+        max_iter=60_000,
+        tol=1e-3,
+    )
+    np.testing.assert_allclose(result.x, [1, 1], atol=0.02)
+    assert len(result.history) == result.nit + 1
+    assert result.history[-1] == result.fun < result.history[0]
+
+
+@pytest.mark.parametrize("name", list_rules())
+def test_hyperparameters_are_checked_by_name_and_value(name):
+    rule = list_rules()[name]
+    with pytest.raises(TypeError, match=f"{rule.class_name} has no 'learning_rate'; it has lr"):
+        make(name, {"learning_rate": 1})
+    with pytest.raises(ValueError, match="lr must be a finite number >= 0"):
+        make(name, {"lr": -1.0})
+    with pytest.raises(TypeError, match="lr must be a number"):
+        make(name, {"lr": "fast"})
+    optimizer = make(name, {})
+    assert optimizer.get_params() == rule.defaults
+    assert pickle.loads(pickle.dumps(optimizer.set_params(lr=0.5))) == optimizer
+
+
+@pytest.mark.parametrize("name", list_rules())
+def test_has_a_test_and_a_documented_step(name):
+    rule = list_rules()[name]
+    assert all(f"\n{hyper} : " in rule.doc for hyper in rule.defaults if hyper != "t")
+    assert f'("{name}"' in Path(__file__).read_text()
+
+
+def test_named_failures_of_the_numpy_face():
+    adam = lc.Adam()
+    x = np.zeros(3)
+    state = adam.init(x)
+    with pytest.raises(TypeError, match="float32 or float64"):
+        adam.init(np.zeros(3, dtype=int))
+    with pytest.raises(ValueError, match="must match"):
+        adam.step(x, np.zeros(4), state)
+    with pytest.raises(ValueError, match="do not match"):
+        adam.step([x, x], [x, x], state)
+    with pytest.raises(ValueError, match="call init"):
+        lc.SGD(momentum=0.9).step(x, x.copy(), state)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        adam.step(frozen, x, adam.init(frozen))
+    with pytest.raises(ValueError, match="nesterov"):
+        lc.SGD(nesterov=True)
+    with pytest.raises(ValueError, match=r"betas\[1\]"):
+        lc.Adam(betas=(0.9, 1.0))
+    assert state.step == 0
+    assert not x.any()
+
+
+def test_minimize_says_why_it_stopped():
+    def bowl(x, centre):
+        return float(((x - centre) ** 2).sum())
+
+    done = lc.minimize(bowl, [0.0, 0.0], args=(3.0,), optimizer=lc.GD(lr=0.4), tol=1e-5)
+    np.testing.assert_allclose(done.x, 3.0, atol=1e-5)
+    assert (done.success, done.status) == (True, 0)
+    cut = lc.minimize(bowl, [0.0], args=(3.0,), max_iter=2)
+    assert (cut.success, cut.nit, cut.status) == (False, 2, 1)
+    seen = []
+    stopped = lc.minimize(bowl, [0.0], args=(3.0,), callback=lambda x: seen.append(x) or len(seen) == 4)
+    assert (stopped.nit, stopped.status) == (4, 99)
+    with np.errstate(over="ignore", invalid="ignore"):
+        wild = lc.minimize(bowl, [0.0], args=(3.0,), jac=lambda x, c: 2 * (x - c), optimizer=lc.GD(lr=1e200))
+    assert (wild.success, wild.status) == (False, 2)
+    with pytest.raises(ValueError, match="optimizer must be one of 'adam', 'adamw', 'gd', 'sgd'"):
+        lc.minimize(bowl, [0.0], args=(0.0,), optimizer="bfgs")
+
+
+def test_a_module_can_register_a_rule(monkeypatch):
+    from lifecycle import rules
+
+    module = types.ModuleType("half_gd")
+    source = Path(rules.__file__).with_name("gd.py")
+    spec = importlib.util.spec_from_file_location("lifecycle.rules.half_gd", source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(rules, "_rules", lc.list_rules())
+    lc.register_rule(module)
+    assert lc.HalfGd(lr=0.5).rule.name == "half_gd"
+    np.testing.assert_array_equal(run(lc.HalfGd(lr=0.5), np.ones(3), [np.ones(3)]), 0.5)
+    with pytest.raises(ValueError, match="there is a rule 'half_gd' already"):
+        lc.register_rule(module)
+    with pytest.raises(ValueError, match="has no step"):
+        Rule(types.ModuleType("empty"))
+
+
+def test_cache_hits_across_processes_and_misses_after_an_edit(tmp_path):
+    """An edited rule must not run from the old kernel (numba looks at the kernel's own file only)."""
+    import os
+    import shutil
+
+    package = tmp_path / "lifecycle"
+    shutil.copytree(Path(lc.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import numpy as np, lifecycle as lc; x = np.ones(1); lc.GD(lr=0.5).step(x, np.ones(1), lc.GD().init(x))\n"
+        "from lifecycle.loops import plain; k = plain.compiled(*((v := lc.GD().rule.variant({})).update, 0, 3))\n"
+        "print(x[0], sum(k.stats.cache_hits.values()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def answer():
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert answer() == "0.5 0\n"
+    assert answer() == "0.5 1\n"
+    rule = package / "rules" / "gd.py"
+    rule.write_text(rule.read_text().replace("p - lr", "p - 2 * lr"))
+    assert answer() == "0.0 0\n"
