@@ -1,6 +1,6 @@
 """The only home of numba: compile options, cache stamps, elementwise functions and raw memory access.
 
-Why each option is what it is stands in docs/decisions/0002-numba-options.md.
+No `parallel=True`: its layers abort or kill processes that thread or fork.
 """
 
 import hashlib
