@@ -1,24 +1,15 @@
 # Every target makes its own .venv; no other set-up step exists.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_ARGS ?=
 
-.PHONY: demo test test-all lint bench docs clean
+.PHONY: test test-all lint clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv .venv
 
-# torch is pinned to the release that the tests were run with; the package itself accepts a range.
-.venv/demo.stamp: .venv/pyvenv.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[torch]" "torch==2.13.0"
-	touch $@
-
 .venv/dev.stamp: .venv/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	touch $@
-
-demo: .venv/demo.stamp
-	$(BIN)/python -m lifecycle demo $(DEMO_ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -q
@@ -30,12 +21,6 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-bench: .venv/dev.stamp
-	$(BIN)/python -m benchmarks optimizers
-
-docs: .venv/dev.stamp
-	$(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf .venv build dist site *.egg-info src/*.egg-info
