@@ -1,0 +1,8 @@
+"""Magnitude pruning: small weights go first (Han et al., 2015)."""
+
+import numpy as np
+
+
+def scores(weight: np.ndarray) -> np.ndarray:
+    """|w|."""
+    return np.abs(weight)
