@@ -13,6 +13,7 @@ _ROOMS = {
     "_threads": ("set_num_threads", "threads"),
     "rules": ("list_rules", "register_rule"),
     "optim": ("minimize",),
+    "splits": ("KFold", "StratifiedKFold", "GroupKFold", "TimeSeriesSplit"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 # scikit-learn's other splitters, handed on
