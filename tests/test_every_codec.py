@@ -118,3 +118,9 @@ def test_pack_never_grows_and_unpacks(array):
 def test_unpack_knows_only_lossless_codecs():
     with pytest.raises(ValueError, match="no lossless codec"):
         unpack("absmax", {}, np.dtype(np.float32), (1,))
+
+
+def test_absmax_puts_the_largest_of_a_channel_at_127():
+    codes, scales = QUANTIZERS["absmax"].encode(np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]]))
+    assert codes.tolist() == [[64, -127, 32], [0, 0, 0]]
+    assert scales.tolist() == [np.float32(2 / 127), 1.0]

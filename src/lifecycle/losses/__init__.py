@@ -3,7 +3,7 @@
 A loss file has `task` ("classification": y = ±1, or "regression"), and `value(y, z, epsilon)` and
 `slope(y, z, epsilon)`, the derivative by the score z, written so that they work on arrays and inside kernels.
 A smooth loss adds `curvature` and `steepest`, the largest curvature; a loss for several classes at once adds
-`joint_value`, `joint_slope` and `joint_steepest`; a regression loss of bounded slope adds `slope_bound(epsilon)`.
+`joint_value`, `joint_slope` and `joint_steepest`; a loss of bounded slope adds `slope_bound(epsilon)`.
 A new file in this folder is a new loss.
 """
 

@@ -15,3 +15,7 @@ def value(y, z, epsilon):
 @element
 def slope(y, z, epsilon):
     return -y * (y * z < 1.0)
+
+
+def slope_bound(epsilon: float) -> float:
+    return 1.0

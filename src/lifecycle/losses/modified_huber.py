@@ -22,3 +22,7 @@ def slope(y, z, epsilon):
 @element
 def curvature(y, z, epsilon):
     return 2.0 * (np.abs(y * z) < 1.0)
+
+
+def slope_bound(epsilon: float) -> float:
+    return 4.0

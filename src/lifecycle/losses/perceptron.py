@@ -16,3 +16,7 @@ def value(y, z, epsilon):
 def slope(y, z, epsilon):
     # a margin of exactly zero counts as a mistake: otherwise zero coefficients would never move
     return -y * (y * z <= 0.0)
+
+
+def slope_bound(epsilon: float) -> float:
+    return 1.0

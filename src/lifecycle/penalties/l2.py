@@ -1,5 +1,23 @@
-"""Ridge penalty ½‖w‖² (Hoerl & Kennard, 1970)."""
+"""Ridge penalty w²/2 (Hoerl & Kennard, 1970)."""
+
+from lifecycle._jit import element
 
 
-def shares(l1_ratio: float) -> tuple[float, float]:
-    return 0.0, 1.0
+@element
+def value(w, l1_ratio):
+    return 0.5 * w * w
+
+
+@element
+def slope(w, l1_ratio):
+    return w
+
+
+@element
+def kink(l1_ratio):
+    return 0.0
+
+
+@element
+def prox(w, t, l1_ratio):
+    return w / (1.0 + t)

@@ -1,0 +1,171 @@
+"""Mini-batch training of a linear model with any rule, loss and penalty: one kernel call an epoch."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._jit import element, kernel, stamp
+
+# Orthant-wise steps (Andrew & Gao, 2007) bring a kink λ|w| into any rule: `pull` adds the subgradient of least size,
+# and `land` stops a coefficient at zero that would cross it.
+
+
+@element
+def pull(w, g, kink):
+    """Slope of the objective at w, g being that of its smooth part; zero where |g| ≤ kink holds w at zero."""
+    return g + kink * np.sign(w) - (w == 0.0) * np.minimum(np.maximum(g, -kink), kink)
+
+
+@element
+def land(new, w, g):
+    """The new coefficient, or 0 if it left the orthant of w (of -g, where w is zero)."""
+    return new * (new * (np.sign(w) - (w == 0.0) * np.sign(g)) > 0.0)
+
+
+def compiled(update: Callable, n_slots: int, step: Callable, slope: Callable, value: Callable, joint: bool,
+             penalty: Any) -> Any:  # fmt: skip
+    """Kernel of one epoch over the rows of X in the given order, in place on `theta`, `slots` and `mean`.
+
+    Parameters
+    ----------
+    update, step : functions of a rule, n_slots : number of the rule's slots
+    slope, value : functions of a loss; `joint`: those that take all scores of a sample at once
+    penalty : its file's `slope`, `kink` and `prox` are used
+
+    Returns
+    -------
+    epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, settings, t, start) -> sum of weighted losses
+        theta holds the coefficients (outputs, features), then an intercept per output; slots is (slots, theta.size);
+        mean is the mean of theta over the steps from step `start` on (never, if start is 0); hyper are the
+        arguments of `step` after t; settings = (epsilon, alpha, l1_ratio, proximal, fit_intercept); t counts the
+        steps before this epoch.
+    """
+    if n_slots not in _ADVANCES:
+        raise ValueError(f"a rule may have up to {max(_ADVANCES)} slots; this one has {n_slots}")
+    return _build(update, n_slots, step, slope, value, joint, penalty.slope, penalty.kink, penalty.prox)
+
+
+@cache
+def _build(update, n_slots, step, slope, value, joint, penalty_slope, penalty_kink, prox):
+    mark = stamp(update, step, slope, value, penalty_slope, penalty_kink, prox, pull, land, *_ADVANCES.values(), _rows)
+    advance = _ADVANCES[n_slots](update)
+    row = _rows(slope, value, joint)
+    coefficients = element(step)
+
+    @kernel
+    def epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, settings, t, start):
+        mark  # noqa: B018  (in the closure, so that the disk cache sees an edited rule, loss or penalty)
+        epsilon, alpha, l1_ratio, proximal, fit_intercept = settings
+        outputs, features = Y.shape[1], X.shape[1]
+        size = outputs * features
+        kink = alpha * penalty_kink(l1_ratio)
+        z = np.empty(outputs)
+        pushes = np.empty(outputs)
+        g = np.empty(theta.size)
+        total = 0.0
+        for begin in range(0, order.size, batch):
+            end = min(begin + batch, order.size)
+            g[:] = 0.0
+            for i in order[begin:end]:
+                for k in range(outputs):
+                    score = theta[size + k]
+                    for j in range(features):
+                        score += theta[k * features + j] * X[i, j]
+                    z[k] = score
+                total += weights[i] * row(Y[i], z, epsilon, pushes)
+                share = weights[i] / (end - begin)
+                for k in range(outputs):
+                    push = share * pushes[k]
+                    g[size + k] += push
+                    for j in range(features):
+                        g[k * features + j] += push * X[i, j]
+            t += 1
+            s = coefficients(t, *hyper)
+            if proximal:
+                reach = hyper[0] * alpha
+                for e in range(size):
+                    theta[e] = prox(advance(theta[e], g[e], slots, e, s), reach, l1_ratio)
+            elif kink > 0.0:
+                for e in range(size):
+                    w = theta[e]
+                    slant = pull(w, g[e] + alpha * penalty_slope(w, l1_ratio), kink)
+                    theta[e] = land(advance(w, slant, slots, e, s), w, slant)
+            else:
+                for e in range(size):
+                    slant = g[e] + alpha * penalty_slope(theta[e], l1_ratio)
+                    theta[e] = advance(theta[e], slant, slots, e, s)
+            if fit_intercept:
+                for e in range(size, theta.size):
+                    theta[e] = advance(theta[e], g[e], slots, e, s)
+            if start > 0 and t >= start:
+                share = 1.0 / (t - start + 1)
+                for e in range(theta.size):
+                    mean[e] += share * (theta[e] - mean[e])
+        return total
+
+    return epoch
+
+
+def _rows(slope, value, joint):
+    """(targets, scores, epsilon, out) -> loss of one sample; its slopes go to out."""
+    if joint:
+
+        @element
+        def row(y, z, epsilon, out):
+            slope(y, z, out)
+            return value(y, z)
+
+    else:
+
+        @element
+        def row(y, z, epsilon, out):
+            total = 0.0
+            for k in range(len(z)):
+                out[k] = slope(y[k], z[k], epsilon)
+                total += value(y[k], z[k], epsilon)
+            return total
+
+    return row
+
+
+# one element's update, written once per number of slots
+
+
+def _no_slots(update):
+    @element
+    def advance(p, g, slots, e, s):
+        return update(p, g, s)[0]
+
+    return advance
+
+
+def _one_slot(update):
+    @element
+    def advance(p, g, slots, e, s):
+        p, slots[0, e] = update(p, g, slots[0, e], s)
+        return p
+
+    return advance
+
+
+def _two_slots(update):
+    @element
+    def advance(p, g, slots, e, s):
+        p, slots[0, e], slots[1, e] = update(p, g, slots[0, e], slots[1, e], s)
+        return p
+
+    return advance
+
+
+def _three_slots(update):
+    @element
+    def advance(p, g, slots, e, s):
+        p, slots[0, e], slots[1, e], slots[2, e] = update(p, g, slots[0, e], slots[1, e], slots[2, e], s)
+        return p
+
+    return advance
+
+
+_ADVANCES = {0: _no_slots, 1: _one_slot, 2: _two_slots, 3: _three_slots}

@@ -1,0 +1,45 @@
+"""Penalties: one file each, per coefficient, written so that they work on arrays and inside kernels.
+
+A penalty file has `value(w, l1_ratio)`; `slope(w, l1_ratio)`, the derivative of its smooth part; `kink(l1_ratio)`,
+the weight of |w| in it (0 where it is smooth); and `prox(w, t, l1_ratio)`, the minimizer over u of
+t · value(u) + (u - w)²/2. A new file in this folder is a new penalty.
+"""
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from lifecycle._check import one_of
+
+__all__ = ["Penalty", "find_penalty", "list_penalties"]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a penalty file offers."""
+
+    name: str
+    value: Callable
+    slope: Callable
+    kink: Callable
+    prox: Callable
+
+
+@cache
+def list_penalties() -> dict[str, Penalty]:
+    """All penalties by name; "none" is the one that `penalty=None` stands for."""
+    found = {}
+    for info in pkgutil.iter_modules(__path__):
+        room = import_module(f"{__name__}.{info.name}")
+        found[info.name] = Penalty(info.name, room.value, room.slope, room.kink, room.prox)
+    return found
+
+
+def find_penalty(name: Any) -> Penalty:
+    """The penalty of that name, or of None; a ValueError that lists the names if there is none."""
+    penalties = list_penalties()
+    one_of("penalty", name, [*(k for k in penalties if k != "none"), None])
+    return penalties["none" if name is None else name]
