@@ -13,6 +13,9 @@ _ROOMS = {
     "_threads": ("set_num_threads", "threads"),
     "rules": ("list_rules", "register_rule"),
     "optim": ("minimize",),
+    "_check": ("CorruptBundle", "UnsupportedModel"),
+    "validation": ("CVResult", "cross_validate"),
+    "evaluation": ("evaluate",),
     "splits": ("KFold", "StratifiedKFold", "GroupKFold", "TimeSeriesSplit"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

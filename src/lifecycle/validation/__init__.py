@@ -1,0 +1,163 @@
+"""Cross-validation that keeps its evidence: fold scores, out-of-fold predictions, and an interval of the mean."""
+
+import numbers
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._progress import is_watched, progress_bar
+from ._folds import Fold, fit_and_score
+from ._result import CVResult, Interval
+
+__all__ = ["CVResult", "Interval", "cross_validate"]
+
+
+def cross_validate(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    scoring: Any = None,
+    cv: Any = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+    params: Mapping[str, Any] | None = None,
+    pre_dispatch: int | str = "2*n_jobs",
+    return_train_score: bool = False,
+    return_estimator: bool = False,
+    return_indices: bool = False,
+    error_score: float | str = np.nan,
+    progress: bool | None = None,
+) -> CVResult:
+    """Fit and score a clone of the estimator on every fold.
+
+    Parameters
+    ----------
+    estimator : scikit-learn-style estimator
+    X : array-like with n rows (array, sparse matrix, DataFrame, list of sequences)
+    y : array-like, shape (n,) or (n, targets), default=None
+    groups : array-like, shape (n,), default=None
+        Handed to the splitter; with metadata routing enabled it belongs into `params`.
+    scoring : str, callable, list, tuple or dict, default=None
+        As in scikit-learn; None is the estimator's own `score`.
+    cv : int, object with `split`, iterable of (train, test), default=None
+        As in scikit-learn; None is 5 folds, stratified for a classifier.
+    n_jobs : int, default=None
+        Folds that are fitted at once, by joblib's current backend.
+    verbose : int, default=0
+        joblib's.
+    params : dict, default=None
+        Arguments of `fit` (and, with metadata routing enabled, of `split` and the scorers); what has n rows is
+        cut to the rows of the fold.
+    pre_dispatch : int or str, default="2*n_jobs"
+        joblib's.
+    return_train_score, return_estimator, return_indices : bool, default=False
+        Add "train_…", "estimator" and "indices" to the result.
+    error_score : number or "raise", default=nan
+        Score of a fold whose fit or scorer fails; "raise" raises its error.
+    progress : bool, default=None
+        A bar over the folds; None shows it in a terminal or notebook only.
+
+    Returns
+    -------
+    CVResult
+        A dict with scikit-learn's keys, and `predictions`, `probabilities`, `interval`, `summary`, `plot`,
+        `to_frame`.
+
+    Raises
+    ------
+    ValueError
+        If the fit fails on every fold, or an argument is wrong.
+    """
+    from joblib import Parallel, delayed
+    from sklearn.base import clone, is_classifier
+    from sklearn.metrics import check_scoring
+    from sklearn.model_selection import check_cv
+    from sklearn.utils import indexable
+
+    if not (error_score == "raise" or (isinstance(error_score, numbers.Real) and not isinstance(error_score, bool))):
+        raise ValueError(f"error_score must be 'raise' or a number; got {error_score!r}")
+    X, y = indexable(X, y)
+    splitter = check_cv(cv, y, classifier=is_classifier(estimator))
+    scorer = check_scoring(estimator, scoring=scoring, raise_exc=error_score == "raise")
+    split_params, fit_params, score_params = _routed(estimator, splitter, scorer, groups, params)
+
+    folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, **split_params)]
+    if not folds:
+        raise ValueError(f"cv={cv!r} gives no fold")
+    watched = is_watched(progress)
+    # not every joblib backend can hand results over as they come, so they are asked to only where a bar shows it
+    arrival = {"return_as": "generator"} if watched else {}
+    parallel = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch, **arrival)
+    done: list[Fold] = []
+    with progress_bar(len(folds), "cross_validate", watched) as bar:
+        for fold in parallel(
+            delayed(fit_and_score)(clone(estimator), X, y, train, test, scorer, fit_params, score_params,
+                                    return_train_score, return_estimator, error_score)
+            for train, test in folds
+        ):  # fmt: skip
+            done.append(fold)
+            bar.update()
+    _tell_failures(done, error_score)
+
+    keys: dict[str, Any] = {"fit_time": np.array([f.fit_time for f in done]),
+                            "score_time": np.array([f.score_time for f in done])}  # fmt: skip
+    if return_estimator:
+        keys["estimator"] = [f.estimator for f in done]
+    if return_indices:
+        keys["indices"] = {"train": [a for a, _ in folds], "test": [b for _, b in folds]}
+    names = next((list(f.test_scores) for f in done if f.test_scores is not None), ["score"])
+    for name in names:
+        keys[f"test_{name}"] = _scores([f.test_scores for f in done], name, error_score)
+        if return_train_score:
+            keys[f"train_{name}"] = _scores([f.train_scores for f in done], name, error_score)
+    n = X.shape[0] if hasattr(X, "shape") else len(X)
+    return CVResult(keys, type(estimator).__name__, folds, done, n)
+
+
+def _routed(estimator: Any, splitter: Any, scorer: Any, groups: Any, params: Any) -> tuple[dict, dict, dict]:
+    """Arguments of split, fit and the scorer."""
+    from sklearn import get_config
+
+    params = {} if params is None else dict(params)
+    if not get_config()["enable_metadata_routing"]:
+        return {"groups": groups}, params, {}
+    from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+
+    if groups is not None:
+        raise ValueError("with metadata routing enabled, pass params={'groups': groups} instead of groups=")
+    router = MetadataRouter(owner="cross_validate")
+    router.add(splitter=splitter, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+    router.add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+    router.add(scorer=scorer, method_mapping=MethodMapping().add(caller="fit", callee="score"))
+    routed = process_routing(router, "fit", **params)
+    return dict(routed.splitter.split), dict(routed.estimator.fit), dict(routed.scorer.score)
+
+
+def _scores(found: list[dict[str, float] | None], name: str, error_score: Any) -> np.ndarray:
+    return np.array([error_score if scores is None else scores.get(name, error_score) for scores in found])
+
+
+def _tell_failures(done: list[Fold], error_score: Any) -> None:
+    """Warn of the folds that failed; raise if all did."""
+    from sklearn.exceptions import FitFailedWarning
+
+    failed = [k for k, fold in enumerate(done) if fold.failure is not None]
+    if failed:
+        texts = list(dict.fromkeys(done[k].failure for k in failed))
+        told = "\n".join(str(text) for text in texts)
+        if len(failed) == len(done):
+            raise ValueError(
+                f"the fit failed on all {len(done)} folds; error_score='raise' stops at the first:\n{told}"
+            )
+        warnings.warn(
+            f"the fit failed on {len(failed)} of {len(done)} folds ({', '.join(map(str, failed))}); their score is "
+            f"{error_score}:\n{told}",
+            FitFailedWarning,
+            stacklevel=3,
+        )
+    for text in dict.fromkeys(text for fold in done for text in fold.score_failures):
+        warnings.warn(f"a scorer failed; its score is {error_score}:\n{text}", UserWarning, stacklevel=3)

@@ -1,0 +1,204 @@
+"""What cross-validation returns."""
+
+import html
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._check import number
+from ._folds import Fold
+
+
+class Interval(NamedTuple):
+    """Ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+class CVResult(dict):
+    """Scores of every fold under scikit-learn's keys ("test_score", "fit_time", …), and what follows from them."""
+
+    def __init__(self, keys: dict[str, Any], estimator: str, folds: list[tuple[np.ndarray, np.ndarray]],
+                 done: list[Fold], n: int):  # fmt: skip
+        super().__init__(keys)
+        self._estimator, self._folds, self._n = estimator, folds, n
+        self._failed = [k for k, fold in enumerate(done) if fold.failure is not None]
+        self._predictions = [fold.prediction for fold in done]
+        self._probabilities = [fold.probability for fold in done]
+        self._classes = [fold.classes for fold in done]
+
+    def __reduce__(self) -> tuple:
+        return _restored, (dict(self), self.__dict__)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the scores; "score" where there is one."""
+        return [key[len("test_") :] for key in self if key.startswith("test_")]
+
+    @property
+    def n_splits(self) -> int:
+        """Number of folds."""
+        return len(self._folds)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """Out-of-fold predictions, aligned with y: row i is predicted by the fold that did not train on it.
+
+        Raises
+        ------
+        ValueError
+            If the test folds do not hold every row exactly once, or a fit failed.
+        AttributeError
+            If the estimator has no `predict`.
+        """
+        return self._aligned("predict", self._predictions)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Out-of-fold class probabilities (n, classes), aligned with y, columns as `classes`; see `predictions`."""
+        classes = self.classes
+        tables: list[np.ndarray | None] = []
+        for table, own in zip(self._probabilities, self._classes, strict=True):
+            if table is None or own is None:
+                tables.append(None)
+                continue
+            # a class that a training fold lacks has probability zero there
+            whole = np.zeros((len(table), len(classes)), dtype=table.dtype)
+            whole[:, np.searchsorted(classes, own)] = table
+            tables.append(whole)
+        return self._aligned("predict_proba", tables)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Classes of the columns of `probabilities`, in ascending order."""
+        known = [own for own in self._classes if own is not None]
+        return np.unique(np.concatenate(known)) if known else np.array([])
+
+    def _aligned(self, method: str, parts: list[Any]) -> np.ndarray:
+        if self._failed:
+            raise ValueError(f"the fit failed on the folds {self._failed}: their rows have no prediction")
+        if any(part is None for part in parts):
+            raise AttributeError(f"{self._estimator} has no {method} that gives one table of values")
+        rows = np.concatenate([test for _, test in self._folds])
+        if rows.dtype == bool or not np.array_equal(np.sort(rows), np.arange(self._n)):
+            raise ValueError(
+                f"the test folds do not hold each of the {self._n} rows exactly once, so there is no out-of-fold "
+                "prediction for each; use a splitter that partitions the rows, such as KFold"
+            )
+        values = np.concatenate([np.asarray(part) for part in parts])
+        aligned = np.empty_like(values)
+        aligned[rows] = values
+        return aligned
+
+    def _metric(self, metric: str | None) -> str:
+        if metric is None and len(self.metrics) == 1:
+            return self.metrics[0]
+        if metric not in self.metrics:
+            asked = "which metric" if metric is None else f"there is no metric {metric!r}"
+            raise ValueError(f"{asked}: metric must be one of {', '.join(map(repr, self.metrics))}")
+        return metric
+
+    def interval(self, confidence_level: float = 0.95, metric: str | None = None) -> Interval:
+        """Confidence interval of the mean score, corrected for training sets that overlap.
+
+        The variance of the mean over J folds is taken as (1/J + n_test/n_train) s², s² being that of the fold
+        scores, with Student's t on J - 1 degrees of freedom (Nadeau & Bengio, 2003; Bouckaert & Frank, 2004): s²/J
+        alone would treat folds that share most of their training rows as independent.
+
+        Parameters
+        ----------
+        confidence_level : float, default=0.95
+        metric : str, default=None
+            Needed where there are several.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two folds, or one has no score.
+        """
+        level = number("confidence_level", confidence_level, above=0, below=1)
+        scores = np.asarray(self[f"test_{self._metric(metric)}"], dtype=float)
+        if len(scores) < 2:
+            raise ValueError("an interval needs the scores of at least 2 folds; there is 1")
+        if not np.isfinite(scores).all():
+            raise ValueError(f"an interval needs the scores of all folds; they are {scores.tolist()}")
+        from scipy.special import stdtrit
+
+        tests, trains = (float(np.mean([_count(fold[k]) for fold in self._folds])) for k in (1, 0))
+        spread = np.sqrt((1 / len(scores) + tests / trains) * scores.var(ddof=1))
+        half = float(stdtrit(len(scores) - 1, 0.5 + level / 2) * spread)
+        return Interval(float(scores.mean()) - half, float(scores.mean()) + half)
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        rows = []
+        for name in self.metrics:
+            scores = np.asarray(self[f"test_{name}"], dtype=float)
+            try:
+                ends = "[{:.4g}, {:.4g}]".format(*self.interval(metric=name))
+            except ValueError:
+                ends = "none"
+            rows.append((name, f"{scores.mean():.4g}", ends, " ".join(f"{s:.4g}" for s in scores)))
+        return rows
+
+    def _title(self) -> str:
+        return f"{self._estimator}, {self.n_splits} folds, {self._n} rows"
+
+    def summary(self) -> str:
+        """A table as text: each metric's mean, its 95 % interval, and the score of each fold."""
+        rows = [("metric", "mean", "95 % interval", "folds"), *self._rows()]
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
+        return "\n".join([self._title(), *(line.rstrip() for line in lines)])
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{cell}</th>" for cell in ("metric", "mean", "95 % interval", "folds"))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
+        )
+        caption = html.escape(self._title())
+        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with a row per fold: scores, times, and numbers of rows."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas: pip install pandas") from error
+        columns = {k: v for k, v in self.items() if k.endswith("_time") or k.startswith(("test_", "train_"))}
+        columns["n_train"] = [_count(train) for train, _ in self._folds]
+        columns["n_test"] = [_count(test) for _, test in self._folds]
+        return pandas.DataFrame(columns).rename_axis("fold")
+
+    def plot(self, metric: str | None = None, *, ax: Any = None) -> Any:
+        """Draw the fold scores, their mean and its 95 % interval; returns the matplotlib Axes."""
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError("plot needs matplotlib: pip install 'lifecycle-ml[plot]'") from error
+        name = self._metric(metric)
+        scores = np.asarray(self[f"test_{name}"], dtype=float)
+        low, high = self.interval(metric=name)
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+        ax.axvspan(low, high, alpha=0.2, label="95 % interval of the mean")
+        ax.axvline(scores.mean(), label=f"mean {scores.mean():.4g}")
+        ax.plot(scores, np.arange(len(scores)), "o", color="black", label="folds")
+        ax.set(xlabel=name, ylabel="fold", title=self._title(), yticks=np.arange(len(scores)))
+        ax.invert_yaxis()
+        ax.legend(loc="best", fontsize="small")
+        return ax
+
+
+def _count(rows: np.ndarray) -> int:
+    return int(rows.sum()) if rows.dtype == bool else len(rows)
+
+
+def _restored(keys: dict, attributes: dict) -> CVResult:
+    result = CVResult.__new__(CVResult)
+    dict.update(result, keys)
+    result.__dict__.update(attributes)
+    return result

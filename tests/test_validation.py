@@ -1,0 +1,265 @@
+"""cross_validate against scikit-learn's, the interval against its formula, and every named failure."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from scipy import stats
+from sklearn import model_selection
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
+from sklearn.decomposition import PCA
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+import lifecycle as lc
+
+IRIS = load_iris(return_X_y=True)
+CANCER = load_breast_cancer(return_X_y=True)
+DIABETES = load_diabetes(return_X_y=True)
+
+
+def logistic():
+    return make_pipeline(StandardScaler(), LogisticRegression())
+
+
+CASES = {
+    "default": (logistic(), IRIS, {}),
+    "regression": (Ridge(), DIABETES, {"scoring": ["r2", "neg_mean_absolute_error"], "cv": 4}),
+    "several metrics": (logistic(), CANCER, {"scoring": ("roc_auc", "accuracy"), "return_train_score": True}),
+    "dict of metrics": (logistic(), CANCER, {"scoring": {"a": "accuracy", "b": "f1"}}),
+    "callable": (logistic(), IRIS, {"scoring": lambda e, X, y: {"hits": int((e.predict(X) == y).sum())}}),
+    "splitter": (logistic(), IRIS, {"cv": lc.StratifiedKFold(3, shuffle=True, random_state=0)}),
+    "groups": (DecisionTreeClassifier(random_state=0), IRIS, {"cv": lc.GroupKFold(3), "groups": np.arange(150) % 7}),
+    "times": (Ridge(), DIABETES, {"cv": lc.TimeSeriesSplit(3), "return_indices": True}),
+    "repeated": (Ridge(), DIABETES, {"cv": lc.RepeatedKFold(n_splits=3, n_repeats=2, random_state=0)}),
+    "weights": (LogisticRegression(), (CANCER[0][:, :4], CANCER[1]), {"params": {"sample_weight": np.arange(569.0)}}),
+    "pairs": (
+        Ridge(),
+        DIABETES,
+        {"cv": [(np.arange(300), np.arange(300, 442)), (np.arange(100, 442), np.arange(100))]},
+    ),
+    "pairwise kernel": (SVC(kernel="precomputed"), (IRIS[0] @ IRIS[0].T, IRIS[1]), {}),
+    "two jobs": (logistic(), IRIS, {"n_jobs": 2}),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != "callable"] + ["callable"])
+def test_the_scores_are_scikit_learns(name):
+    estimator, (X, y), options = CASES[name]
+    ours = lc.cross_validate(estimator, X, y, **options)
+    theirs = model_selection.cross_validate(estimator, X, y, **options)
+    assert set(ours) == set(theirs)
+    for key, values in theirs.items():
+        if key == "indices":
+            for part in ("train", "test"):
+                assert all(np.array_equal(a, b) for a, b in zip(ours[key][part], values[part], strict=True))
+        elif not key.endswith("_time"):
+            np.testing.assert_array_equal(ours[key], values)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_predictions_are_out_of_fold(method):
+    X, y = load_digits(return_X_y=True)
+    model, cv = KNeighborsClassifier(3), lc.StratifiedKFold(4, shuffle=True, random_state=1)
+    result = lc.cross_validate(model, X, y, cv=cv)
+    expected = model_selection.cross_val_predict(model, X, y, cv=cv, method=method)
+    np.testing.assert_array_equal(result.predictions if method == "predict" else result.probabilities, expected)
+    assert result.classes.tolist() == list(range(10))
+
+
+def test_predictions_of_text_labels_and_several_targets():
+    names = np.array(["setosa", "versicolor", "virginica"])[IRIS[1]]
+    result = lc.cross_validate(logistic(), IRIS[0], names)
+    assert (result.predictions == names).mean() > 0.9
+    Y = np.column_stack([DIABETES[1], -DIABETES[1]])
+    result = lc.cross_validate(LinearRegression(), DIABETES[0], Y)
+    assert result.predictions.shape == Y.shape
+    with pytest.raises(AttributeError, match="LinearRegression has no predict_proba"):
+        _ = result.probabilities
+
+
+def test_a_class_that_a_training_fold_lacks_has_probability_zero():
+    X, y = IRIS
+    result = lc.cross_validate(KNeighborsClassifier(), X, y, cv=lc.KFold(3))
+    assert result.probabilities.shape == (150, 3)
+    assert (result.probabilities[np.arange(150), y] == 0).all()
+
+
+def test_predictions_need_a_partition():
+    result = lc.cross_validate(Ridge(), *DIABETES, cv=lc.TimeSeriesSplit(3))
+    with pytest.raises(ValueError, match="do not hold each of the 442 rows exactly once"):
+        _ = result.predictions
+
+
+def test_interval_is_nadeau_and_bengios():
+    result = lc.cross_validate(Ridge(), *DIABETES, cv=lc.RepeatedKFold(n_splits=5, n_repeats=3, random_state=0))
+    scores = result["test_score"]
+    n_test = np.mean([len(b) for _, b in lc.KFold(5).split(DIABETES[0])])
+    variance = (1 / 15 + n_test / (442 - n_test)) * np.var(scores, ddof=1)
+    expected = stats.t.interval(0.9, 14, loc=scores.mean(), scale=np.sqrt(variance))
+    np.testing.assert_allclose(result.interval(0.9), expected, rtol=1e-12)
+    assert result.interval(0.9) == (result.interval(0.9).low, result.interval(0.9).high)
+    naive = stats.t.interval(0.9, 14, loc=scores.mean(), scale=np.sqrt(np.var(scores, ddof=1) / 15))
+    assert result.interval(0.9).low < naive[0]
+    assert naive[1] < result.interval(0.9).high
+
+
+def test_interval_names_the_metric_and_what_is_missing():
+    result = lc.cross_validate(logistic(), *CANCER, scoring=["accuracy", "f1"])
+    assert result.interval(metric="f1").high <= 1.1
+    with pytest.raises(ValueError, match="which metric: metric must be one of 'accuracy', 'f1'"):
+        result.interval()
+    with pytest.raises(ValueError, match="there is no metric 'r2'"):
+        result.interval(metric="r2")
+    with pytest.raises(ValueError, match="confidence_level must be"):
+        result.interval(1.0, metric="f1")
+    single = lc.cross_validate(logistic(), *IRIS, cv=lc.ShuffleSplit(1, random_state=0))
+    with pytest.raises(ValueError, match="at least 2 folds"):
+        single.interval()
+
+
+class FailsOn(ClassifierMixin, BaseEstimator):
+    """Fails where `row` is among the training rows; predicts its first class."""
+
+    def __init__(self, row=None):
+        self.row = row
+
+    def fit(self, X, y):
+        if self.row is None or (X == self.row).all(axis=1).any():
+            raise RuntimeError("this row is not to be seen")
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+def test_a_fold_that_fails_keeps_the_others():
+    X = np.arange(20.0)[:, None]
+    y = np.arange(20) % 2
+    with pytest.warns(FitFailedWarning, match=r"(?s)failed on 1 of 2 folds \(1\).*not to be seen"):
+        result = lc.cross_validate(FailsOn([3.0]), X, y, cv=lc.KFold(2), error_score=-1)
+    assert result["test_score"].tolist() == [0.5, -1.0]
+    with pytest.raises(ValueError, match=r"failed on the folds \[1\]"):
+        _ = result.predictions
+    with pytest.warns(FitFailedWarning):
+        result = lc.cross_validate(FailsOn([3.0]), X, y, cv=lc.KFold(2))
+    with pytest.raises(ValueError, match="scores of all folds"):
+        result.interval()
+    assert "none" in result.summary()
+    with pytest.raises(RuntimeError, match="not to be seen"):
+        lc.cross_validate(FailsOn([3.0]), X, y, cv=lc.KFold(2), error_score="raise")
+    with pytest.raises(ValueError, match="failed on all 2 folds"):
+        lc.cross_validate(FailsOn(), X, y, cv=lc.KFold(2))
+
+
+def test_a_scorer_that_fails():
+    def broken(estimator, X, y):
+        raise ZeroDivisionError("no score today")
+
+    with pytest.warns(UserWarning, match="no score today"):
+        result = lc.cross_validate(logistic(), *IRIS, scoring=broken)
+    assert np.isnan(result["test_score"]).all()
+    with pytest.warns(UserWarning, match="no score today"):
+        result = lc.cross_validate(logistic(), *IRIS, scoring={"good": "accuracy", "bad": broken}, error_score=0)
+    assert (result["test_bad"] == 0).all()
+    assert (result["test_good"] > 0.8).all()
+    with pytest.raises(ZeroDivisionError):
+        lc.cross_validate(logistic(), *IRIS, scoring=broken, error_score="raise")
+    with pytest.raises(ValueError, match="must return a number"):
+        lc.cross_validate(logistic(), *IRIS, scoring=lambda e, X, y: None)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="error_score must be 'raise' or a number; got 'no'"):
+        lc.cross_validate(logistic(), *IRIS, error_score="no")
+    with pytest.raises(ValueError, match="gives no fold"):
+        lc.cross_validate(logistic(), *IRIS, cv=[])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        lc.cross_validate(logistic(), IRIS[0], IRIS[1][:-1])
+
+
+def test_metadata_routing():
+    weights = np.arange(150.0)
+    groups = np.arange(150) % 5
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = (
+            LogisticRegression(max_iter=1000).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        )
+        options = {"cv": model_selection.GroupKFold(5), "params": {"sample_weight": weights, "groups": groups}}
+        ours, theirs = (f(model, *IRIS, **options) for f in (lc.cross_validate, model_selection.cross_validate))
+        np.testing.assert_array_equal(ours["test_score"], theirs["test_score"])
+        with pytest.raises(ValueError, match="params="):
+            lc.cross_validate(model, *IRIS, groups=groups)
+
+
+def test_no_target_and_no_predict():
+    result = lc.cross_validate(PCA(2), IRIS[0], cv=3)
+    assert result["test_score"].shape == (3,)
+    with pytest.raises(AttributeError, match="PCA has no predict"):
+        _ = result.predictions
+
+
+def test_the_callers_estimator_and_data_are_untouched():
+    model, X = Ridge(), DIABETES[0].copy()
+    result = lc.cross_validate(model, X, DIABETES[1], return_estimator=True)
+    assert not hasattr(model, "coef_")
+    assert np.array_equal(X, DIABETES[0])
+    assert [type(e) for e in result["estimator"]] == [Ridge] * 5
+
+
+def test_lists_of_sequences_of_different_lengths():
+    class Longest(FailsOn):
+        def fit(self, X, y):
+            self.classes_, self.cut_ = np.unique(y), np.median([len(x) for x in X])
+            return self
+
+        def predict(self, X):
+            return self.classes_[[int(len(x) > self.cut_) for x in X]]
+
+    lengths = np.r_[np.full(10, 3), np.full(10, 9)]
+    result = lc.cross_validate(Longest(), [np.zeros((n, 2)) for n in lengths], lengths > 5)
+    assert (result["test_score"] == 1).all()
+
+
+def test_what_people_look_at():
+    pandas = pytest.importorskip("pandas")
+    result = lc.cross_validate(logistic(), *CANCER, scoring=["accuracy", "f1"])
+    assert repr(result) == result.summary()
+    assert result.summary().splitlines()[0] == "Pipeline, 5 folds, 569 rows"
+    assert f"{result['test_f1'].mean():.4g}" in result.summary()
+    assert result._repr_html_().count("<tr>") == 3
+    frame = result.to_frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.shape == (5, 6)
+    assert frame["n_test"].sum() == 569
+    again = pickle.loads(pickle.dumps(result))
+    assert again.summary() == result.summary()
+    assert np.array_equal(again.predictions, result.predictions)
+
+
+def test_plot():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    result = lc.cross_validate(logistic(), *IRIS)
+    axes = result.plot()
+    drawn = np.asarray(axes.lines[-1].get_xdata())
+    np.testing.assert_array_equal(drawn, result["test_score"])
+    matplotlib.pyplot.close("all")
+
+
+def test_the_bar_is_shown_when_asked_and_changes_nothing(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm's own, where no notebook widgets are installed
+        shown = lc.cross_validate(logistic(), *IRIS, progress=True, n_jobs=2)
+    hidden = lc.cross_validate(logistic(), *IRIS, progress=False)
+    np.testing.assert_array_equal(shown["test_score"], hidden["test_score"])
+    assert capsys.readouterr().out == ""
