@@ -48,9 +48,9 @@ def _pointer(typingctx, address, like):
 
 
 @element
-def memory(address, size, like):
-    """The `size` elements of like's dtype at an address (compiled code only)."""
-    return numba.carray(_pointer(address, like), size)  # type: ignore[call-arg]
+def memory(address, start, size, like):
+    """`size` elements of like's dtype, from the element `start` of those at an address (compiled code only)."""
+    return numba.carray(_pointer(address + start * like.itemsize, like), size)  # type: ignore[call-arg]
 
 
 # array -> tuple of a length known when compiling; numba's type says nothing of how an intrinsic is called

@@ -237,7 +237,9 @@ def _classification(model: Any, X: Any, y: np.ndarray, level: float, progress: b
     matrix = np.bincount(codes * k + hits, minlength=k * k).reshape(k, k)
     metrics = {"accuracy": wilson(int(np.trace(matrix)), len(y), level), **bootstrap_confusion(matrix, level)}
     recall = {label: wilson(int(matrix[i, i]), int(matrix[i].sum()), level) for i, label in enumerate(known)}
-    found: dict[str, Any] = dict(metrics=metrics, labels=known, confusion_matrix=matrix, recall=recall, y_pred=predicted)
+    found: dict[str, Any] = dict(
+        metrics=metrics, labels=known, confusion_matrix=matrix, recall=recall, y_pred=predicted
+    )
     if hasattr(model, "predict_proba"):
         probabilities = np.asarray(model.predict_proba(X))
         if probabilities.shape != (len(y), k):

@@ -47,11 +47,12 @@ def _no_slots(update, n_scalars, mark):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break
-            size = ends[k] - first
+            lo = max(begin, first) - first
+            n = min(end, ends[k]) - first - lo
             s = to_fixed_tuple(scalars[k], n_scalars)
-            p = memory(addresses[k, 0], size, scalars)
-            g = memory(addresses[k, 1], size, scalars)
-            for i in range(max(begin - first, 0), min(end - first, size)):
+            p = memory(addresses[k, 0], lo, n, scalars)
+            g = memory(addresses[k, 1], lo, n, scalars)
+            for i in range(n):
                 (p[i],) = update(p[i], g[i], s)
 
     return walk
@@ -65,12 +66,13 @@ def _one_slot(update, n_scalars, mark):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break
-            size = ends[k] - first
+            lo = max(begin, first) - first
+            n = min(end, ends[k]) - first - lo
             s = to_fixed_tuple(scalars[k], n_scalars)
-            p = memory(addresses[k, 0], size, scalars)
-            g = memory(addresses[k, 1], size, scalars)
-            a = memory(addresses[k, 2], size, scalars)
-            for i in range(max(begin - first, 0), min(end - first, size)):
+            p = memory(addresses[k, 0], lo, n, scalars)
+            g = memory(addresses[k, 1], lo, n, scalars)
+            a = memory(addresses[k, 2], lo, n, scalars)
+            for i in range(n):
                 p[i], a[i] = update(p[i], g[i], a[i], s)
 
     return walk
@@ -84,13 +86,14 @@ def _two_slots(update, n_scalars, mark):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break
-            size = ends[k] - first
+            lo = max(begin, first) - first
+            n = min(end, ends[k]) - first - lo
             s = to_fixed_tuple(scalars[k], n_scalars)
-            p = memory(addresses[k, 0], size, scalars)
-            g = memory(addresses[k, 1], size, scalars)
-            a = memory(addresses[k, 2], size, scalars)
-            b = memory(addresses[k, 3], size, scalars)
-            for i in range(max(begin - first, 0), min(end - first, size)):
+            p = memory(addresses[k, 0], lo, n, scalars)
+            g = memory(addresses[k, 1], lo, n, scalars)
+            a = memory(addresses[k, 2], lo, n, scalars)
+            b = memory(addresses[k, 3], lo, n, scalars)
+            for i in range(n):
                 p[i], a[i], b[i] = update(p[i], g[i], a[i], b[i], s)
 
     return walk
@@ -104,14 +107,15 @@ def _three_slots(update, n_scalars, mark):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break
-            size = ends[k] - first
+            lo = max(begin, first) - first
+            n = min(end, ends[k]) - first - lo
             s = to_fixed_tuple(scalars[k], n_scalars)
-            p = memory(addresses[k, 0], size, scalars)
-            g = memory(addresses[k, 1], size, scalars)
-            a = memory(addresses[k, 2], size, scalars)
-            b = memory(addresses[k, 3], size, scalars)
-            c = memory(addresses[k, 4], size, scalars)
-            for i in range(max(begin - first, 0), min(end - first, size)):
+            p = memory(addresses[k, 0], lo, n, scalars)
+            g = memory(addresses[k, 1], lo, n, scalars)
+            a = memory(addresses[k, 2], lo, n, scalars)
+            b = memory(addresses[k, 3], lo, n, scalars)
+            c = memory(addresses[k, 4], lo, n, scalars)
+            for i in range(n):
                 p[i], a[i], b[i], c[i] = update(p[i], g[i], a[i], b[i], c[i], s)
 
     return walk

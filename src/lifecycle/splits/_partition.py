@@ -1,6 +1,7 @@
 """What every splitter shares: the argument checks, `split` from test folds, and the repr."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,14 +20,26 @@ def n_samples(X: Any) -> int:
     return len(X)
 
 
-class Splitter:
-    """Base: yields (train, test) index arrays; test folds come from `_test_folds`."""
+class Splitter(ABC):
+    """Yields (train, test) row numbers, `n_splits` times."""
 
     n_splits: int
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Number of folds."""
         return self.n_splits
+
+    @abstractmethod
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (train, test) row numbers of each fold."""
+
+    def __repr__(self) -> str:
+        names = inspect.signature(type(self)).parameters
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+
+
+class Partition(Splitter):
+    """A splitter whose test folds are a partition of the rows, made by `_fold_of_row`."""
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (train, test) row numbers of each fold, int64 and ascending.
@@ -55,17 +68,13 @@ class Splitter:
         for k in range(self.n_splits):
             yield rows[fold != k], rows[fold == k]
 
+    @abstractmethod
     def _fold_of_row(self, n: int, y: Any, groups: Any) -> np.ndarray:
         """Fold number of each row."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        names = inspect.signature(type(self)).parameters
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
 
 
-class ShuffledSplitter(Splitter):
-    """A splitter with n_splits, shuffle and random_state."""
+class ShuffledSplitter(Partition):
+    """K folds with n_splits, shuffle and random_state."""
 
     def __init__(self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None):
         self.n_splits = integer("n_splits", n_splits, low=2)
