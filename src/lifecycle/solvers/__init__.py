@@ -1,0 +1,1 @@
+"""Array solvers that are no update rules, one per file."""
