@@ -8,7 +8,7 @@ try:
 except ImportError as error:
     raise ImportError("lifecycle.torch needs torch: pip install 'lifecycle-ml[torch]'") from error
 
-_ROOMS: dict[str, tuple[str, ...]] = {}
+_ROOMS = {"models": ("MLP", "CNN", "RNN"), "estimators": ("TorchClassifier", "TorchRegressor")}
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = sorted([*_HOME, "AdamW", "Adam", "GD", "SGD"])
