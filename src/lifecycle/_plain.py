@@ -1,0 +1,134 @@
+"""Plain Python values to strict JSON and back, and the parts that every fitted estimator of ours falls into."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from lifecycle._check import UnsupportedModel
+
+_LARGEST = 10**8  # bytes of an array inside JSON: no file may ask for more
+
+__all__ = [
+    "NotPlain",
+    "attributes_apart",
+    "from_plain",
+    "params_apart",
+    "params_together",
+    "set_attributes",
+    "to_plain",
+]
+
+
+class NotPlain(TypeError):
+    """A value that has no place in JSON."""
+
+
+def to_plain(value: Any) -> Any:
+    """A value as strict JSON; what JSON lacks (tuples, NaN, numpy scalars, optimizers) is tagged with "$"."""
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"$float": repr(value)}
+    if isinstance(value, np.generic) and value.dtype.kind in "biufU":
+        return {"$numpy": value.dtype.str, "value": to_plain(value.item())}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufUO" and value.nbytes <= _LARGEST:
+        return {"$array": value.dtype.str, "value": to_plain(value.tolist())}
+    if type(value) is list:
+        return [to_plain(v) for v in value]
+    if type(value) is tuple:
+        return {"$tuple": [to_plain(v) for v in value]}
+    if type(value) is dict:
+        return {"$dict": [[to_plain(k), to_plain(v)] for k, v in value.items()]}
+    kind: type = type(value)
+    if _optimizers().get(kind.__name__) is kind:
+        return {"$optimizer": kind.__name__, "value": to_plain(dict(value.get_params()))}
+    raise NotPlain(f"a {type(value).__name__} cannot be written as JSON")
+
+
+def from_plain(value: Any) -> Any:
+    """The value that `to_plain` was given; ValueError if it is malformed."""
+    if isinstance(value, list):
+        return [from_plain(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    inner = value.get("value")
+    match next(iter(value), None):
+        case "$float" if value["$float"] in ("nan", "inf", "-inf"):
+            return float(value["$float"])
+        case "$numpy" if isinstance(value["$numpy"], str) and re.fullmatch(r"[<>|=][biufU]\d+", value["$numpy"]):
+            return _array(from_plain(inner), np.dtype(value["$numpy"]))[()]
+        case "$array" if isinstance(value["$array"], str) and re.fullmatch(r"\|O|[<>|=][biufU]\d+", value["$array"]):
+            return _array(from_plain(inner), np.dtype(value["$array"]))
+        case "$tuple" if isinstance(value["$tuple"], list):
+            return tuple(from_plain(v) for v in value["$tuple"])
+        case "$dict" if isinstance(value["$dict"], list):
+            return {from_plain(k): from_plain(v) for k, v in value["$dict"]}
+        case "$optimizer" if value["$optimizer"] in _optimizers():
+            return _optimizers()[value["$optimizer"]](**from_plain(inner))
+    raise ValueError(f"a value that no version of this library wrote: {str(value)[:60]}")
+
+
+def _array(value: Any, dtype: np.dtype) -> np.ndarray:
+    found = np.array(value, dtype=object)
+    if found.size * dtype.itemsize > _LARGEST:
+        raise ValueError("an array in the manifest is too large")
+    return found.astype(dtype)
+
+
+def _optimizers() -> dict[str, type]:
+    """Our optimizers by class name: the only objects of ours that may stand in a file."""
+    from lifecycle import optim
+    from lifecycle.rules import list_rules
+
+    return {rule.class_name: getattr(optim, rule.class_name) for rule in list_rules().values()}
+
+
+def params_apart(params: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Constructor arguments as JSON, and the names of those that cannot be written."""
+    plain, missing = {}, []
+    for name, value in params.items():
+        try:
+            plain[name] = to_plain(value)
+        except NotPlain:
+            missing.append(name)
+    return plain, missing
+
+
+def params_together(params: Any) -> dict[str, Any]:
+    """The arguments again."""
+    if not isinstance(params, dict):
+        raise ValueError("the estimator's parameters are missing")
+    return {str(name): from_plain(value) for name, value in params.items()}
+
+
+def attributes_apart(estimator: Any, params: dict[str, Any], skip: tuple[str, ...] = ()) -> tuple[dict, dict]:
+    """What `fit` left on an estimator: (JSON, arrays); UnsupportedModel names what can be neither."""
+    plain: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in vars(estimator).items():
+        if name in params or name in skip:
+            continue
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
+            continue
+        try:
+            plain[name] = to_plain(value)
+        except NotPlain as error:
+            raise UnsupportedModel(f"the attribute {name} of this {type(estimator).__name__}: {error}") from None
+    return plain, arrays
+
+
+def set_attributes(estimator: Any, plain: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Put back what `attributes_apart` took; only names that a fit may leave are set."""
+    if not isinstance(plain, dict):
+        raise ValueError("the estimator's attributes are missing")
+    for name, value in {**{k: from_plain(v) for k, v in plain.items()}, **arrays}.items():
+        if (
+            not re.fullmatch(r"_?[A-Za-z][A-Za-z0-9_]*", name)
+            or name.startswith("__")
+            or hasattr(type(estimator), name)
+        ):
+            raise ValueError(f"{name!r} is no name of a fitted attribute")
+        setattr(estimator, name, value)

@@ -1,0 +1,436 @@
+"""prune, quantize and size_of: laws on modules of every kind, and one test for each named failure."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_diabetes, load_digits
+from torch import nn
+
+import lifecycle as lc
+import lifecycle.torch as lt
+from lifecycle.codecs import absmax
+from lifecycle.torch import compressed
+from lifecycle.torch.compressed import Int8Linear
+
+from .networks import ReferenceLSTM, digits_as_images, reference_cnn
+
+
+class Tied(nn.Module):
+    """A language model's shape: the output layer shares the embedding's weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.hidden = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 20, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x):
+        return self.head(torch.relu(self.hidden(self.embedding(x))))
+
+
+def make(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if name == "cnn":
+            return reference_cnn(), digits_as_images(6)[0]
+        if name == "lstm":
+            return ReferenceLSTM(), torch.randn(3, 100, 100)
+        if name == "tied":
+            return Tied(), torch.arange(12).view(3, 4)
+        if name == "transformer":
+            layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+            return nn.Sequential(nn.Linear(8, 16), layer, nn.BatchNorm1d(5)), torch.randn(3, 5, 8)
+        if name == "transposed":
+            return nn.Sequential(nn.ConvTranspose2d(4, 6, 3), nn.GRU(5, 3)), torch.randn(2, 4, 1, 3)
+        return nn.Linear(12, 7), torch.randn(5, 12)
+
+
+KINDS = ("cnn", "lstm", "tied", "transformer", "linear")
+
+
+def weights(model):
+    from lifecycle.torch import adapter
+
+    return {layer.name: (layer, adapter.read_weight(model, layer.name)) for layer in adapter.layers(model)}
+
+
+def bits(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def same_bits(model, before):
+    after = model.state_dict()
+    return list(after) == list(before) and all(torch.equal(after[k], before[k]) for k in before)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    X, y = load_digits(return_X_y=True)
+    return lc.LinearClassifier(max_iter=3, random_state=0).fit(X / 16, y), X / 16
+
+
+@pytest.fixture(scope="module")
+def torch_classifier():
+    X, y = load_digits(return_X_y=True)
+    model = lt.TorchClassifier(max_epochs=3, random_state=0, progress=False)
+    return model.fit(X.astype(np.float32) / 16, y), X.astype(np.float32) / 16
+
+
+# -- prune -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_prune_sets_the_exact_count_to_zero_and_leaves_the_original_alone(kind, scope):
+    model, x = make(kind)
+    model.train()
+    before = bits(model)
+    pruned = lc.prune(model, 0.7, scope=scope)
+    assert same_bits(model, before)
+    assert pruned.training
+    old, new = weights(model), weights(pruned)
+    zeros = {k: int((w == 0).sum()) for k, (_, w) in new.items()}
+    if scope == "global":
+        assert sum(zeros.values()) == round(0.7 * sum(w.size for _, w in new.values()))
+        dropped = max(np.abs(old[k][1])[w == 0].max(initial=0) for k, (_, w) in new.items())
+        assert dropped <= min(np.abs(w)[w != 0].min(initial=np.inf) for _, w in new.values())
+    else:
+        assert zeros == {k: round(0.7 * w.size) for k, (_, w) in new.items()}
+    for k, (_, w) in new.items():
+        assert np.array_equal(w[w != 0], old[k][1][w != 0])
+    untouched = [k for k in before if k not in new and not k.startswith("head.weight")]
+    assert all(torch.equal(before[k], pruned.state_dict()[k]) for k in untouched)
+    pruned.eval()(x)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "transposed"])
+def test_n_of_m_holds_along_the_input_axis(kind):
+    pruned = lc.prune(make(kind)[0], structure="2:4")
+    for layer, w in weights(pruned).values():
+        lines = np.moveaxis(w, layer.input_axis, -1)
+        for start in range(0, lines.shape[-1], 4):
+            group = lines[..., start : start + 4]
+            assert (np.count_nonzero(group, axis=-1) == min(2, group.shape[-1])).all()
+
+
+def test_the_input_axis_of_a_transposed_convolution_is_its_first():
+    assert {k: layer.input_axis for k, (layer, _) in weights(make("transposed")[0]).items()} == {
+        "0.weight": 0, "1.weight_ih_l0": 1, "1.weight_hh_l0": 1,
+    }  # fmt: skip
+
+
+def test_protected_layers_keep_every_bit():
+    model, _ = make("cnn")
+    for protect, kept in ((["0"], "0.weight"), (["9.weight"], None), (["3", "12"], "3.weight")):
+        if kept is None:
+            with pytest.raises(ValueError, match=r"'9\.weight', which is no layer of the model; layers: 0\.weight"):
+                lc.prune(model, 0.5, protect=protect)
+            continue
+        for small in (lc.prune(model, 0.5, protect=protect), lc.quantize(model, protect=protect)):
+            assert torch.equal(small.state_dict()[kept], model.state_dict()[kept])
+
+
+def test_tied_weights_stay_tied_and_count_once():
+    model, x = make("tied")
+    assert list(weights(model)) == ["embedding.weight", "hidden.weight"]
+    for small in (lc.prune(model, 0.5), lc.quantize(model)):
+        assert small.head.weight is small.embedding.weight
+        assert small.head.weight is not model.head.weight
+        small(x)
+    assert lc.size_of(model) == 4 * (20 * 8 + 8 * 8 + 8)
+    assert lc.size_of(lc.quantize(model)) == 20 * 8 + 4 * 20 + 8 * 8 + 4 * 8 + 4 * 8
+
+
+# -- quantize --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "transposed"])
+@pytest.mark.parametrize("activations", ["auto", None])
+def test_quantized_weights_stay_within_half_a_step(kind, activations):
+    model, _ = make(kind)
+    before = bits(model)
+    small = lc.quantize(model.train(), activations=activations)
+    assert same_bits(model, before)
+    assert small.training
+    assert all(m.training for m in small.modules())
+    old, new = weights(model), weights(small)
+    assert list(old) == list(new)
+    for name, (layer, w) in new.items():
+        _, scales = absmax.encode(old[name][1], layer.channel_axis)
+        step = scales.reshape([-1 if i == layer.channel_axis else 1 for i in range(w.ndim)])
+        assert (np.abs(w - old[name][1]) <= step * 0.5001).all()
+        assert absmax.on_grid(w, scales, layer.channel_axis) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quantized_outputs_are_near(kind):
+    model, x = make(kind)
+    model.eval()
+    with torch.no_grad():
+        want = model(x)
+        for activations in ("auto", None):
+            got = lc.quantize(model, activations=activations)(x)
+            assert got.shape == want.shape
+            assert (got - want).norm() <= 0.05 * want.norm()
+
+
+def test_weights_only_computes_what_a_float_layer_with_decoded_weights_computes():
+    model, x = make("linear")
+    small = lc.quantize(model, activations=None)
+    assert type(small) is nn.Linear
+    codes, scales = absmax.encode(model.weight.detach().numpy())
+    want = nn.functional.linear(x, torch.from_numpy(absmax.decode(codes, scales)), model.bias)
+    assert torch.equal(small(x), want)
+
+
+def eight_bit(x):
+    """The kernels' rounding of activations, slowly: one scale and zero point for the whole input."""
+    low, high = min(x.min().item(), 0.0), max(x.max().item(), 0.0)
+    top = 255 if compressed._eight_bits() else 127
+    scale = np.float32((high - low) / top)
+    zero = round(-low / scale)
+    return torch.from_numpy((np.clip(np.rint(x.numpy() / scale) + zero, 0, top) - zero) * scale)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(12, 7), (5, 12)),
+        (nn.Linear(12, 7, bias=False), (2, 3, 12)),
+        (nn.Conv2d(3, 8, 3), (2, 3, 9, 9)),
+        (nn.Conv2d(4, 8, (3, 5), stride=2, padding=(1, 2), groups=2, bias=False), (2, 4, 11, 9)),
+        (nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4), (4, 7, 8)),
+    ],
+)
+def test_int8_layers_compute_what_rounded_activations_and_decoded_weights_give(layer, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    small = lc.quantize(layer, activations="dynamic")
+    assert isinstance(small, compressed.INT8)
+    want = small._decoded(eight_bit(x).double().float())
+    assert small(x).shape == want.shape
+    assert torch.allclose(small(x), want, atol=2e-5)
+    assert small(x[:0]).shape == want[:0].shape if x.ndim == layer.weight.ndim else True
+
+
+@pytest.mark.parametrize("kind", ["linear", "cnn"])
+def test_int8_layers_copy_pickle_and_load(kind):
+    model, x = make(kind)
+    small = lc.quantize(model)
+    want = small(x)
+    assert torch.equal(copy.deepcopy(small)(x), want)
+    assert torch.equal(pickle.loads(pickle.dumps(small))(x), want)
+    with torch.no_grad():
+        other = lc.quantize(copy.deepcopy(model).apply(lambda m: [p.mul_(0.5) for p in m.parameters(recurse=False)]))
+    assert not torch.equal(other(x), want)
+    other.load_state_dict(small.state_dict())
+    assert torch.equal(other(x), want)
+
+
+def test_int8_layers_say_what_they_are():
+    small = lc.quantize(nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, groups=2), nn.Linear(12, 7)))
+    assert (small[1].in_features, small[1].out_features) == (12, 7)
+    assert "Int8Linear(in_features=12, out_features=7, bias=True)" in repr(small)
+    assert "Int8Conv2d(4, 8, kernel_size=(3, 3), stride=(2, 2), padding=(0, 0), dilation=(1, 1), groups=2" in repr(
+        small
+    )
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.Conv2d(1, 2, 3)])
+def test_without_a_kernel_an_int8_layer_computes_in_float32_and_says_so_once(layer, monkeypatch):
+    small, x = lc.quantize(layer), torch.randn(1, 3, 3) if isinstance(layer, nn.Conv2d) else torch.randn(2, 3)
+    monkeypatch.setattr(compressed, "_works", lambda name: False)
+    monkeypatch.setattr(compressed._Said, "names", set())
+    with pytest.warns(UserWarning, match="torch has no int8 kernel for Int8"):
+        assert torch.equal(small(x), small._decoded(x))
+    small(x)
+    assert not isinstance(lc.quantize(copy.deepcopy(layer)), compressed.INT8)
+
+
+def test_the_int8_layer_takes_any_batch_shape():
+    small = lc.quantize(make("linear")[0])
+    x = torch.randn(2, 3, 12)
+    assert torch.equal(small(x), small(x.view(6, 12)).view(2, 3, 7))
+    assert small(torch.zeros(0, 12)).shape == (0, 7)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(12, 7), nn.Conv2d(2, 3, 3)])
+def test_int8_layers_refuse_in_one_sentence(layer):
+    small, shape = lc.quantize(layer), (2, 12) if isinstance(layer, nn.Linear) else (2, 2, 5, 5)
+    with pytest.raises(ValueError, match="contains NaN or infinity"):
+        small(torch.full(shape, float("nan")))
+    with pytest.raises(ValueError, match=r"takes float32 tensors on the CPU; got torch\.float64"):
+        small(torch.zeros(shape, dtype=torch.float64))
+
+
+def test_a_shared_linear_layer_is_replaced_everywhere():
+    shared = nn.Linear(4, 4)
+    small = lc.quantize(nn.Sequential(shared, nn.ReLU(), shared))
+    assert isinstance(small[0], Int8Linear)
+    assert small[0] is small[2]
+
+
+def test_layers_that_must_stay_floating_do():
+    hooked = nn.Linear(4, 4)
+    hooked.register_forward_hook(lambda *_: None)
+    assert type(lc.quantize(hooked)) is nn.Linear
+    assert type(lc.quantize(nn.Linear(4, 4).double())) is nn.Linear
+    attention = lc.quantize(nn.MultiheadAttention(8, 2))
+    assert not any(isinstance(m, Int8Linear) for m in attention.modules())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quantize_then_prune_and_prune_then_quantize_are_as_sparse_as_asked(kind):
+    model, x = make(kind)
+    for small in (lc.prune(lc.quantize(model), 0.9), lc.quantize(lc.prune(model, 0.9))):
+        size = sum(w.size for _, w in weights(small).values())
+        assert sum((w == 0).sum() for _, w in weights(small).values()) >= round(0.9 * size)
+        assert lc.size_of(small) < lc.size_of(lc.quantize(model)) < lc.size_of(model)
+        small.eval()(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quantizing_twice_changes_nothing(kind):
+    once = lc.prune(lc.quantize(make(kind)[0]), 0.5)
+    assert same_bits(lc.quantize(once), bits(once))
+
+
+def test_int8_activations_cannot_be_taken_back():
+    with pytest.raises(ValueError, match="weight has int8 activations already"):
+        lc.quantize(lc.quantize(make("linear")[0]), activations=None)
+
+
+def test_a_weight_that_left_its_grid_is_stored_in_full():
+    model, _ = make("linear")
+    small = lc.quantize(model, activations=None)
+    assert lc.size_of(small) == 7 * 12 + 7 * 4 + 7 * 4
+    with torch.no_grad():
+        small.weight += 1e-4
+    assert lc.size_of(small) == lc.size_of(model) == 7 * 12 * 4 + 7 * 4
+
+
+# -- size ------------------------------------------------------------------------------------------------------------
+
+
+def test_size_of_the_reference_cnn():
+    model, _ = make("cnn")
+    n = sum(p.numel() for p in model.parameters())
+    assert lc.size_of(model) == 4 * n
+    pruned = lc.prune(model, 0.9)
+    w = sum(w.size for _, w in weights(pruned).values())
+    mask = sum(-(-w.size // 8) for _, w in weights(pruned).values())
+    assert lc.size_of(pruned) == 4 * (n - w) + mask + 4 * (w - round(0.9 * w))
+
+
+# -- estimators ------------------------------------------------------------------------------------------------------
+
+
+def test_linear_estimators(linear):
+    model, X = linear
+    before = pickle.dumps(model.coef_)
+    pruned, small = lc.prune(model, 0.5), lc.quantize(model)
+    assert pickle.dumps(model.coef_) == before
+    assert (pruned.coef_ == 0).sum() == max(round(0.5 * model.coef_.size), (model.coef_ == 0).sum())
+    codes, scales = absmax.encode(model.coef_)
+    assert np.array_equal(small.coef_, absmax.decode(codes, scales, 0, model.coef_.dtype))
+    assert np.mean(small.predict(X) == model.predict(X)) > 0.97
+    assert lc.size_of(small) < 0.4 * lc.size_of(model)
+    groups = lc.prune(model, structure="1:4").coef_.reshape(len(model.classes_), -1, 4)
+    assert (np.count_nonzero(groups, axis=2) <= 1).all()
+
+
+def test_a_linear_regressor_has_one_scale():
+    X, y = load_diabetes(return_X_y=True)
+    model = lc.LinearRegressor(max_iter=3, random_state=0).fit(X, y)
+    small = lc.quantize(lc.prune(model, 0.2))
+    assert (small.coef_ == 0).sum() >= 2
+    assert np.abs(small.coef_ - model.coef_)[small.coef_ != 0].max() <= np.abs(model.coef_).max() / 127 / 2 * 1.001
+
+
+def test_torch_estimators(torch_classifier):
+    model, X = torch_classifier
+    before, want = bits(model.module_), model.predict_proba(X)
+    small = lc.quantize(lc.prune(model, 0.3))
+    assert same_bits(model.module_, before)
+    assert np.array_equal(model.predict_proba(X), want)
+    assert any(isinstance(m, Int8Linear) for m in small.module_.modules())
+    assert np.mean(small.predict(X) == model.predict(X)) > 0.9
+    assert lc.size_of(small) < 0.3 * lc.size_of(model)
+
+
+# -- what is wrong is said in one sentence ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({}, ValueError, "amount is needed"),
+        ({"amount": 0.5, "structure": "2:4"}, ValueError, "fixes how many weights stay"),
+        ({"amount": 1.0}, ValueError, "amount must be a finite number >= 0 and < 1"),
+        ({"amount": "half"}, TypeError, "amount must be a number"),
+        ({"amount": 0.5, "method": "wanda"}, ValueError, "method must be one of 'magnitude'; got 'wanda'"),
+        ({"amount": 0.5, "scope": "module"}, ValueError, "scope must be one of 'global', 'layer'"),
+        ({"structure": "4:2"}, ValueError, 'structure must be "unstructured" or "n:m"'),
+        ({"structure": "channels"}, ValueError, 'structure must be "unstructured" or "n:m"'),
+        ({"amount": 0.5, "protect": "weight"}, TypeError, "protect must be a list"),
+        ({"amount": 0.5, "protect": ["weight"]}, ValueError, "protect leaves no layer"),
+    ],
+)
+def test_prune_refuses(arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        lc.prune(make("linear")[0], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"bits": 4}, ValueError, "bits must be one of 8; got 4"),
+        ({"bits": 8.0}, TypeError, "bits must be an integer"),
+        ({"method": "gptq"}, ValueError, "method must be one of 'absmax'; got 'gptq'"),
+        ({"activations": "static"}, ValueError, "activations must be one of 'auto', None, 'dynamic'"),
+        ({"protect": ["nowhere"]}, ValueError, "layers: weight"),
+    ],
+)
+def test_quantize_refuses(arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        lc.quantize(make("linear")[0], **arguments)
+
+
+def test_dynamic_needs_a_layer_that_can(linear):
+    for layer in (nn.Embedding(3, 4), nn.Conv1d(1, 2, 3), nn.Conv2d(1, 2, 3, padding="same"), nn.Linear(2, 2).double()):
+        with pytest.raises(ValueError, match=r"needs a plain float32 nn\.Linear or nn\.Conv2d"):
+            lc.quantize(layer, activations="dynamic")
+    with pytest.raises(ValueError, match="needs torch layers"):
+        lc.quantize(linear[0], activations="dynamic")
+
+
+@pytest.mark.parametrize("verb", [lambda m: lc.prune(m, 0.5), lc.quantize, lc.size_of])
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (lambda: [1, 2], "a list is not served; what is: a torch nn.Module"),
+        (lambda: nn.Linear, "got the class Linear, not a model"),
+        (lambda: lc.LinearClassifier(), "LinearClassifier is not fitted yet"),
+        (lambda: lt.TorchRegressor(), "TorchRegressor is not fitted yet"),
+    ],
+)
+def test_models_that_are_not_served(verb, model, sentence):
+    with pytest.raises(lc.UnsupportedModel, match=sentence):
+        verb(model())
+
+
+def test_a_model_without_weights_is_not_served():
+    with pytest.raises(lc.UnsupportedModel, match="no weight that can be compressed"):
+        lc.prune(nn.Sequential(nn.ReLU()), 0.5)
+
+
+def test_weights_with_nan_are_not_compressed():
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.weight[0, 0] = float("nan")
+    for verb in (lambda m: lc.prune(m, 0.5), lc.quantize):
+        with pytest.raises(ValueError, match="NaN"):
+            verb(model)

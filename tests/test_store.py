@@ -1,0 +1,481 @@
+"""save, load, inspect: every kind of model comes back bit for bit in a new process; every fault has its name."""
+
+import hashlib
+import json
+import os
+import pickle
+import random
+import re
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from sklearn.datasets import load_diabetes, load_digits
+from torch import nn
+
+import lifecycle as lc
+import lifecycle.torch as lt
+from lifecycle import store
+
+from .networks import ReferenceLSTM, reference_cnn
+
+DIGEST = store._DIGEST_AT
+
+
+def signed(data):
+    """The bytes with the digest that belongs to them, as somebody who forges a file would make it."""
+    start, stop = DIGEST.search(data).span(1)
+    bare = data[:start] + b"0" * 64 + data[stop:]
+    return bare[:start] + hashlib.sha256(bare).hexdigest().encode() + bare[stop:]
+
+
+def forged(data, edit, raw_header=None):
+    """A bundle with another manifest, and a digest that fits it."""
+    n = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + n])
+    manifest = json.loads(header["__metadata__"]["lifecycle"])
+    header["__metadata__"]["lifecycle"] = json.dumps(edit(manifest) or manifest, separators=(",", ":"))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text = raw_header(text) if raw_header else text
+    text += b" " * (-len(text) % 8)
+    return signed(struct.pack("<Q", len(text)) + text + data[8 + n :])
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "linear.safetensors"
+    X, y = load_diabetes(return_X_y=True)
+    lc.save(lc.LinearRegressor(max_iter=2, random_state=0).fit(X, y), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X.astype(np.float32) / 16, y
+
+
+@pytest.fixture(scope="module")
+def models(digits):
+    """Fitted models of every kind that is rebuilt whole, with an input each."""
+    X, y = digits
+    images, names = X.reshape(-1, 1, 8, 8), np.array(["no", "yes"])
+    short = {"max_epochs": 2, "random_state": 0, "progress": False}
+    cnn = lt.CNN(1, 10, (8, 8), channels=(4, 8))
+    found = {
+        "mlp": (lt.MLP(64, 10, hidden=(16,)).eval(), X),
+        "cnn": (lt.CNN(1, 10, (8, 8), channels=(4, 8)).eval(), images),
+        "rnn": (lt.RNN(8, 10, hidden_size=12, num_layers=2, bidirectional=True).eval(), X.reshape(-1, 8, 8)),
+        "torch classifier": (lt.TorchClassifier(**short).fit(X, names[y % 2]), X),
+        "torch classifier, cnn": (lt.TorchClassifier(cnn, optimizer=lc.Adam(lr=1e-2), **short).fit(images, y), images),
+        "torch classifier, class": (lt.TorchClassifier(lt.MLP, module__hidden=(8, 8), **short).fit(X, y), X),
+        "torch regressor": (lt.TorchRegressor(**short).fit(X, y.astype(np.float32)), X),
+        "linear classifier": (lc.LinearClassifier(max_iter=2, random_state=0).fit(X, y), X),
+        "linear classifier, two": (lc.LinearClassifier("hinge", max_iter=2, random_state=0).fit(X, y > 4), X),
+        "linear regressor": (lc.LinearRegressor(optimizer=lc.SGD(lr=1e-3), max_iter=2, random_state=0).fit(X, y), X),
+    }
+    for name in list(found):
+        model, x = found[name]
+        found[f"{name}, pruned"] = lc.prune(model, 0.7), x
+        found[f"{name}, quantized"] = lc.quantize(lc.prune(model, structure="2:4")), x
+        found[f"{name}, weights only"] = lc.quantize(model, activations=None) if "linear" not in name else model, x
+    return found
+
+
+def run(model, x):
+    from lifecycle import _adapters
+
+    return _adapters.adapter_for(model).run(model, x)
+
+
+# -- round trips -----------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_equal_bit_for_bit_in_a_new_process(models, tmp_path):
+    for i, (model, x) in enumerate(models.values()):
+        lc.save(model, tmp_path / f"{i}.safetensors")
+        np.save(tmp_path / f"{i}.x.npy", x)
+    code = (
+        "import sys, numpy as np, lifecycle as lc\n"
+        "from lifecycle import _adapters\n"
+        "for i in range(int(sys.argv[2])):\n"
+        "    model = lc.load(f'{sys.argv[1]}/{i}.safetensors')\n"
+        "    x = np.load(f'{sys.argv[1]}/{i}.x.npy')\n"
+        "    np.save(f'{sys.argv[1]}/{i}.y.npy', _adapters.adapter_for(model).run(model, x))\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path), str(len(models))], check=True)
+    for i, (name, (model, x)) in enumerate(models.items()):
+        want, got = run(model, x), np.load(tmp_path / f"{i}.y.npy")
+        assert (got.dtype, got.shape) == (want.dtype, want.shape), name
+        assert got.tobytes() == want.tobytes(), name
+
+
+def test_everything_a_user_sees_comes_back(models, tmp_path):
+    for name, (model, x) in models.items():
+        lc.save(model, tmp_path / "m")
+        again = lc.load(tmp_path / "m")
+        assert type(again) is type(model), name
+        assert lc.size_of(again) == lc.size_of(model), name
+        if isinstance(model, nn.Module):
+            assert again.training == model.training
+            assert repr(again) == repr(model)
+            continue
+        assert str(again.get_params(deep=False)) == str(model.get_params(deep=False)), name
+        for attribute, value in vars(model).items():
+            if isinstance(value, np.ndarray):
+                got = getattr(again, attribute)
+                assert (got.dtype, got.shape, got.tolist()) == (value.dtype, value.shape, value.tolist()), attribute
+            elif attribute.endswith("_") and not isinstance(value, nn.Module):
+                assert str(getattr(again, attribute)) == str(value), attribute
+        assert np.array_equal(again.predict(x), model.predict(x)), name
+
+
+def test_equal_models_give_equal_bytes_and_loading_leaves_torch_s_generator_alone(models, tmp_path):
+    model, _ = models["torch classifier, cnn"]
+    before = torch.random.get_rng_state()
+    lc.save(model, tmp_path / "a")
+    lc.save(lc.load(tmp_path / "a"), tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_feature_names_come_back(digits, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    X, y = digits
+    frame = pandas.DataFrame(X[:200, :5], columns=list("abcdé"))
+    model = lc.LinearClassifier(max_iter=2, random_state=0).fit(frame, y[:200])
+    lc.save(model, tmp_path / "m")
+    again = lc.load(tmp_path / "m")
+    assert again.feature_names_in_.tolist() == list("abcdé")
+    assert np.array_equal(again.predict(frame), model.predict(frame))
+
+
+def test_the_file_is_plain_safetensors(models, file, tmp_path):
+    model, _ = models["linear classifier"]
+    assert np.array_equal(load_file(file)["coef_"], lc.load(file).coef_)
+    lc.save(lc.quantize(model), tmp_path / "m")
+    assert any(array.dtype == np.int8 for array in load_file(tmp_path / "m").values())
+
+
+def test_pruned_and_quantized_files_are_smaller(tmp_path):
+    model = reference_cnn()
+    sizes = []
+    for m in (model, lc.prune(model, 0.9), lc.quantize(model), lc.prune(lc.quantize(model), 0.9)):
+        lc.save(m, tmp_path / "m")
+        sizes.append((tmp_path / "m").stat().st_size)
+        assert 0 <= sizes[-1] - lc.size_of(m) < 10_000
+    full, pruned, small, both = sizes
+    assert pruned < 0.15 * full
+    assert small < 0.26 * full
+    assert both < pruned
+    assert both < 0.5 * small
+
+
+# -- into ------------------------------------------------------------------------------------------------------------
+
+
+class Odd(nn.Module):
+    """A user's module: tied weights, a buffer, bfloat16, an integer, a scalar, a batch norm."""
+
+    def __init__(self, width=6):
+        super().__init__()
+        self.embedding = nn.Embedding(9, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.head = nn.Linear(width, 9, bias=False)
+        self.head.weight = self.embedding.weight
+        self.extra = nn.Parameter(torch.randn(width).bfloat16())
+        self.register_buffer("steps", torch.tensor(3))
+
+    def forward(self, x):
+        return self.head(self.norm(self.embedding(x)) * self.extra.float())
+
+
+@pytest.mark.parametrize("shrink", [lambda m: m, lambda m: lc.prune(m, 0.5), lc.quantize])
+@pytest.mark.parametrize(("make", "x"), [
+    (Odd, torch.arange(9)),
+    (reference_cnn, torch.randn(2, 3, 32, 32)),
+    (ReferenceLSTM, torch.randn(2, 100, 100)),
+    (lambda: nn.Linear(4, 3), torch.randn(2, 4)),
+])  # fmt: skip
+def test_a_module_of_one_s_own_is_filled(make, x, shrink, tmp_path):
+    model = shrink(make().eval())
+    lc.save(model, tmp_path / "m")
+    with pytest.raises(lc.UnsupportedModel, match=r"pass it, load\(path, into=module\)"):
+        lc.load(tmp_path / "m")
+    again = lc.load(tmp_path / "m", into=make().eval())
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+    assert lc.size_of(again) == lc.size_of(model)
+    again = lc.load(tmp_path / "m", into=shrink(make().eval()))
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+
+
+def test_filling_tells_what_does_not_fit_and_changes_nothing(tmp_path):
+    lc.save(lc.quantize(Odd()), tmp_path / "m")
+    lc.save(lc.quantize(nn.Sequential(nn.Linear(4, 3))), tmp_path / "int8")
+    other = Odd()
+    other.more = nn.Parameter(torch.zeros(2))
+    fewer = Odd()
+    del fewer.extra
+    untied = Odd()
+    untied.head.weight = nn.Parameter(untied.head.weight.clone())
+    lc.save(untied, tmp_path / "tied")
+    with torch.no_grad():
+        untied.head.weight += 1
+    lc.save(untied, tmp_path / "untied")
+    cases = [
+        ("m", other, "more is missing in the file"),
+        ("m", fewer, "extra is not in the module"),
+        ("m", nn.Linear(2, 2), r"weight is missing in the file; .* \(and \d more\)"),
+        ("m", Odd(7), r"embedding.weight has the shape \(9, 6\) in the file and \(9, 7\)"),
+        ("m", Odd().double(), "embedding.weight is torch.float32 in the file and torch.float64 in the module"),
+        ("int8", nn.Sequential(nn.Linear(4, 5)), r"0.weight has the shape \(3, 4\) in the file and \(5, 4\)"),
+        (
+            "int8",
+            nn.Sequential(nn.Conv2d(4, 3, 1)),
+            r"0.weight has the shape \(3, 4\) in the file and \(3, 4, 1, 1\) in the module",
+        ),
+        ("int8", nn.Sequential(nn.Embedding(3, 4)), "the file has an int8 layer at '0'; the module has Embedding"),
+        ("untied", Odd(), "head.weight is tied to embedding.weight in the module, and differs"),
+        ("m", "a string", "into must be a torch nn.Module, not a str"),
+    ]
+    for name, module, sentence in cases:
+        before = pickle.dumps(module)
+        with pytest.raises(ValueError, match=sentence):
+            lc.load(tmp_path / name, into=module)
+        assert pickle.dumps(module) == before
+    lc.load(tmp_path / "tied", into=Odd())
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def test_an_estimator_with_a_module_of_one_s_own(digits, tmp_path):
+    X, y = digits
+    make = lambda: lt.TorchClassifier(Net(), max_epochs=1, random_state=0, progress=False)  # noqa: E731
+    model = lc.quantize(make().fit(X, y))
+    lc.save(model, tmp_path / "m")
+    assert not lc.inspect(tmp_path / "m").complete
+    with pytest.raises(
+        lc.UnsupportedModel, match=r"saved without its arguments module, .* load\(path, into=estimator\)"
+    ):
+        lc.load(tmp_path / "m")
+    with pytest.raises(ValueError, match="holds a TorchClassifier; into is a TorchRegressor"):
+        lc.load(tmp_path / "m", into=lt.TorchRegressor())
+    with pytest.raises(lc.UnsupportedModel, match="made with a module object"):
+        lc.load(tmp_path / "m", into=lt.TorchClassifier(Net))
+    for into in (make(), make().fit(X, y)):
+        assert lc.load(tmp_path / "m", into=into) is into
+        assert np.array_equal(into.predict_proba(X), model.predict_proba(X))
+
+
+# -- what is no bundle -----------------------------------------------------------------------------------------------
+
+
+def corrupt(path, data, sentence):
+    path.write_bytes(data)
+    for read in (lc.load, lc.inspect):
+        with pytest.raises(lc.CorruptBundle, match=sentence):
+            read(path)
+
+
+def test_truncated(file):
+    data = file.read_bytes()
+    for n in (1, 7, 8, 100, len(data) // 2, len(data) - 1):
+        corrupt(file, data[:n], "truncated|no sound safetensors")
+    corrupt(file, data + b"\0", "was altered")
+
+
+def test_empty_and_foreign_files(file, tmp_path):
+    corrupt(file, b"", "linear.safetensors is empty")
+    corrupt(file, b"PK\x03\x04" + bytes(60), "is a zip archive")
+    corrupt(file, pickle.dumps(list(range(100))), "is a pickle, .* it was not opened")
+    corrupt(file, b"GIF89a" + bytes(100), "is no safetensors file")
+    corrupt(file, struct.pack("<Q", 2**63) + b"{" * 50, "is no safetensors file")
+    save_file({"a": np.zeros(3)}, file)
+    corrupt(file, file.read_bytes(), "no bundle of this library: it has no manifest")
+    torch.save({"a": torch.zeros(2)}, file)
+    corrupt(file, file.read_bytes(), "is a zip archive")
+    if os.name == "posix":
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(lc.CorruptBundle, match="is no regular file"):
+            lc.load(tmp_path / "pipe")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        lc.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        lc.inspect(tmp_path / "nowhere")
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    (tmp_path / "m").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(lc.CorruptBundle):
+        lc.load(tmp_path / "m")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_the_expected_digest(file):
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    lc.load(file, sha256=digest.upper())
+    assert lc.inspect(file).sha256 == digest
+    with pytest.raises(lc.CorruptBundle, match="is not the file you expect"):
+        lc.load(file, sha256="0" * 64)
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        lc.load(file, sha256="abc")
+
+
+def test_a_future_format_and_an_unknown_kind(file):
+    data = file.read_bytes()
+    corrupt(file, forged(data, lambda m: m.update(format=2)), "format 2, and this version of lifecycle reads up to 1")
+    for kind in ("sklearn.tree", "os.system", "torch"):
+        file.write_bytes(forged(data, lambda m, k=kind: m["config"].update(kind=k)))
+        with pytest.raises(lc.CorruptBundle, match="unknown kind"):
+            lc.load(file)
+
+
+def test_every_flipped_byte_is_found(file):
+    data = file.read_bytes()
+    rng = random.Random(0)
+    header = 8 + int.from_bytes(data[:8], "little")
+    places = [*range(0, header, 7), *range(header - 16, header), *(rng.randrange(len(data)) for _ in range(300))]
+    for place in places:
+        altered = bytearray(data)
+        altered[place] ^= 1 << rng.randrange(8)
+        file.write_bytes(altered)
+        with pytest.raises(lc.CorruptBundle):
+            lc.load(file)
+
+
+def test_headers_that_parsers_disagree_about(file):
+    data = file.read_bytes()
+
+    def keep(manifest):
+        pass
+
+    corrupt(file, forged(data, keep, lambda h: h[:-1] + b',"coef_":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}'),
+            "no sound safetensors|do not belong")  # fmt: skip
+    corrupt(file, forged(data, keep, lambda h: re.sub(rb'"data_offsets":\[\d+', b'"data_offsets":[3', h)), "no sound")
+    corrupt(file, forged(data, lambda m: m.update(metadata=float("nan"))), "malformed")
+    corrupt(file, forged(data, keep, lambda h: h.replace(b'\\"format\\":', b'\\"format\\":1,\\"format\\":', 1)),
+            "stands there twice")  # fmt: skip
+    deep = b'\\"metadata\\":' + b"[" * 100_000 + b"]" * 100_000
+    corrupt(file, forged(data, keep, lambda h: h.replace(b'\\"metadata\\":null', deep, 1)), "malformed")
+
+
+def paths(value, at=()):
+    yield at
+    for k, v in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from paths(v, (*at, k))
+
+
+def test_forged_manifests_never_escape_the_named_errors(models, tmp_path):
+    """A manifest altered anywhere, with a digest that fits: a named error, or a model of our own kinds."""
+    rng = random.Random(0)
+    junk = [None, -1, 10**12, "x", "__class__", [], {}, True, 1.5, ["a"], {"$optimizer": "Adam", "value": 3}]
+    for name in ("cnn, quantized", "torch classifier, cnn, quantized", "linear classifier, pruned"):
+        model, _ = models[name]
+        lc.save(model, tmp_path / "m")
+        data = (tmp_path / "m").read_bytes()
+        n = int.from_bytes(data[:8], "little")
+        manifest = json.loads(json.loads(data[8 : 8 + n])["__metadata__"]["lifecycle"])
+        places = [place for place in paths(manifest) if place not in ((), ("sha256",))]
+        for place in rng.sample(places, min(60, len(places))):
+
+            def edit(m, place=place):
+                for key in place[:-1]:
+                    m = m[key]
+                m[place[-1]] = rng.choice(junk)
+
+            (tmp_path / "m").write_bytes(forged(data, edit))
+            try:
+                again = lc.load(tmp_path / "m")
+            except (lc.CorruptBundle, lc.UnsupportedModel):
+                continue
+            assert type(again) is type(model)
+
+
+def test_names_in_a_file_set_no_attribute_but_fitted_ones(file):
+    data = file.read_bytes()
+    for name in ("__class__", "__dict__", "fit", "predict", "a.b"):
+        file.write_bytes(forged(data, lambda m, n=name: m["config"]["fitted"].update({n: 1})))
+        with pytest.raises(lc.CorruptBundle, match="is no name of a fitted attribute"):
+            lc.load(file)
+
+
+# -- save ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(file, monkeypatch):
+    before = file.read_bytes()
+    monkeypatch.setattr(store.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        lc.save(nn.Linear(2, 2), file)
+    assert file.read_bytes() == before
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+def test_what_cannot_be_saved(tmp_path):
+    class Extra(nn.Module):
+        def get_extra_state(self):
+            return {"a": 1}
+
+        def set_extra_state(self, state):
+            pass
+
+    cases = [
+        (nn.Linear, "got the class Linear"),
+        (3, "a int is not served"),
+        (lc.LinearClassifier(), "LinearClassifier is not fitted yet"),
+        (lt.TorchClassifier(), "TorchClassifier is not fitted yet"),
+        (Extra(), "_extra_state of this module is a dict; only tensors"),
+        (nn.Linear(2, 2, dtype=torch.complex64), "complex64"),
+    ]
+    for model, sentence in cases:
+        with pytest.raises(lc.UnsupportedModel, match=sentence):
+            lc.save(model, tmp_path / "m")
+    for metadata, sentence in (({"a": {1, 2}}, "must be JSON"), ({"a": float("nan")}, "must be JSON"), ("x", "a dict")):
+        with pytest.raises(ValueError, match=sentence):
+            lc.save(nn.Linear(2, 2), tmp_path / "m", metadata=metadata)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        lc.save(nn.Linear(2, 2), tmp_path / "nowhere" / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- inspect ---------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_says_what_is_there_without_torch(tmp_path):
+    lc.save(lc.quantize(lc.prune(reference_cnn(), 0.9)), tmp_path / "m", metadata={"author": "é <b>"})
+    code = (
+        "import sys, lifecycle as lc\n"
+        "found = lc.inspect(sys.argv[1])\n"
+        "print(found.kind, found.model, found.complete, found.metadata['author'] == 'é <b>', 'torch' in sys.modules)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "m")], capture_output=True, text=True, check=True)
+    assert out.stdout == "torch.module Sequential False True False\n"
+    found = lc.inspect(tmp_path / "m")
+    assert found.versions["torch"] == torch.__version__
+    text = repr(found)
+    assert "0.codes" in text
+    assert "bitmask" in text
+    assert "load needs into=" in text
+    assert "é &lt;b&gt;" in found._repr_html_()
+    assert sum(a[4] for a in found.arrays) == lc.size_of(lc.load(tmp_path / "m", into=reference_cnn()))
+    assert list(found.to_frame().columns) == ["name", "dtype", "shape", "stored", "bytes"]
