@@ -15,7 +15,12 @@ _ROOMS = {
     "optim": ("minimize",),
     "_check": ("CorruptBundle", "UnsupportedModel"),
     "validation": ("CVResult", "cross_validate"),
+    "estimators": ("LinearClassifier", "LinearRegressor"),
+    "compression": ("prune", "quantize", "size_of"),
+    "store": ("save", "load", "inspect"),
     "evaluation": ("evaluate",),
+    "reporting": ("report",),
+    "_versions": ("show_versions",),
     "splits": ("KFold", "StratifiedKFold", "GroupKFold", "TimeSeriesSplit"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -1,0 +1,228 @@
+"""One self-contained HTML page from what the other stages returned: no script, no link, nothing to load."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lifecycle.evaluation import Evaluation
+from lifecycle.reporting import charts
+from lifecycle.reporting.page import Markup, page, section, table, tiles, write
+
+__all__ = ["BeforeAfter", "Table", "report"]
+
+_ACCEPTED = (
+    "an Evaluation (lifecycle.evaluate), a CVResult (lifecycle.cross_validate), a fitted TorchClassifier or "
+    "TorchRegressor, or a Table or BeforeAfter (lifecycle.reporting)"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a title, for the report.
+
+    Attributes
+    ----------
+    title : str
+    columns : sequence of str
+    rows : sequence of sequences
+        One value for each column; numbers stand to the right, text to the left.
+    note : str
+        A sentence above the table.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        wrong = [len(row) for row in self.rows if len(row) != len(self.columns)]
+        if wrong:
+            raise ValueError(f"Table {self.title!r} has {len(self.columns)} columns but a row of {wrong[0]} values")
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """The same measures of a model before and after a change, for the report.
+
+    Attributes
+    ----------
+    title : str
+    before, after : mapping of str to float
+        Values by the name of the measure; both need the same names.
+    better : mapping of str to str
+        "lower" or "higher" for the measures where that is known.
+    note : str
+        A sentence above the table.
+    """
+
+    title: str
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    better: Mapping[str, str]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if list(self.before) != list(self.after):
+            raise ValueError(f"BeforeAfter {self.title!r} needs the same names before and after")
+
+
+def _change(name: str, result: BeforeAfter) -> str:
+    before, after = result.before[name], result.after[name]
+    if before == after:
+        return Markup("none")
+    said = f"{after - before:+.4g}" if not before else f"{100 * (after / before - 1):+.1f} %"
+    wanted = result.better.get(name)
+    if wanted not in ("lower", "higher"):
+        return Markup(said)
+    better = (after < before) == (wanted == "lower")
+    return Markup(f'<span class="{"better" if better else "worse"}">{said} ({"better" if better else "worse"})</span>')
+
+
+def _before_after(result: BeforeAfter) -> str:
+    rows = [(name, result.before[name], result.after[name], _change(name, result)) for name in result.before]
+    return section(result.title, table(["", "before", "after", "change"], rows), result.note)
+
+
+def _table(result: Table) -> str:
+    words = [
+        i
+        for i in range(1, len(result.columns))
+        if any(isinstance(row[i], str) for row in result.rows)  # a column with text reads from the left
+    ]
+    return section(result.title, table(result.columns, result.rows, words=words), result.note)
+
+
+def _evaluation(result: Evaluation) -> str:
+    level = f"{100 * result.confidence_level:g} %"
+    cards = [(name, f"{e.value:.4g}", f"{e.low:.4g} to {e.high:.4g}") for name, e in result.metrics.items()]
+    rows = [(name, e.value, e.low, e.high, e.method) for name, e in result.metrics.items()]
+    parts = [tiles(cards)]
+    if result.task == "classification":
+        parts += ["<h3>Confusion matrix</h3>", charts.heat_map(result.confusion_matrix, result.labels)]
+        if result.calibration:
+            parts += [
+                "<h3>Calibration</h3>",
+                f'<p class="note">Expected calibration error {result.expected_calibration_error:.4g}; '
+                "on the dashed line a model is right as often as it says.</p>",
+                charts.reliability(result.calibration),
+            ]
+        rows += [(f"recall of {label}", e.value, e.low, e.high, e.method) for label, e in result.recall.items()]
+    else:
+        parts += [
+            "<h3>Predicted against true values</h3>",
+            charts.scatter(result.y_true.ravel(), result.y_pred.ravel()),
+        ]
+    parts += ["<h3>All numbers</h3>", table(["", "value", "low", "high", "interval"], rows, words=[4])]
+    per = result.latency
+    note = (
+        f"{result.model} on {result.n_samples:,} rows; intervals at {level}. One call of predict takes "
+        f"{1e3 * per.row:.3g} ms for one row and {1e3 * per.batch:.3g} ms for {per.batch_size} rows (medians)."
+    )
+    return section(f"Evaluation: {result.task}", "".join(parts), note)
+
+
+def _cross_validation(result: Any) -> str:
+    keys = [key for key in result if key.startswith("test_")]
+    parts = []
+    for key in keys:
+        scores = [float(v) for v in result[key]]
+        finite = [v for v in scores if math.isfinite(v)]
+        mean = sum(finite) / len(finite) if len(finite) == len(scores) else math.nan
+        name = "score" if key == "test_score" else key.removeprefix("test_")
+        interval = (math.nan, math.nan)
+        said = "no interval: it needs at least two folds, all with a score"
+        if len(scores) > 1 and math.isfinite(mean):
+            low, high = result.interval() if key == "test_score" else result.interval(metric=name)
+            interval, said = (float(low), float(high)), f"{low:.4g} to {high:.4g}"
+        parts.append(tiles([(f"mean {name} of {len(scores)} folds", f"{mean:.4g}", said)]))
+        parts.append(charts.fold_chart(scores, mean, interval, label=name))
+    seconds = sum(float(v) for v in result["fit_time"]) if "fit_time" in result else None
+    rows = [(fold, *(float(result[key][fold - 1]) for key in keys)) for fold in range(1, len(result[keys[0]]) + 1)]
+    parts.append(table(["fold", *(key.removeprefix("test_") for key in keys)], rows))
+    note = (
+        "Each dot is a fold, the line their mean, the band its 95 % interval, corrected for overlapping training sets."
+    )
+    return section("Cross-validation", "".join(parts), note + (f" Fits took {seconds:.1f}\u00a0s." if seconds else ""))
+
+
+def _training(model: Any) -> str:
+    history = model.history_
+    numbers = [
+        key
+        for key in history[0]
+        if key != "epoch" and all(isinstance(h.get(key), (int, float)) or h.get(key) is None for h in history)
+    ]
+
+    def curve(key: str) -> list[float]:
+        return [math.nan if h.get(key) is None else float(h[key]) for h in history]
+
+    losses = [key for key in numbers if "loss" in key]
+    scores = [key for key in numbers if "score" in key or "accuracy" in key or key.endswith("r2")]
+    parts = []
+    if losses:
+        parts += ["<h3>Loss</h3>", charts.line_chart({key: curve(key) for key in losses}, y_label="loss")]
+    if scores:
+        parts += ["<h3>Held-out score</h3>", charts.line_chart({k: curve(k) for k in scores}, y_label="score")]
+    note = f"{type(model).__name__} with {len(history)} epochs."
+    return section("Training", "".join(parts) or '<p class="note">The history holds no losses.</p>', note)
+
+
+def _is_cv_result(result: Any) -> bool:
+    is_dict = isinstance(result, dict) and any(str(key).startswith("test_") for key in result)
+    return is_dict and callable(getattr(result, "interval", None))
+
+
+def _section(result: Any) -> str:
+    if isinstance(result, Evaluation):
+        return _evaluation(result)
+    if isinstance(result, BeforeAfter):
+        return _before_after(result)
+    if isinstance(result, Table):
+        return _table(result)
+    if _is_cv_result(result):
+        return _cross_validation(result)
+    history = None if isinstance(result, type) else getattr(result, "history_", None)
+    if isinstance(history, list) and history and all(isinstance(h, dict) for h in history):
+        return _training(result)
+    if type(result).__name__ in ("TorchClassifier", "TorchRegressor"):
+        raise ValueError(f"this {type(result).__name__} is not fitted, so there is no history to report")
+    raise TypeError(f"report cannot show a {type(result).__name__}; it takes {_ACCEPTED}")
+
+
+def report(path: str | os.PathLike, *results: Any) -> Path:
+    """Write one HTML file that shows results of the other stages, in the order given.
+
+    The file is complete in itself and needs neither the internet nor JavaScript; it follows the reader's light or dark
+    setting. It is written to a temporary file and renamed.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write; its folder must exist.
+    *results : Evaluation, CVResult, fitted TorchClassifier or TorchRegressor, Table or BeforeAfter
+        At least one.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    TypeError
+        A result of another kind.
+    ValueError
+        No result, an estimator that is not fitted, or a path that cannot be a file.
+    """
+    if not results:
+        raise ValueError(f"report needs at least one result: {_ACCEPTED}")
+    from lifecycle import __version__
+
+    sections = [_section(result) for result in results]
+    now = datetime.now().astimezone()
+    lead = f"{now:%d %B %Y, %H:%M}"
+    return write(path, page("Model life cycle report", lead, sections, f"Written by lifecycle {__version__}."))
