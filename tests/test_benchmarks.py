@@ -1,0 +1,110 @@
+"""The benchmarks' arithmetic, a trial at tiny sizes, and the page that is generated from its record."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import _harness, _page
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_runs_alternate_and_warm_up_is_not_counted():
+    calls = []
+
+    def run(name, seconds):
+        calls.append(name)
+        return seconds
+
+    seconds = _harness.alternate({n: lambda n=n: run(n, float(len(calls))) for n in "abc"}, rounds=4, warm_up=2)
+    rounds = ["".join(calls[k : k + 3]) for k in range(0, 18, 3)]
+    assert rounds == ["abc", "bca", "cab", "abc", "bca", "cab"]
+    assert {n: len(v) for n, v in seconds.items()} == {"a": 4, "b": 4, "c": 4}
+    assert seconds["a"][0] == 7.0  # the third round's
+
+
+def test_a_run_without_seconds_of_its_own_is_timed():
+    (seconds,) = _harness.alternate({"a": lambda: None}, rounds=3).values()
+    assert len(seconds) == 3
+    assert all(0 <= s < 60 for s in seconds)
+
+
+def test_medians_quartiles_and_ratios():
+    values = {"ours": [3.0, 1.0, 2.0, 100.0, 2.5], "theirs": [5.0, 7.5, 1000.0]}
+    rows = _harness.summary(values, "ours")
+    for name, v in values.items():
+        assert rows[name]["median"] == np.median(v)
+        assert (rows[name]["q1"], rows[name]["q3"]) == tuple(np.quantile(v, [0.25, 0.75]))
+        assert rows[name]["runs"] == len(v)
+    assert rows["theirs"]["ratio"] == 7.5 / 2.5
+    assert rows["ours"]["ratio"] == 1.0
+    assert _harness.quartiles([4.0]) == (4.0, 4.0, 4.0)
+
+
+def test_a_record_keeps_four_digits_and_names_machine_and_versions(tmp_path):
+    path = _harness.write(_harness.record("trial", cases=[{"x": 1.23456, "n": 123456, "who": "ours"}]), tmp_path)
+    result = json.loads(path.read_text())
+    assert result["cases"] == [{"x": 1.235, "n": 123456, "who": "ours"}]
+    assert {"processor", "cores", "python"} <= set(result["machine"])
+    assert result["versions"]["numpy"] == np.__version__
+
+
+def test_markdown_table():
+    assert _harness.markdown(("", "time"), [("ours", "1"), ("b", "22")]).splitlines() == [
+        "|      | time |",
+        "| :--- | ---: |",
+        "| ours |    1 |",
+        "| b    |   22 |",
+    ]
+
+
+def test_the_page_on_disk_is_the_one_that_the_records_give():
+    pytest.importorskip("torch")
+    assert _page.PAGE.read_text(encoding="utf-8") == _page.text()
+
+
+def test_the_page_without_records_says_so(tmp_path):
+    assert "not measured yet" in _page.text(tmp_path)
+
+
+def test_distance_is_relative_in_norm():
+    torch = pytest.importorskip("torch")
+    from benchmarks.optimizers import Candidate, duration
+
+    a = Candidate(torch.optim.SGD, {"lr": 1.0}, [torch.tensor([3.0, 4.0]), torch.tensor([0.0])], [[]], 1)
+    b = Candidate(torch.optim.SGD, {"lr": 1.0}, [torch.tensor([3.0, 4.0]), torch.tensor([1.0])], [[]], 1)
+    assert a.distance(b) == pytest.approx(1 / 26**0.5)
+    assert b.distance(b) == 0.0
+    assert [duration(s) for s in (2.5, 0.0125, 3.21e-5, 4e-8)] == ["2.5 s", "12.5 ms", "32.1 µs", "40 ns"]
+
+
+def test_a_trial_of_the_optimizers_writes_its_record_and_page(tmp_path):
+    pytest.importorskip("torch")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    command = [sys.executable, "-m", "benchmarks", "optimizers", "--rounds", "2", "--scale", "0.001"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    result = json.loads((tmp_path / "optimizers.json").read_text())
+    assert len(result["cases"]) == 9
+    for one in result["cases"]:
+        assert set(one["rows"]) == {"lifecycle", "torch, default (a loop)", "torch, foreach", "torch, fused"}
+        for who, row in one["rows"].items():
+            assert row["error"] <= 2e-6, (one["case"], one["rule"], who)
+            assert row["median"] > 0
+    page = _page.text(tmp_path)
+    for expected in ("these times mean nothing", "### the reference CNN: AdamW", result["versions"]["torch"]):
+        assert expected in page
+        assert expected in done.stdout
+
+
+def test_a_trial_is_not_published():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "optimizers", "--scale", "0.5"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "not published" in done.stderr
