@@ -49,7 +49,7 @@ def forged(data, edit, raw_header=None):
 def file(tmp_path):
     path = tmp_path / "linear.safetensors"
     X, y = load_diabetes(return_X_y=True)
-    lc.save(lc.LinearRegressor(max_iter=2, random_state=0).fit(X, y), path)
+    lc.save(lc.LinearRegressor(max_iter=2, tol=None, random_state=0).fit(X, y), path)
     return path
 
 
@@ -74,9 +74,9 @@ def models(digits):
         "torch classifier, cnn": (lt.TorchClassifier(cnn, optimizer=lc.Adam(lr=1e-2), **short).fit(images, y), images),
         "torch classifier, class": (lt.TorchClassifier(lt.MLP, module__hidden=(8, 8), **short).fit(X, y), X),
         "torch regressor": (lt.TorchRegressor(**short).fit(X, y.astype(np.float32)), X),
-        "linear classifier": (lc.LinearClassifier(max_iter=2, random_state=0).fit(X, y), X),
-        "linear classifier, two": (lc.LinearClassifier("hinge", max_iter=2, random_state=0).fit(X, y > 4), X),
-        "linear regressor": (lc.LinearRegressor(optimizer=lc.SGD(lr=1e-3), max_iter=2, random_state=0).fit(X, y), X),
+        "linear classifier": (lc.LinearClassifier(max_iter=2, tol=None, random_state=0).fit(X, y), X),
+        "linear classifier, two": (lc.LinearClassifier("hinge", max_iter=2, tol=None, random_state=0).fit(X, y > 4), X),
+        "linear regressor": (lc.LinearRegressor(optimizer=lc.SGD(lr=1e-3), max_iter=2, tol=None, random_state=0).fit(X, y), X),
     }
     for name in list(found):
         model, x = found[name]
@@ -147,7 +147,7 @@ def test_feature_names_come_back(digits, tmp_path):
     pandas = pytest.importorskip("pandas")
     X, y = digits
     frame = pandas.DataFrame(X[:200, :5], columns=list("abcdé"))
-    model = lc.LinearClassifier(max_iter=2, random_state=0).fit(frame, y[:200])
+    model = lc.LinearClassifier(max_iter=2, tol=None, random_state=0).fit(frame, y[:200])
     lc.save(model, tmp_path / "m")
     again = lc.load(tmp_path / "m")
     assert again.feature_names_in_.tolist() == list("abcdé")
