@@ -160,9 +160,9 @@ def test_bad_calls(tmp_path):
     table = Table("t", ["a"], [[1]])
     with pytest.raises(ValueError, match="at least one result"):
         report(tmp_path / "r.html")
-    with pytest.raises(ValueError, match="is a folder"):
+    with pytest.raises(OSError, match="is a folder"):
         report(tmp_path, table)
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(OSError, match="there is no folder"):
         report(tmp_path / "no" / "r.html", table)
     with pytest.raises(ValueError, match="row of 2 values"):
         Table("t", ["a"], [[1, 2]])

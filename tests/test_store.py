@@ -76,7 +76,10 @@ def models(digits):
         "torch regressor": (lt.TorchRegressor(**short).fit(X, y.astype(np.float32)), X),
         "linear classifier": (lc.LinearClassifier(max_iter=2, tol=None, random_state=0).fit(X, y), X),
         "linear classifier, two": (lc.LinearClassifier("hinge", max_iter=2, tol=None, random_state=0).fit(X, y > 4), X),
-        "linear regressor": (lc.LinearRegressor(optimizer=lc.SGD(lr=1e-3), max_iter=2, tol=None, random_state=0).fit(X, y), X),
+        "linear regressor": (
+            lc.LinearRegressor(optimizer=lc.SGD(lr=1e-3), max_iter=2, tol=None, random_state=0).fit(X, y),
+            X,
+        ),
     }
     for name in list(found):
         model, x = found[name]

@@ -38,6 +38,8 @@ __all__ = sorted([*_HOME, *_SKLEARN_SPLITTERS, *_OPTIMIZERS])
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module 'lifecycle' has no attribute {name!r}")
+    if name == "torch":  # an ImportError says which extra is missing
+        return import_module("lifecycle.torch")
     if name in _HOME:
         return getattr(import_module(f"lifecycle.{_HOME[name]}"), name)
     if name in _SKLEARN_SPLITTERS:

@@ -20,14 +20,19 @@ _BY_PACKAGE = {
     "lifecycle.torch": "lifecycle.torch.adapter",
     "lifecycle.estimators": "lifecycle._linear_adapter",
     "torch": "lifecycle.torch.adapter",
+    "sklearn": "lifecycle._sklearn_adapter",
 }
 # config["kind"] of a model that was taken apart -> the room
 _BY_KIND = {
     "torch.module": "lifecycle.torch.adapter",
     "torch.estimator": "lifecycle.torch.adapter",
     "linear.estimator": "lifecycle._linear_adapter",
+    "sklearn.pipeline": "lifecycle._sklearn_adapter",
 }
-_SERVED = "a torch nn.Module, or a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor"
+_SERVED = (
+    "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, or a scikit-learn "
+    "Pipeline with one of these at its end"
+)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ import json
 import os
 import platform
 import re
-import secrets
 import stat
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import numpy as np
 import lifecycle
 from lifecycle import _adapters
 from lifecycle._check import CorruptBundle, UnsupportedModel, one_of
+from lifecycle._files import write_whole
 from lifecycle.codecs import pack, unpack
 
 __all__ = ["Inspection", "inspect", "load", "save"]
@@ -82,7 +81,7 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
         "metadata": _user_metadata(metadata),
         "versions": _versions(),
     }
-    _write(path, _serialize(tensors, json.dumps(manifest, allow_nan=False, separators=(",", ":"))))
+    write_whole(path, _serialize(tensors, json.dumps(manifest, allow_nan=False, separators=(",", ":"))))
 
 
 def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None) -> Any:
@@ -232,7 +231,7 @@ def _user_metadata(metadata: Any) -> Any:
 
 def _versions() -> dict[str, str]:
     found = {"lifecycle": lifecycle.__version__, "python": platform.python_version()}
-    loaded = ((name, sys.modules.get(name)) for name in ("numpy", "torch"))
+    loaded = ((name, sys.modules.get(name)) for name in ("numpy", "torch", "sklearn"))
     return found | {name: str(module.__version__) for name, module in loaded if module is not None}
 
 
@@ -250,30 +249,6 @@ def _serialize(tensors: dict[str, np.ndarray], manifest: str) -> bytes:
     start, stop = found.span(1)
     data[start:stop] = hashlib.sha256(data).hexdigest().encode()
     return bytes(data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with open(beside, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-    if os.name == "posix":
-        # the rename itself is on the disk only when its folder is
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # some file systems cannot
-                os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _read(path: Path) -> bytes:

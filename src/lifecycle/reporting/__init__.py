@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lifecycle._files import write_whole
 from lifecycle.evaluation import Evaluation
 from lifecycle.reporting import charts
-from lifecycle.reporting.page import Markup, page, section, table, tiles, write
+from lifecycle.reporting.page import Markup, page, section, table, tiles
 
 __all__ = ["BeforeAfter", "Table", "report"]
 
@@ -216,7 +217,9 @@ def report(path: str | os.PathLike, *results: Any) -> Path:
     TypeError
         A result of another kind.
     ValueError
-        No result, an estimator that is not fitted, or a path that cannot be a file.
+        No result, or an estimator that is not fitted.
+    OSError
+        The path cannot be a file.
     """
     if not results:
         raise ValueError(f"report needs at least one result: {_ACCEPTED}")
@@ -225,4 +228,5 @@ def report(path: str | os.PathLike, *results: Any) -> Path:
     sections = [_section(result) for result in results]
     now = datetime.now().astimezone()
     lead = f"{now:%d %B %Y, %H:%M}"
-    return write(path, page("Model life cycle report", lead, sections, f"Written by lifecycle {__version__}."))
+    text = page("Model life cycle report", lead, sections, f"Written by lifecycle {__version__}.")
+    return write_whole(path, text.encode("utf-8"))

@@ -1,10 +1,7 @@
 """The page around the charts: HTML, the style sheet, and the file."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from lifecycle.reporting.charts import text
@@ -71,7 +68,8 @@ svg .count.strong { fill: var(--on-strong); font-weight: 600; }
 a, summary { color: var(--s0); } summary { cursor: pointer; margin-top: 14px; }
 @media (max-width: 520px) { header, main, footer { padding-left: 12px; padding-right: 12px; }
   header { padding-top: 24px; } section { padding: 16px 14px; border-radius: 12px; }
-  th, td { padding: 8px 7px; } svg text { font-size: 19px; } }
+  th, td { padding: 8px 7px; } td.words, tbody th { white-space: normal; } td.wrap { min-width: 0; }
+  svg text { font-size: 19px; } }
 @media print { body { background: #fff; } section { break-inside: avoid; border: 0; padding: 0; } }
 """
 
@@ -133,25 +131,3 @@ def page(title: str, lead: str, sections: Sequence[str], foot: str) -> str:
         + "\n".join(sections)
         + f"\n</main>\n<footer>{escape(foot)}</footer>\n</body>\n</html>\n"
     )
-
-
-def write(path: str | os.PathLike, content: str) -> Path:
-    """Write to a temporary file beside `path`, then rename: a reader sees the old file or the whole new one."""
-    target = Path(path)
-    if target.is_dir():
-        raise ValueError(f"{os.fspath(path)} is a folder; give the path of a file")
-    if not target.parent.is_dir():
-        raise ValueError(f"the folder {target.parent} does not exist")
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(content)
-        # mkstemp makes private files; this one gets the rights that any new file gets here
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return target
