@@ -138,7 +138,7 @@ def run(data: str | os.PathLike | None = None, target: str | None = None, out: s
     out.mkdir(parents=True, exist_ok=True)
     demo.report, demo.model = out / REPORT, out / MODEL
     shipped = results.pop()
-    lc.save(shipped, demo.model, metadata={"data": problem.title})
+    lc.save(shipped, demo.model, metadata={"data": problem.title})  # the bytes of the stage "ship"
     about = " ".join(f"{sentence}." for sentence in [problem.title, *problem.notes])
     stages = [(name, answer, round(seconds, 1)) for name, answer, seconds in demo.stages]
     lc.report(demo.report, Table("The life of this model", ["stage", "answer", "seconds"], stages, about), *results)
@@ -187,7 +187,7 @@ def _live(demo: Demo, problem: _Problem, progress: bool | None) -> list[Any]:
 
     with demo.stage("ship") as said, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
-        lc.save(small, path)
+        lc.save(small, path, metadata={"data": problem.title})
         n_equal = _equal_in_a_new_process(small, X_test, path, progress)
         loaded = lc.load(path)
         said.append(f"one file of {path.stat().st_size:,} bytes; in a new process {n_equal:,} of {len(y_test):,} "

@@ -246,7 +246,8 @@ def _for_model(model: Any, table: Any) -> Any:
                 wrong = next(v for v in found[column] if v is not None and _as_numbers([v]) is None)
                 raise ValueError(f"the column {column!r} must hold numbers; it holds {wrong!r}")
             found[column] = values
-    return found.to_numpy(dtype=np.float64) if names is None else found
+    # the last digits of a product depend on the memory layout: that of an array made by hand
+    return np.ascontiguousarray(found.to_numpy(dtype=np.float64)) if names is None else found
 
 
 def _columns_of_words(model: Any) -> set[str]:

@@ -158,7 +158,7 @@ def heat_map(matrix: Any, labels: Sequence[Any]) -> str:
     ]
     for i, name in enumerate(shown):
         middle = (i + 0.5) * cell
-        x, y = left + middle, top - 8
+        x, y = left + middle, top - 8.0
         turn = f' transform="rotate(-40 {x:.1f} {y:.1f})" text-anchor="start"' if slanted else ' text-anchor="middle"'
         parts.append(f'<text class="tick" x="{x:.1f}" y="{y:.1f}"{turn}>{escape(name)}</text>')
         parts.append(
