@@ -32,7 +32,7 @@ def prune(
 
     Parameters
     ----------
-    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor
+    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
         An estimator must be fitted. It is left as it is, bit for bit.
     amount : float, optional
         Fraction of the weights to be zero, 0 ≤ amount < 1; exactly round(amount × number of weights) are. Needed for
@@ -98,7 +98,7 @@ def quantize(
 
     Parameters
     ----------
-    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor
+    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
         An estimator must be fitted. It is left as it is, bit for bit.
     bits : int, default=8
         Bits a weight.

@@ -45,7 +45,7 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
 
     Parameters
     ----------
-    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor
+    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
         Our own models and estimators are stored whole. Of a module of another class only its state dict is, and
         `load` needs ``into=module``; so does an estimator with arguments that are no plain values (a function, a
         module of your own). An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after loading,
