@@ -40,3 +40,47 @@ def adam(
         m_hat, v_hat = (m / (1 - betas[0] ** t), used / (1 - betas[1] ** t)) if bias_correction else (m, used)
         p = p - lr * m_hat / (np.sqrt(v_hat) + eps)
     return p
+
+
+def minibatch_epoch(X, Y, weights, order, batch, coef, intercept, rule, grads, slopes, lr, l1, l2, proximal,
+                    fit_intercept):  # fmt: skip
+    """An epoch of a linear model; `rule(p, grads, lr)` as above, `grads` the gradients so far, which it extends.
+
+    The penalty is l1 * |w| + l2 * w²/2; `proximal`: it acts after the step, on its own.
+    """
+    coef, intercept = np.array(coef, np.float64), np.array(intercept, np.float64)
+    thetas = []
+
+    def step(g):
+        # without weight decay a rule's step depends on the gradients alone
+        zero = np.zeros(g.size)
+        return rule(zero, [*grads, g], lr) - (rule(zero, grads, lr) if grads else zero)
+
+    for begin in range(0, len(order), batch):
+        rows = order[begin : begin + batch]
+        pushes = slopes(Y[rows], X[rows] @ coef.T + intercept) * weights[rows, None] / len(rows)
+        g, old = pushes.T @ X[rows], coef
+        if not proximal:
+            g = g + l2 * coef
+            for at in np.ndindex(*g.shape):
+                if coef[at] != 0:
+                    g[at] += l1 * np.sign(coef[at])
+                elif abs(g[at]) <= l1:
+                    g[at] = 0.0
+                else:
+                    g[at] -= l1 * np.sign(g[at])
+        whole = np.concatenate([g.ravel(), pushes.sum(axis=0)])
+        moved = step(whole)
+        grads.append(whole)
+        coef = coef + moved[: g.size].reshape(g.shape)
+        if fit_intercept:
+            intercept = intercept + moved[g.size :]
+        if proximal:
+            coef = np.sign(coef) * np.maximum(np.abs(coef) - lr * l1, 0.0) / (1.0 + lr * l2)
+        elif l1:
+            for at in np.ndindex(*g.shape):
+                side = np.sign(old[at]) if old[at] != 0 else -np.sign(g[at])
+                if np.sign(coef[at]) != side:
+                    coef[at] = 0.0
+        thetas.append(np.concatenate([coef.ravel(), intercept]))
+    return coef, intercept, thetas

@@ -85,6 +85,9 @@ class Optimizer:
             return self._hyper[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self.rule.defaults)}")
 
+    def __sklearn_clone__(self) -> "Optimizer":
+        return type(self)(**self._hyper)
+
     def __reduce__(self):
         return _rebuild, (self.rule.name, self._hyper)
 

@@ -20,13 +20,14 @@ from ..optim import Optimizer, resolve
 from ..penalties import find_penalty
 from ..rules import list_rules
 from ._problem import Problem
-from ._training import Outcome, Plan, by_epochs, by_newton, in_closed_form
+from ._training import Outcome, Plan, by_epochs, by_newton, in_closed_form, moves_by_slope
 
 __all__ = ["LinearClassifier", "LinearRegressor"]
 
 _BATCHES = {"gd": None, "sgd": 1}  # batch_size="auto"; None: all rows
 _OTHER_BATCH = 64
 _MOST_VARIABLES = 20_000  # of Newton's method: a Hessian of 3 GB
+_LARGEST = 1e100
 
 
 class _Linear(BaseEstimator):
@@ -39,6 +40,11 @@ class _Linear(BaseEstimator):
         self._check_arguments()
         if not weights.any():
             raise ValueError("all sample weights are zero: there is nothing to fit")
+        largest = max(np.abs(X).max(), np.abs(Y).max())
+        if largest > _LARGEST:
+            raise ValueError(
+                f"the data hold a value of {largest:.2g}, and above {_LARGEST:g} squares overflow: scale the data"
+            )
         rng = random_state(self.random_state)
         held = None
         if self.early_stopping:
@@ -50,7 +56,7 @@ class _Linear(BaseEstimator):
                 raise ValueError("early_stopping: all rows on one side of the split have weight zero")
         weights = weights * (len(weights) / weights.sum())
         # an intercept does not mix with centred features: fewer epochs, same objective
-        center = weights @ X / len(X) if self.fit_intercept else np.zeros(X.shape[1])
+        center = self._center(X, weights) if self.fit_intercept else np.zeros(X.shape[1])
         terms = (find_loss(self.loss, self._task), find_penalty(self.penalty), float(self.alpha),
                  float(self.l1_ratio), float(self.epsilon), bool(self.fit_intercept))  # fmt: skip
         problem = Problem(self._centred(X, center), Y, weights, *terms)
@@ -58,6 +64,12 @@ class _Linear(BaseEstimator):
         outcome = self._train(problem, self._first_theta(problem, center), held_out, rng)
         self._keep(problem, outcome, center)
         return self
+
+    @staticmethod
+    def _center(X: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Means of the features; that of a constant one exactly, or its rounding error would pass for a feature."""
+        seen = X if weights.all() else X[weights > 0]
+        return np.where((seen == seen[0]).all(axis=0), seen[0], weights @ X / len(X))
 
     @staticmethod
     def _centred(X: np.ndarray, center: np.ndarray) -> np.ndarray:
@@ -77,13 +89,18 @@ class _Linear(BaseEstimator):
                         "need too much memory: use 'gd', 'sgd' or 'adam'"
                     )
                 return by_newton(problem, theta, plan)
-            optimizer = resolve(self.optimizer, lr=self.lr)
+            optimizer = self._resolved()
             batch = self._batch(optimizer, len(problem.X))
             scheduled = isinstance(self.optimizer, str) and self.lr is None
             if scheduled:
-                by_slope = optimizer.rule.name in _BATCHES
-                optimizer.set_params(lr=problem.first_lr(by_slope, batch >= len(problem.X)))
+                optimizer.set_params(lr=problem.first_lr(moves_by_slope(optimizer), batch >= len(problem.X)))
             return by_epochs(problem, theta, optimizer, scheduled, batch, plan, held_out)
+
+    def _resolved(self) -> Optimizer:
+        optimizer = resolve(self.optimizer, lr=self.lr)
+        if isinstance(self.optimizer, str) and "weight_decay" in optimizer.get_params():
+            optimizer.set_params(weight_decay=0.0)  # a name stands for the same objective whichever it is
+        return optimizer
 
     def _batch(self, optimizer: Optimizer, n: int) -> int:
         if not isinstance(self.batch_size, str):
@@ -118,7 +135,7 @@ class _Linear(BaseEstimator):
             one_of("optimizer", self.optimizer, [*sorted(list_rules()), "newton", "exact"])
         if self.optimizer in ("newton", "exact"):
             self._check_without_epochs(loss, penalty)
-        elif resolve(self.optimizer, lr=self.lr).get_params().get("maximize"):
+        elif self._resolved().get_params().get("maximize"):
             raise ValueError(f"{self.optimizer!r} would maximize the loss: leave maximize out")
 
     def _check_without_epochs(self, loss: Any, penalty: Any) -> None:
@@ -162,18 +179,13 @@ class _Linear(BaseEstimator):
         coef = outcome.theta[: problem.size].reshape(problem.outputs, problem.features)
         intercept = outcome.theta[problem.size :] - coef @ center
         self._set(coef.copy(), intercept)
-        self.n_iter_ = outcome.n_iter
+        self.n_iter_ = len(outcome.curve)
         self.history_ = [
             {"epoch": i + 1, "train_loss": value, **({"valid_loss": outcome.held_out[i]} if outcome.held_out else {})}
             for i, value in enumerate(outcome.curve)
         ]
-        if not outcome.converged and self.tol is not None:
-            warnings.warn(
-                f"{type(self).__name__} stopped at max_iter={self.max_iter} before the loss stopped falling: "
-                "increase max_iter, scale the features, or pass tol=None to make exactly max_iter epochs",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        if outcome.fault is not None and self.tol is not None:
+            warnings.warn(f"{type(self).__name__} {outcome.fault}", ConvergenceWarning, stacklevel=4)
 
     def _continues(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "coef_")
@@ -188,9 +200,90 @@ class _Linear(BaseEstimator):
 
 
 class LinearClassifier(ClassifierMixin, _Linear):
-    """Linear classifier, trained by any update rule."""
+    """Linear classifier, trained by any update rule or by Newton's method.
+
+    Parameters
+    ----------
+    loss : {"log_loss", "hinge", "squared_hinge", "modified_huber", "perceptron"}, default="log_loss"
+        With more than two classes log_loss is the cross-entropy of the softmax, the others are one versus rest.
+    penalty : {"l2", "l1", "elasticnet"} or None, default="l2"
+        ‖w‖²/2, ‖w‖₁, or l1_ratio of the second and the rest of the first. The intercept is not penalized.
+        Where steps take batches, l1 brings coefficients near zero; with "gd" they become zero.
+    alpha : float, default=1e-4
+        Weight of the penalty; see Notes.
+    l1_ratio : float, default=0.15
+        Share of "l1" in "elasticnet"; the other penalties do not use it.
+    epsilon : float, default=0.1
+        Not used by these losses.
+    optimizer : str or optimizer, default="sgd"
+        "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not "hinge",
+        "perceptron") with penalty "l2" or None; a few steps.
+        An object such as `lc.Adam(lr=0.01)` brings its own hyperparameters; its weight_decay comes on top of the
+        penalty, where that of a name is 0.
+    lr : float, optional
+        Constant step size, for a rule given by name. None: found from the data, as Notes says.
+    batch_size : int or "auto", default="auto"
+        Rows in a step. "auto": all for "gd", 1 for "sgd", 64 for other rules.
+    max_iter : int, default=100
+        Largest number of epochs, or of Newton's steps.
+    tol : float or None, default=1e-4
+        Training stalls when in n_iter_no_change epochs in a row the objective (with early_stopping the validation
+        loss) does not fall by more than tol times the loss of zero coefficients; then it ends, or goes on with
+        smaller steps (Notes). Newton's method ends with the step that was to bring less. None: exactly max_iter epochs.
+    fit_intercept : bool, default=True
+    shuffle : bool, default=True
+        Take the rows in a new order in each epoch.
+    early_stopping : bool, default=False
+        Hold out rows, each class in proportion, and keep the coefficients of the epoch with the smallest loss on them.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by early_stopping.
+    n_iter_no_change : int, default=5
+    average : bool or int, default=False
+        True: the coefficients are the mean over all steps; a number: over the steps after that many rows.
+    class_weight : None, "balanced" or a dict from label to weight, default=None
+        Factor of the sample weights; "balanced" gives each class the same sum.
+    warm_start : bool, default=False
+        `fit` starts from the coefficients of the last `fit`.
+    random_state : int, RandomState, Generator or None, default=None
+        Of the order of the rows and of those held out; the same number gives the same bits.
+    progress : bool or None, default=None
+        Show a bar; None: in a terminal or notebook only.
+
+    Attributes
+    ----------
+    coef_ : array, shape (1, n_features) with two classes, else (n_classes, n_features)
+    intercept_ : array, shape (1,) with two classes, else (n_classes,)
+    classes_ : array, shape (n_classes,)
+        Labels, sorted.
+    n_iter_ : int
+        Epochs, or Newton's steps.
+    history_ : list of dicts
+        epoch and train_loss, the objective: before the step where an epoch is one step, over the rows as they came
+        where it takes batches, at the end of the step for "newton". With early_stopping also
+        valid_loss, the mean loss on the held-out rows after the epoch.
+    n_features_in_ : int
+    feature_names_in_ : array of str, shape (n_features,)
+        Only if X has names that are all strings.
+
+    Notes
+    -----
+    The objective is Σ wᵢ loss(yᵢ, zᵢ) / Σ wᵢ + alpha penalty(coef) for every optimizer, that of scikit-learn's
+    SGDClassifier; of the sample weights wᵢ only the ratios count.
+    With penalty="l2", loss="log_loss" is LogisticRegression with C = 1 / (n alpha), n being Σ wᵢ.
+
+    The step size of lr=None, with c for the largest curvature of the loss (1 if it has none) and x for a row of the
+    centred features with a 1 for the intercept, is
+
+    * "gd" on all rows, with a smooth loss: 1/L, L being the largest eigenvalue of the Hessian of the mean loss or a
+      bound of it;
+    * "gd" and "sgd" otherwise: 1 / (c max ‖x‖²) for "squared_hinge", whose slope has no bound, else 1 / (c mean ‖x‖²);
+    * another rule: 0.1 over the root mean square of the elements of the x.
+
+    1/L is kept. The others shrink to a fifth whenever training stalls, and the fifth stall is the end.
+    """
 
     _task = "classification"
+    classes_: np.ndarray
 
     def __init__(self, loss="log_loss", *, penalty="l2", alpha=1e-4, l1_ratio=0.15, epsilon=0.1, optimizer="sgd",
                  lr=None, batch_size="auto", max_iter=100, tol=1e-4, fit_intercept=True, shuffle=True,
@@ -230,12 +323,18 @@ class LinearClassifier(ClassifierMixin, _Linear):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If arguments are unknown or do not fit together, there is NaN, one class only or no weight above zero,
+            or the coefficients grow without bound. A ConvergenceWarning says that max_iter or lr did not suffice.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not self._continues())
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes[0]!r}: a classifier needs at least two classes")
+            raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs at least two classes")
         if self._continues() and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"warm_start: y has the classes {classes.tolist()}, the last fit had {self.classes_.tolist()}; "
@@ -243,6 +342,9 @@ class LinearClassifier(ClassifierMixin, _Linear):
             )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         weights = weights * class_weights(self.class_weight, classes, codes, weights)[codes]
+        seen = classes[np.unique(codes[weights > 0])]
+        if len(seen) == 1:
+            raise ValueError(f"only the class {seen.tolist()[0]!r} has a weight above zero: a classifier needs two")
         self.classes_ = classes
         if len(classes) == 2:
             Y = np.where(codes == 1, 1.0, -1.0)[:, None]
@@ -294,7 +396,86 @@ class LinearClassifier(ClassifierMixin, _Linear):
 
 
 class LinearRegressor(RegressorMixin, _Linear):
-    """Linear regression, trained by any update rule."""
+    """Linear regression, trained by any update rule, by Newton's method or in closed form.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "huber", "epsilon_insensitive"}, default="squared_error"
+        With r = z - y: r²/2; the same up to |r| = epsilon and linear beyond; max(0, |r| - epsilon).
+    penalty : {"l2", "l1", "elasticnet"} or None, default="l2"
+        ‖w‖²/2, ‖w‖₁, or l1_ratio of the second and the rest of the first. The intercept is not penalized.
+        Where steps take batches, l1 brings coefficients near zero; with "gd" they become zero.
+    alpha : float, default=1e-4
+        Weight of the penalty; see Notes.
+    l1_ratio : float, default=0.15
+        Share of "l1" in "elasticnet"; the other penalties do not use it.
+    epsilon : float, default=0.1
+        Where "huber" turns linear, and how far "epsilon_insensitive" sees no error, in units of y.
+    optimizer : str or optimizer, default="sgd"
+        "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not
+        "epsilon_insensitive") with penalty "l2" or None; a few steps. "exact": "squared_error"
+        with penalty "l2" or None, in closed form; the solution of least norm where there are many.
+        An object such as `lc.Adam(lr=0.01)` brings its own hyperparameters; its weight_decay comes on top of the
+        penalty, where that of a name is 0.
+    lr : float, optional
+        Constant step size, for a rule given by name. None: found from the data, as Notes says.
+    batch_size : int or "auto", default="auto"
+        Rows in a step. "auto": all for "gd", 1 for "sgd", 64 for other rules.
+    max_iter : int, default=100
+        Largest number of epochs, or of Newton's steps.
+    tol : float or None, default=1e-4
+        Training stalls when in n_iter_no_change epochs in a row the objective (with early_stopping the validation
+        loss) does not fall by more than tol times the loss of the mean of y; then it ends, or goes on with
+        smaller steps (Notes). Newton's method ends with the step that was to bring less. None: exactly max_iter epochs.
+    fit_intercept : bool, default=True
+    shuffle : bool, default=True
+        Take the rows in a new order in each epoch.
+    early_stopping : bool, default=False
+        Hold out rows and keep the coefficients of the epoch with the smallest loss on them.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by early_stopping.
+    n_iter_no_change : int, default=5
+    average : bool or int, default=False
+        True: the coefficients are the mean over all steps; a number: over the steps after that many rows.
+    warm_start : bool, default=False
+        `fit` starts from the coefficients of the last `fit`.
+    random_state : int, RandomState, Generator or None, default=None
+        Of the order of the rows and of those held out; the same number gives the same bits.
+    progress : bool or None, default=None
+        Show a bar; None: in a terminal or notebook only.
+
+    Attributes
+    ----------
+    coef_ : array, shape (n_features,)
+    intercept_ : float
+    n_iter_ : int
+        Epochs, or Newton's steps.
+    history_ : list of dicts
+        epoch and train_loss, the objective: before the step where an epoch is one step, over the rows as they came
+        where it takes batches, at the end of the step for "newton" and "exact". With early_stopping also
+        valid_loss, the mean loss on the held-out rows after the epoch.
+    n_features_in_ : int
+    feature_names_in_ : array of str, shape (n_features,)
+        Only if X has names that are all strings.
+
+    Notes
+    -----
+    The objective is Σ wᵢ loss(yᵢ, zᵢ) / Σ wᵢ + alpha penalty(coef) for every optimizer, that of scikit-learn's
+    SGDRegressor; of the sample weights wᵢ only the ratios count.
+    With loss="squared_error" and penalty="l2" it is Ridge with alpha_ridge = n alpha, n being Σ wᵢ; with "l1" it is
+    Lasso and with "elasticnet" ElasticNet with the same alpha and l1_ratio.
+
+    The step size of lr=None, with c for the largest curvature of the loss (1 if it has none), x for a row of the
+    centred features with a 1 for the intercept, and d for the standard deviation of y, is
+
+    * "gd" on all rows, with a smooth loss: 1/L, L being the largest eigenvalue of the Hessian of the mean loss or a
+      bound of it;
+    * "gd" and "sgd" otherwise: 1 / (c max ‖x‖²) for "squared_error", whose slope has no bound, else
+      1 / (c mean ‖x‖²), times d over the bound of the slope where that is more than 1;
+    * another rule: 0.1 d over the root mean square of the elements of the x.
+
+    1/L is kept. The others shrink to a fifth whenever training stalls, and the fifth stall is the end.
+    """
 
     _task = "regression"
 
@@ -334,6 +515,12 @@ class LinearRegressor(RegressorMixin, _Linear):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If arguments are unknown or do not fit together, there is NaN or no weight above zero, or the
+            coefficients grow without bound. A ConvergenceWarning says that max_iter or lr did not suffice.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True, reset=not self._continues())
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)

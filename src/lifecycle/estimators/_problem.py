@@ -134,11 +134,13 @@ class Problem:
         return self.steepest * max(float(top), 1.0 if self.fit_intercept else 0.0, np.finfo(np.float64).tiny)
 
     def first_lr(self, by_slope: bool, all_rows: bool) -> float:
-        """Where lr=None begins; `by_slope`: the rule's step is proportional to the slope (gd, sgd), else to lr."""
+        """Where lr=None begins; `by_slope`: the rule's step is proportional to the slope, else to lr."""
         regression = self.loss.task == "regression"
-        spread = float(np.sqrt((self.share @ self.Y**2).max())) or 1.0 if regression else 1.0
+        at_start = self.Y - self.start()[self.size :]
+        spread = float(np.sqrt((self.share @ at_start**2).max())) or 1.0 if regression else 1.0
         if not by_slope:
-            return 0.1 * spread / (float(np.sqrt((self.share @ self.X**2).mean())) or 1.0)
+            squares = np.append(self.share @ self.X**2, 1.0 if self.fit_intercept else [])
+            return 0.1 * spread / (float(np.sqrt(squares.mean())) or 1.0)
         if all_rows and self.loss.smooth:
             return 1.0 / self.largest_curvature()
         lengths = self.weights * ((self.X**2).sum(axis=1) + self.fit_intercept)

@@ -12,17 +12,20 @@ from ..solvers import least_squares, newton
 from ._problem import Problem
 
 _SHRINK, _FEWEST = 0.2, 1e-3  # lr=None: by how much a step size shrinks on a plateau, and below what it ends
+_UNFINISHED = (
+    "stopped at max_iter={} before the loss stopped falling: increase max_iter, scale the features, "
+    "or pass tol=None to make exactly max_iter epochs"
+)
 
 
 @dataclass
 class Outcome:
-    """theta, the objective in each epoch and the held-out loss after it, their number, whether it sufficed."""
+    """theta, the objective in each epoch, the held-out loss after it, and what went wrong (a half-sentence)."""
 
     theta: np.ndarray
     curve: list[float] = field(default_factory=list)
     held_out: list[float] = field(default_factory=list)
-    n_iter: int = 1
-    converged: bool = True
+    fault: str | None = None
 
 
 @dataclass
@@ -60,18 +63,19 @@ def by_epochs(problem: Problem, theta: np.ndarray, optimizer: Optimizer, schedul
     optimizer = type(optimizer)(**optimizer.get_params())
     theta = theta.copy()
     run = (_AllRows if all_rows else _MiniBatches)(problem, theta, optimizer, batch, plan)
-    decays = scheduled and not (all_rows and problem.loss.smooth and _moves_by_slope(optimizer))
+    decays = scheduled and not (all_rows and problem.loss.smooth and moves_by_slope(optimizer))
     factor, first_lr = 1.0, optimizer.get_params()["lr"]
     unit = problem.scale()
-    plateau = _Plateau(None if plan.tol is None else plan.tol * unit, plan.n_iter_no_change)
-    outcome = Outcome(theta, converged=False)
+    tol = None if plan.tol is None else plan.tol * unit
+    plateau = _Plateau(tol, plan.n_iter_no_change)
+    outcome = Outcome(theta, fault=_UNFINISHED.format(plan.max_iter))
     best, kept = np.inf, theta
-    for outcome.n_iter in range(1, plan.max_iter + 1):
+    for epoch in range(1, plan.max_iter + 1):
         with np.errstate(over="ignore", invalid="ignore"):
             value = run.epoch()
         if not np.isfinite(value) or not np.isfinite(theta).all():
             raise ValueError(
-                f"the coefficients grew without bound in epoch {outcome.n_iter} "
+                f"the coefficients grew without bound in epoch {epoch} "
                 f"with lr={optimizer.get_params()['lr']:g}: "
                 "use a smaller lr (lr=None finds one) or scale the features, e.g. with StandardScaler"
             )
@@ -88,19 +92,27 @@ def by_epochs(problem: Problem, theta: np.ndarray, optimizer: Optimizer, schedul
                 factor *= _SHRINK
                 optimizer.set_params(lr=first_lr * factor)
             elif plan.tol is not None:
-                outcome.converged = True
+                outcome.fault = None
                 break
     outcome.theta = run.result() if held_out is None else kept
+    # batches are noisy: of them only what a constant could do is asked (which for perceptron is no measure)
+    bound = min(outcome.curve) if all_rows else np.inf if problem.loss.name == "perceptron" else unit
+    if not scheduled and held_out is None and tol is not None and outcome.curve[-1] > bound + tol:
+        outcome.fault = (
+            f"ended with a loss of {outcome.curve[-1]:.3g}, where {bound:.3g} was reached or is reached by a constant: "
+            "use a smaller lr (lr=None finds one) or scale the features"
+        )
     return outcome
 
 
-def _moves_by_slope(optimizer: Optimizer) -> bool:
+def moves_by_slope(optimizer: Optimizer) -> bool:
+    """Whether a step is proportional to the slope (else to lr)."""
     return optimizer.rule.name in ("gd", "sgd")
 
 
 def _is_proximal(optimizer: Optimizer) -> bool:
     """Whether a step is -lr * slope and nothing else, so that the penalty's proximal step with lr follows it."""
-    return _moves_by_slope(optimizer) and not optimizer.rule.variant(optimizer.get_params()).slots
+    return moves_by_slope(optimizer) and not optimizer.rule.variant(optimizer.get_params()).slots
 
 
 class _AllRows:
@@ -149,7 +161,8 @@ class _MiniBatches:
         self.problem, self.theta, self.optimizer, self.batch, self.plan = problem, theta, optimizer, batch, plan
         update, slots = optimizer.rule.variant(optimizer.get_params())
         loss = problem.loss
-        slope, value = (loss.joint_slope, loss.joint_value) if problem.joint else (loss.slope, loss.value)
+        slope: Any = loss.joint_slope if problem.joint else loss.slope
+        value: Any = loss.joint_value if problem.joint else loss.value
         self.kernel = minibatch.compiled(update, len(slots), optimizer.rule.step, slope, value, problem.joint,
                                          problem.penalty)  # fmt: skip
         self.slots = np.zeros((len(slots), theta.size))
@@ -176,19 +189,24 @@ class _MiniBatches:
 
 def by_newton(problem: Problem, theta: np.ndarray, plan: Plan) -> Outcome:
     """Newton steps until the next one promises less than tol times the loss of a constant; outputs one by one."""
-    if problem.outputs == 1 or problem.joint:
+    if problem.outputs == 1:
         return _newton(problem, theta, plan)
     p, size = problem.features, problem.size
-    outcome = Outcome(theta.copy(), n_iter=0)
-    values = []
+    if problem.joint:
+        outcome = _newton(problem, theta, plan)
+        # softmax does not see what all classes share, and the penalty wants none of it: what is there is rounding
+        coef, intercept = outcome.theta[:size].reshape(-1, p), outcome.theta[size:]
+        outcome.theta = np.concatenate([(coef - coef.mean(axis=0)).ravel(), intercept - intercept.mean()])
+        return outcome
+    outcome = Outcome(theta.copy())
+    curves = []
     for k in range(problem.outputs):
         part = _newton(problem.column(k), np.append(theta[k * p : (k + 1) * p], theta[size + k]), plan)
         outcome.theta[k * p : (k + 1) * p], outcome.theta[size + k] = part.theta[:p], part.theta[p]
-        outcome.n_iter = max(outcome.n_iter, part.n_iter)
-        outcome.converged &= part.converged
-        values.append(part.curve)
+        outcome.fault = outcome.fault or part.fault
+        curves.append(part.curve)
     # an output that is done stays where it is while the others go on
-    outcome.curve = [float(sum(v[min(i, len(v) - 1)] for v in values)) for i in range(max(map(len, values)))]
+    outcome.curve = [float(sum(c[min(i, len(c) - 1)] for c in curves)) for i in range(max(map(len, curves)))]
     return outcome
 
 
@@ -203,17 +221,17 @@ def _newton(problem: Problem, theta: np.ndarray, plan: Plan) -> Outcome:
     limit = 0.0 if plan.tol is None else plan.tol * problem.scale()
     steps = newton.descend(lambda x: problem.value(whole(x)), lambda x: problem.derivatives(whole(x)),
                            theta[:free], metric)  # fmt: skip
-    outcome = Outcome(theta, [problem.value(theta)], 0)
-    for outcome.n_iter, (x, value, promised) in enumerate(steps, 1):
+    outcome = Outcome(theta)
+    for x, value, promised in steps:
         outcome.theta = whole(x)
         outcome.curve.append(value)
         plan.advance()
         if plan.tol is not None and promised <= limit:
             break
-        if outcome.n_iter == plan.max_iter:
-            outcome.converged = False
+        if len(outcome.curve) == plan.max_iter:
+            outcome.fault = _UNFINISHED.format(plan.max_iter)
             break
-    outcome.n_iter = max(outcome.n_iter, 1)
+    outcome.curve = outcome.curve or [problem.value(theta)]  # the start was the minimum
     return outcome
 
 

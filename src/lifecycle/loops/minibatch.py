@@ -50,11 +50,10 @@ def compiled(update: Callable, n_slots: int, step: Callable, slope: Callable, va
 @cache
 def _build(update, n_slots, step, slope, value, joint, penalty_slope, penalty_kink, prox):
     mark = stamp(update, step, slope, value, penalty_slope, penalty_kink, prox, pull, land, *_ADVANCES.values(), _rows)
-    advance = _ADVANCES[n_slots](update)
-    row = _rows(slope, value, joint)
+    advance = element(_named(_ADVANCES[n_slots](update), mark))
+    row = element(_named(_rows(slope, value, joint), mark))
     coefficients = element(step)
 
-    @kernel
     def epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, settings, t, start):
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited rule, loss or penalty)
         epsilon, alpha, l1_ratio, proximal, fit_intercept = settings
@@ -105,21 +104,29 @@ def _build(update, n_slots, step, slope, value, joint, penalty_slope, penalty_ki
                     mean[e] += share * (theta[e] - mean[e])
         return total
 
-    return epoch
+    return kernel(_named(epoch, mark))
+
+
+def _named(function, mark):
+    """The function under a name that no other rule, loss or penalty gives it.
+
+    numba links compiled code by name, and two kernels out of its disk cache that were compiled in different
+    processes may bear the same one: without this, one rule or loss would silently run in place of another.
+    """
+    function.__qualname__ += f"_{mark[:16]}"
+    return function
 
 
 def _rows(slope, value, joint):
     """(targets, scores, epsilon, out) -> loss of one sample; its slopes go to out."""
     if joint:
 
-        @element
         def row(y, z, epsilon, out):
             slope(y, z, out)
             return value(y, z)
 
     else:
 
-        @element
         def row(y, z, epsilon, out):
             total = 0.0
             for k in range(len(z)):
@@ -134,7 +141,6 @@ def _rows(slope, value, joint):
 
 
 def _no_slots(update):
-    @element
     def advance(p, g, slots, e, s):
         return update(p, g, s)[0]
 
@@ -142,7 +148,6 @@ def _no_slots(update):
 
 
 def _one_slot(update):
-    @element
     def advance(p, g, slots, e, s):
         p, slots[0, e] = update(p, g, slots[0, e], s)
         return p
@@ -151,7 +156,6 @@ def _one_slot(update):
 
 
 def _two_slots(update):
-    @element
     def advance(p, g, slots, e, s):
         p, slots[0, e], slots[1, e] = update(p, g, slots[0, e], slots[1, e], s)
         return p
@@ -160,7 +164,6 @@ def _two_slots(update):
 
 
 def _three_slots(update):
-    @element
     def advance(p, g, slots, e, s):
         p, slots[0, e], slots[1, e], slots[2, e] = update(p, g, slots[0, e], slots[1, e], slots[2, e], s)
         return p

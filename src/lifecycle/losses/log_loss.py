@@ -22,7 +22,8 @@ def value(y, z, epsilon):
 @element
 def slope(y, z, epsilon):
     m = y * z
-    return -y * np.exp(-np.maximum(0.0, m) - np.log1p(np.exp(-np.abs(m))))
+    e = np.exp(-np.abs(m))
+    return -y * (e * (m >= 0.0) + (m < 0.0)) / (1.0 + e)
 
 
 @element

@@ -21,7 +21,7 @@ def solve(X: np.ndarray, Y: np.ndarray, weights: np.ndarray, alpha: float, fit_i
     A, B = root * (X - x_mean), root * (Y - y_mean)
     p = A.shape[1]
     if A.shape[0] > p + B.shape[1]:
-        R = np.linalg.qr(np.hstack([A, B]), mode="r")  # the same normal equations from p + targets rows
+        R: np.ndarray = np.linalg.qr(np.hstack([A, B]), mode="r")  # type: ignore[assignment]  # the same normal equations from p + targets rows
         A, B = R[:, :p], R[:, p:]
     U, d, Vt = np.linalg.svd(A, full_matrices=False)
     d = np.where(d > d.max(initial=0.0) * max(X.shape) * np.finfo(np.float64).eps, d, 0.0)

@@ -28,13 +28,14 @@ def descend(value: Callable, derivatives: Callable, x: np.ndarray, metric: np.nd
         gradient, hessian = derivatives(x)
         while True:
             try:
-                factor = np.linalg.cholesky(hessian + np.diag(damping * metric))
+                damped = hessian + np.diag(damping * metric)
+                np.linalg.cholesky(damped)  # refuses what is not positive definite
             except np.linalg.LinAlgError:
                 damping = max(10.0 * damping, 1e-8)
                 if damping > _MOST:
                     return
                 continue
-            step = -np.linalg.solve(factor.T, np.linalg.solve(factor, gradient))
+            step = -np.linalg.solve(damped, gradient)
             promised = -(gradient @ step) - 0.5 * (step @ hessian @ step)
             then = value(x + step)
             if promised <= 1e-15 * abs(now) or (np.isfinite(then) and now - then >= 1e-4 * promised):
