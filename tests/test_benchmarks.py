@@ -102,6 +102,26 @@ def test_a_trial_of_the_optimizers_writes_its_record_and_page(tmp_path):
         assert expected in done.stdout
 
 
+def test_a_trial_of_the_training_writes_its_record_and_page(tmp_path):
+    pytest.importorskip("torch")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    command = [sys.executable, "-m", "benchmarks", "training", "--rounds", "2", "--scale", "0.1"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    result = json.loads((tmp_path / "training.json").read_text())
+    assert len(result["cases"]) == 3
+    for one in result["cases"]:
+        rows = one["rows"]
+        assert set(rows) - {"skorch"} == {"lifecycle", "torch, a loop by hand"}
+        assert ("skorch" in rows) == (result["settings"]["skorch"] != "not installed")
+        assert all(row["median"] > 0 and row["accuracy"] > 0.2 for row in rows.values())
+        assert rows["lifecycle"]["accuracy"] == rows["torch, a loop by hand"]["accuracy"]
+    for expected in ("these times mean nothing", "### CNN, AdamW of lifecycle", "skorch: "):
+        assert expected in _page.text(tmp_path)
+        assert expected in done.stdout
+
+
 def test_a_trial_is_not_published():
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "optimizers", "--scale", "0.5"], cwd=ROOT, capture_output=True, text=True

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Rows", "Sequences", "as_array", "as_sequences"]
+__all__ = ["Rows", "Sequences", "as_array", "as_sequences", "like", "to_batches"]
+
+_MULTIPLE = 8  # rows that a matrix product computes at once
 
 
 class Rows:
@@ -21,6 +23,14 @@ class Rows:
     def take(self, rows: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The module's input for these rows, and its keyword arguments; a copy, so that a module may write to it."""
         return self.values.index_select(0, rows), {}
+
+    def filled(self, rows: torch.Tensor) -> torch.Tensor:
+        """`rows`, the last one repeated so that a row's outputs do not depend on how many others are in its batch.
+
+        The products of what is left over round differently. Images are left alone, where that would cost much.
+        """
+        missing = -len(rows) % _MULTIPLE if self.values.ndim == 2 else 0
+        return torch.cat((rows, rows[-1:].expand(missing))) if missing else rows
 
 
 class Sequences:
@@ -41,6 +51,10 @@ class Sequences:
         padded = self.values[places]
         padded[steps >= lengths[:, None]] = 0
         return padded, {"lengths": lengths}
+
+    def filled(self, rows: torch.Tensor) -> torch.Tensor:
+        """As they are; see `Rows.filled`."""
+        return rows
 
 
 def as_array(values: Any) -> Any:

@@ -1,6 +1,7 @@
 """From the argument `module` and the data to a module."""
 
 import copy
+import functools
 import inspect
 import math
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ def build(module: Any, given: dict[str, Any], shape: tuple[int, ...], n_out: int
                 f"module={type(module).__name__}"
             )
         return copy.deepcopy(module)
+    if isinstance(module, functools.partial) and not module.args:
+        return build(module.func, module.keywords | given, shape, n_out)
     maker = MLP if module is None else module
     if not callable(maker):
         raise TypeError(f"module must be None, a torch module, or a callable that returns one; got {module!r}")

@@ -209,6 +209,8 @@ class RNN(nn.Module):
             hint = "; rows that are series of one feature need n_in=1" if n_tokens is None and x.ndim == 2 else ""
             raise ValueError(f"this RNN takes {wanted}; got a batch of shape {tuple(x.shape)}{hint}")
         if self.embedding is not None:
+            if x.is_floating_point() and not torch.equal(x, x.trunc()):
+                raise ValueError(f"token ids must be whole numbers; got fractions in {x.dtype}")
             try:
                 x = self.embedding(x.long())
             except IndexError:

@@ -2,11 +2,13 @@
 
 import copy
 import math
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,32 +16,55 @@ from torch.optim import lr_scheduler as schedulers
 
 from lifecycle.torch.batches import Rows, Sequences
 
-__all__ = ["Loss", "Part", "Plan", "outputs", "train"]
+__all__ = ["Loss", "Part", "Plan", "outputs", "seeded", "train"]
 
 _FEWEST = 512  # rows of a batch where there is nothing to train
+
+
+class _Turn:
+    """Threads train in turn: they share torch's generators."""
+
+    lock = threading.RLock()
+
+    @classmethod
+    def renew(cls) -> None:
+        cls.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Turn.renew)  # whoever held it is not there in the child
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's generators start from `seed` inside the block and are put back behind it."""
+    others = [] if device.type == "cpu" else [device.index or 0]
+    with _Turn.lock, torch.random.fork_rng(others, device_type=device.type if others else "cuda"):
+        torch.default_generator.manual_seed(seed)
+        if others:
+            getattr(torch, device.type).manual_seed(seed)
+        yield
 
 
 class Loss:
     """A loss of outputs and targets as one number, weighted where there are weights.
 
-    `default(out, y, reduction)` is what None stands for; `target(out, y)` puts y into the form that a loss takes.
+    `default(out, y, reduction=…)` is what None stands for; `target(out, y)` puts y into the form that a loss takes.
     """
 
     def __init__(self, loss: Any, default: Callable, target: Callable, weighted: bool):
         self.target, self.summed = target, False
         if loss is None:
             reduction = "none" if weighted else "mean"
-            self.function: Callable = lambda out, y: default(out, y, reduction)
+            self.function: Any = lambda out, y: default(out, y, reduction=reduction)
             return
-        made = loss() if isinstance(loss, type) else loss
-        if isinstance(made, nn.Module):
-            made = copy.deepcopy(made)
-            if weighted and hasattr(made, "reduction"):
-                self.summed = made.reduction == "sum"
-                made.reduction = "none"
-        if not callable(made):
+        self.function = loss() if isinstance(loss, type) else copy.deepcopy(loss)
+        if not callable(self.function):
             raise TypeError(f"loss must be None, a torch loss or a callable of outputs and targets; got {loss!r}")
-        self.function = made
+        if isinstance(self.function, nn.Module):
+            self.summed = getattr(self.function, "reduction", None) == "sum"
+            if weighted and hasattr(self.function, "reduction"):
+                self.function.reduction = "none"  # type: ignore[assignment]
 
     def to(self, device: torch.device) -> "Loss":
         """Move the tensors of a loss module."""
@@ -49,15 +74,31 @@ class Loss:
 
     def __call__(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         values = self.function(out, self.target(out, y))
-        if weights is None:
-            return values if values.ndim == 0 else values.mean()
+        if not isinstance(values, torch.Tensor):
+            raise TypeError(f"loss must return a tensor; it returned {type(values).__name__}")
+        if weights is not None:
+            if values.ndim == 0 or len(values) != len(weights):
+                raise ValueError(
+                    "sample_weight and class_weight need a loss that gives a value per sample; this one gives one "
+                    "number for the batch: return the values without their mean"
+                )
+            values = values * weights.reshape(-1, *[1] * (values.ndim - 1))
         if values.ndim == 0:
-            raise ValueError(
-                "sample_weight and class_weight need a loss that gives a value per sample; this one gives one number "
-                "for the batch: return the values without their mean"
-            )
-        values = values.reshape(len(weights), -1).mean(dim=1) * weights
+            return values
         return values.sum() if self.summed else values.mean()
+
+    def over(self, n: int, loss: torch.Tensor) -> float:
+        """The sum over a batch of n samples whose loss is this."""
+        return loss.item() if self.summed else loss.item() * n
+
+
+class Batch(NamedTuple):
+    """Input of the module and its keyword arguments, targets, weights."""
+
+    x: torch.Tensor
+    extra: dict[str, torch.Tensor]
+    y: torch.Tensor
+    weights: torch.Tensor | None
 
 
 @dataclass
@@ -71,17 +112,23 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.weights is not None:
-            mean = self.weights[self.rows].mean()
+            mean = self.weights[self.rows].double().mean()
             if not mean > 0:
                 raise ValueError("all sample weights are zero in the part that is trained or validated on")
             self.weights = self.weights / mean
 
-    def batches(self, order: torch.Tensor, size: int) -> Iterator[tuple]:
-        """(input, its keyword arguments, targets, weights) of consecutive rows of `order`."""
-        for rows in order.split(size):
-            x, extra = self.data.take(rows)
+    def only(self, rows: Any) -> "Part":
+        """Some of the rows."""
+        return replace(self, rows=torch.as_tensor(rows).to(self.rows))
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All rows once, in a new order."""
+        chunks = list(self.rows[torch.randperm(len(self.rows)).to(self.rows.device)].split(size))
+        if len(chunks) > 1 and size > 1 == len(chunks[-1]):
+            chunks[-2:] = [torch.cat(chunks[-2:])]  # batch normalization fails on a single row
+        for rows in chunks:
             weights = None if self.weights is None else self.weights.index_select(0, rows)
-            yield x, extra, self.y.index_select(0, rows), weights
+            yield Batch(*self.data.take(rows), self.y.index_select(0, rows), weights)
 
 
 @dataclass
@@ -117,7 +164,8 @@ class _Average:
             self.means = [p.detach().clone() for p in self.params]
 
     @torch.no_grad()
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Averages into the module, weights out of it; or back."""
         for p, mean in zip(self.params, self.means, strict=False):
             kept = p.clone()
             p.copy_(mean)
@@ -126,22 +174,18 @@ class _Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The averages are in the module inside the block."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
-
-    def leave(self) -> None:
-        """The averages stay in the module."""
-        self._swap()
+            self.swap()
 
 
 def train(net: nn.Module, part: Part, held_out: Part | None, plan: Plan,
           on_epoch: Callable[[dict[str, Any]], bool]) -> int | None:  # fmt: skip
     """Train in place; `on_epoch` gets each epoch's record and says whether to stop.
 
-    Returns the record number of the best epoch, whose weights the module has then; None without `held_out`.
+    Returns the number of the best epoch, whose weights the module has then; None without `held_out`.
     """
     params = [p for group in plan.optimizer.param_groups for p in group["params"]]
     average = _Average(params, plan.ema_decay)
@@ -156,7 +200,7 @@ def train(net: nn.Module, part: Part, held_out: Part | None, plan: Plan,
                 record["valid_loss"] = _finite(loss, "validation", record["lr"])
                 if loss < best_loss:
                     best_loss, best_epoch = loss, epoch
-                    best_state = {k: copy.deepcopy(v) for k, v in net.state_dict().items()}
+                    best_state = copy.deepcopy(net.state_dict())
             if isinstance(plan.scheduler, schedulers.ReduceLROnPlateau):
                 plan.scheduler.step(record.get("valid_loss", record["train_loss"]))
             elif plan.scheduler is not None:
@@ -168,7 +212,7 @@ def train(net: nn.Module, part: Part, held_out: Part | None, plan: Plan,
     if best_state is not None:
         net.load_state_dict(best_state)
     else:
-        average.leave()
+        average.swap()
     net.zero_grad(set_to_none=True)
     net.eval()
     if not all(bool(torch.isfinite(p).all()) for p in params):
@@ -177,24 +221,22 @@ def train(net: nn.Module, part: Part, held_out: Part | None, plan: Plan,
 
 
 def _epoch(net: nn.Module, part: Part, plan: Plan, params: list[torch.Tensor], average: _Average) -> float:
+    # torch's optimizers call it once, LBFGS as often as it likes
+    def closure() -> Any:
+        plan.optimizer.zero_grad()
+        loss = plan.loss(plan.shaped(net(batch.x, **batch.extra)), batch.y, batch.weights)
+        loss.backward()
+        if plan.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(params, plan.max_grad_norm)
+        return loss
+
     net.train()
-    order = part.rows[torch.randperm(len(part.rows)).to(part.rows.device)]
-    total = torch.zeros((), dtype=torch.float64)
-    for x, extra, y, weights in part.batches(order, plan.batch_size):
-
-        def closure(x=x, extra=extra, y=y, weights=weights) -> torch.Tensor:
-            plan.optimizer.zero_grad()
-            loss = plan.loss(plan.shaped(net(x, **extra)), y, weights)
-            loss.backward()
-            if plan.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(params, plan.max_grad_norm)
-            return loss
-
-        # torch's optimizers call it once, LBFGS as often as it likes
+    total = 0.0
+    for batch in part.batches(plan.batch_size):
         loss: Any = plan.optimizer.step(closure)
         average.update()
-        total += loss.detach().cpu() * len(y)
-    return float(total) / len(order)
+        total += plan.loss.over(len(batch.y), loss)
+    return total / len(part.rows)
 
 
 def outputs(net: nn.Module, data: Rows | Sequences, rows: torch.Tensor, batch_size: int) -> Iterator[tuple]:
@@ -202,16 +244,17 @@ def outputs(net: nn.Module, data: Rows | Sequences, rows: torch.Tensor, batch_si
     net.eval()
     with torch.no_grad():
         for chunk in rows.split(max(batch_size, _FEWEST)):
-            x, extra = data.take(chunk)
-            yield chunk, net(x, **extra)
+            x, extra = data.take(data.filled(chunk))
+            yield chunk, net(x, **extra)[: len(chunk)]
 
 
 def _validate(net: nn.Module, part: Part, plan: Plan) -> tuple[float, float]:
     total, found = 0.0, []
     for rows, raw in outputs(net, part.data, part.rows, plan.batch_size):
         out = plan.shaped(raw)
+        weights = None if part.weights is None else part.weights[rows]
         with torch.no_grad():
-            total += float(plan.loss(out, part.y[rows], None if part.weights is None else part.weights[rows])) * len(out)
+            total += plan.loss.over(len(out), plan.loss(out, part.y[rows], weights))
         found.append(out)
     weights = None if part.weights is None else part.weights[part.rows]
     return total / len(part.rows), plan.score(torch.cat(found), part.y[part.rows], weights)
