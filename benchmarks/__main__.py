@@ -1,7 +1,8 @@
-"""python -m benchmarks NAME | page"""
+"""python -m benchmarks NAME | all | page"""
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from importlib import import_module
@@ -13,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     from benchmarks import _harness, _page
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=(*_page.NAMES, "page"), help="what to measure; page: generate the page only")
+    parser.add_argument("name", choices=(*_page.NAMES, "all", "page"), help="what to measure; page: write it only")
     parser.add_argument("--rounds", type=int, default=20, help="alternating runs of each candidate (default 20)")
     parser.add_argument("--threads", type=int, default=2, help="default 2")
     parser.add_argument("--scale", type=float, default=1.0, help="< 1: a trial at smaller sizes, kept in --out only")
@@ -22,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     if args.rounds < 1 or args.threads < 1 or not 0 < args.scale <= 1:
         parser.error("--rounds and --threads must be at least 1, and --scale above 0 and at most 1")
     published = args.out == _harness.RESULTS
+    if args.name == "all":  # each in a process of its own, as none may warm another up
+        rest = [a for a in (sys.argv[1:] if arguments is None else arguments) if a != "all"]
+        return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *rest]).returncode for name in _page.NAMES)
     if args.name == "page":
         print(f"wrote {_page.write(args.out)}")
         return 0

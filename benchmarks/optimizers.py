@@ -32,9 +32,12 @@ PROBE = "memory probe"
 
 
 @kernel
-def _streams(p, g, m, v, begin, end):
-    for i in range(begin, end):
-        p[i], m[i], v[i] = p[i] + g[i], m[i] + g[i], v[i] + g[i]
+def _streams(p, g, m, v):
+    for i in range(p.size):
+        x = g[i]
+        p[i] += x
+        m[i] += x
+        v[i] += x
 
 
 class MemoryProbe:
@@ -45,7 +48,7 @@ class MemoryProbe:
         self.bytes = 7 * 4 * n
 
     def __call__(self) -> None:
-        _threads.run(lambda begin, end: _streams(*self.arrays, begin, end), self.arrays[0].size)
+        _threads.run(lambda begin, end: _streams(*(a[begin:end] for a in self.arrays)), self.arrays[0].size)
 
 
 def made_up(shapes: list[tuple[int, ...]], n_gradients: int) -> tuple[list, list]:

@@ -112,6 +112,19 @@ def test_interval_is_nadeau_and_bengios():
     assert naive[1] < result.interval(0.9).high
 
 
+def test_an_interval_ends_at_the_best_possible_score_where_it_is_known():
+    """Three folds, one perfect: Student's t reaches far beyond 1."""
+    X, y = IRIS
+    three = {"cv": lc.StratifiedKFold(3), "error_score": "raise"}
+    for scoring in (None, "accuracy", "f1_macro"):
+        assert lc.cross_validate(logistic(), X, y, scoring=scoring, **three).interval().high == 1.0
+    both = lc.cross_validate(logistic(), X, y, scoring=["accuracy", "neg_log_loss"], **three)
+    assert both.interval(metric="accuracy").high == 1.0
+    own = lc.cross_validate(logistic(), X, y, scoring=lambda e, X, y: e.score(X, y), **three)
+    assert own.interval().high > 1.0
+    assert own.interval().low == pytest.approx(both.interval(metric="accuracy").low)
+
+
 def test_interval_names_the_metric_and_what_is_missing():
     result = lc.cross_validate(logistic(), *CANCER, scoring=["accuracy", "f1"])
     assert result.interval(metric="f1").high <= 1.1

@@ -115,7 +115,22 @@ def cross_validate(
         if return_train_score:
             keys[f"train_{name}"] = _scores([f.train_scores for f in done], name, error_score)
     n = X.shape[0] if hasattr(X, "shape") else len(X)
-    return CVResult(keys, type(estimator).__name__, folds, done, n)
+    return CVResult(keys, type(estimator).__name__, folds, done, n, _at_most_one(estimator, scoring, names))
+
+
+_BEST_IS_ONE = ("accuracy", "average_precision", "balanced_accuracy", "d2_", "explained_variance", "f1", "jaccard",
+                "precision", "r2", "recall", "roc_auc", "top_k_accuracy")  # fmt: skip
+
+
+def _at_most_one(estimator: Any, scoring: Any, names: list[str]) -> set[str]:
+    """Those of the metrics that are known to be 1 at best."""
+    from sklearn.base import is_classifier, is_regressor
+
+    if scoring is None and (is_classifier(estimator) or is_regressor(estimator)):
+        return set(names)  # accuracy or R²
+    known = [scoring] if isinstance(scoring, str) else scoring if isinstance(scoring, list | tuple | set) else []
+    found = {name for name in known if isinstance(name, str) and name.startswith(_BEST_IS_ONE)}
+    return set(names) if isinstance(scoring, str) and found else found
 
 
 def _routed(estimator: Any, splitter: Any, scorer: Any, groups: Any, params: Any) -> tuple[dict, dict, dict]:

@@ -20,9 +20,9 @@ class CVResult(dict):
     """Scores of every fold under scikit-learn's keys ("test_score", "fit_time", …), and what follows from them."""
 
     def __init__(self, keys: dict[str, Any], estimator: str, folds: list[tuple[np.ndarray, np.ndarray]],
-                 done: list[Fold], n: int):  # fmt: skip
+                 done: list[Fold], n: int, at_most_one: set[str]):  # fmt: skip
         super().__init__(keys)
-        self._estimator, self._folds, self._n = estimator, folds, n
+        self._estimator, self._folds, self._n, self._at_most_one = estimator, folds, n, at_most_one
         self._failed = [k for k, fold in enumerate(done) if fold.failure is not None]
         self._predictions = [fold.prediction for fold in done]
         self._probabilities = [fold.probability for fold in done]
@@ -104,7 +104,8 @@ class CVResult(dict):
 
         The variance of the mean over J folds is taken as (1/J + n_test/n_train) s², s² being that of the fold
         scores, with Student's t on J - 1 degrees of freedom (Nadeau & Bengio, 2003; Bouckaert & Frank, 2004): s²/J
-        alone would treat folds that share most of their training rows as independent.
+        alone would treat folds that share most of their training rows as independent. Of a metric that is known to be
+        1 at best, such as accuracy or R², the upper end is too.
 
         Parameters
         ----------
@@ -118,7 +119,8 @@ class CVResult(dict):
             If there are fewer than two folds, or one has no score.
         """
         level = number("confidence_level", confidence_level, above=0, below=1)
-        scores = np.asarray(self[f"test_{self._metric(metric)}"], dtype=float)
+        name = self._metric(metric)
+        scores = np.asarray(self[f"test_{name}"], dtype=float)
         if len(scores) < 2:
             raise ValueError("an interval needs the scores of at least 2 folds; there is 1")
         if not np.isfinite(scores).all():
@@ -128,7 +130,8 @@ class CVResult(dict):
         tests, trains = (float(np.mean([_count(fold[k]) for fold in self._folds])) for k in (1, 0))
         spread = np.sqrt((1 / len(scores) + tests / trains) * scores.var(ddof=1))
         half = float(stdtrit(len(scores) - 1, 0.5 + level / 2) * spread)
-        return Interval(float(scores.mean()) - half, float(scores.mean()) + half)
+        high = float(scores.mean()) + half
+        return Interval(float(scores.mean()) - half, min(high, 1.0) if name in self._at_most_one else high)
 
     def _rows(self) -> list[tuple[str, str, str, str]]:
         rows = []
