@@ -54,7 +54,7 @@ def test_kinds_of_columns_and_what_is_left_out(tmp_path):
 
     task = _tables.read_task(written(tmp_path, many(header, row)), "y")
     assert (task.numbers, task.words) == (["number", "holes"], ["word", "flag", "code"])
-    assert task.notes == ["columns left out: constant (one value), row (60 different words)"]
+    assert task.notes == ["columns left out: constant (one value), row (60 different words, such as 'p0')"]
     assert task.classification
     np.testing.assert_array_equal(task.X["number"], np.arange(60) / 7)
     assert np.isnan(task.X["holes"]).sum() == 40
@@ -86,7 +86,7 @@ def test_rows_without_a_target_and_rare_classes_are_left_out_and_said(tmp_path):
     assert set(task.y) == {"a", "b"}
     assert task.notes == [
         "5 rows without a y are left out",
-        "3 rows of 1 classes with fewer than 10 rows are left out",
+        "3 rows of 'rare' are left out: fewer than 10 in a class",
     ]
 
 
@@ -111,6 +111,7 @@ def test_tables_that_cannot_be_learned_from(tmp_path, text, target, sentence):
     assert "\n" not in str(found.value)
 
 
+@pytest.mark.filterwarnings("ignore:1 rows hold words in 'c'")
 def test_a_model_finds_its_columns_in_another_file(tmp_path):
     header = "n,w,c,y"
     task = _tables.read_task(
@@ -128,6 +129,30 @@ def test_a_model_finds_its_columns_in_another_file(tmp_path):
         _tables.predict_table(model, _tables.read_table(written(tmp_path, "n,c\n1,x\n", "lacks.csv")))
     with pytest.raises(ValueError, match="'n' must hold numbers; it holds 'abc'"):
         _tables.predict_table(model, _tables.read_table(written(tmp_path, "n,w,c\n1,a,x\nabc,a,x\n", "text.csv")))
+
+
+def test_decimal_commas_where_they_do_not_separate(tmp_path):
+    text = many("a;b;c;y", lambda k: f"{k},5;{k};x,{k % 3};{k % 2}")
+    task = _tables.read_task(written(tmp_path, text), "y")
+    assert (task.numbers, task.words) == (["a", "b"], ["c"])
+    assert task.X["a"][3] == 3.5
+    text = many("a,y", lambda k: f'"{k},500",{k % 2}')
+    with pytest.raises(ValueError, match="no column to learn from"):  # 3,500 may be three thousand
+        _tables.read_task(written(tmp_path, text), "y")
+
+
+def test_a_column_without_a_name_is_left_out(tmp_path):
+    task = _tables.read_task(written(tmp_path, many(",x,y", lambda k: f"{k},{k % 7},{k % 2}")), "y")
+    assert task.numbers == ["x"]
+    assert task.notes == ["columns left out: one without a name"]
+
+
+def test_words_that_the_model_has_not_seen_are_said(tmp_path):
+    task = _tables.read_task(written(tmp_path, many("n,w,y", lambda k: f"{k},{'ab'[k % 2]},{k % 2}")), "y")
+    model = _tables.prepared(task.numbers, task.words, lc.LinearClassifier(random_state=0)).fit(task.X, task.y)
+    other = _tables.read_table(written(tmp_path, "n,w\n1,a\n2,king\n3,\n", "other.csv"))
+    with pytest.warns(UserWarning, match="1 rows hold words in 'w' that the model has not seen, such as 'king'"):
+        assert len(_tables.predict_table(model, other)) == 3
 
 
 def test_predictions_of_plain_estimators(tmp_path):

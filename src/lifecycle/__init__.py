@@ -32,6 +32,8 @@ _SKLEARN_SPLITTERS = (
 # the optimizers' class names come from the files in rules/; these are listed so that dir() needs no numba
 _OPTIMIZERS = ("GD", "SGD", "Adam", "AdamW")
 
+_OF_TORCH = ("MLP", "CNN", "RNN", "TorchClassifier", "TorchRegressor")
+
 __all__ = sorted([*_HOME, *_SKLEARN_SPLITTERS, *_OPTIMIZERS])
 
 
@@ -46,7 +48,13 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("sklearn.model_selection"), name)
     found = getattr(import_module("lifecycle.optim"), name, None) if name[0].isupper() else None
     if found is None:
-        raise AttributeError(f"module 'lifecycle' has no attribute {name!r}; it has {', '.join(__all__)}")
+        from difflib import get_close_matches
+
+        if name in _OF_TORCH:
+            raise AttributeError(f"lifecycle has no {name!r}: it is in lifecycle.torch")
+        near = get_close_matches(name, __all__, n=3, cutoff=0.7)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(__all__)}"
+        raise AttributeError(f"lifecycle has no {name!r}; {hint}")
     return found
 
 

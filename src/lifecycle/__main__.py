@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 2 where the input is at fault, with one sentence that says how."""
     options = _parser().parse_args(arguments)
+    warnings.showwarning = _show_warning
     try:
         return options.run(options)
     except BrokenPipeError:  # the reader, such as head, has seen enough
@@ -75,6 +77,10 @@ def _predict(options: argparse.Namespace) -> int:
         _tables.write_table(found, options.out)
         print(f"wrote {options.out}: {len(found):,} predictions")
     return 0
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"lifecycle: {message}", file=sys.stderr)
 
 
 def _sentence(error: Exception) -> str:

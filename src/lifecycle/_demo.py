@@ -94,8 +94,8 @@ def _table(path: str | os.PathLike, target: str) -> _Problem:
     else:
         model = TransformedTargetRegressor(lt.TorchRegressor(lt.MLP, **shape), transformer=StandardScaler())
         learned = "a quantity"
-    title = (f"{task.name}: {len(task.y):,} rows, {len(task.numbers)} columns of numbers and {len(task.words)} of "
-             f"words; the target {target!r} is {learned}")  # fmt: skip
+    columns = f"columns of numbers: {len(task.numbers)}, of words: {len(task.words)}"
+    title = f"{task.name}: {len(task.y):,} rows; {columns}; the target {target!r} is {learned}"
     return _Problem(title, task.X, task.y, task.classification, _tables.prepared(task.numbers, task.words, model),
                     "lt.MLP: 2 hidden layers of 64, behind scikit-learn's imputers, scaler and encoder",
                     task.notes)  # fmt: skip
@@ -131,6 +131,9 @@ def run(data: str | os.PathLike | None = None, target: str | None = None, out: s
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; give a folder")
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"--out {out} cannot be written to")
     problem = _digits() if data is None or target is None else _table(data, target)
     _show_bars(problem.model, progress)
     demo = Demo(problem.title, problem.notes)

@@ -5,6 +5,8 @@ the same text, so that a model finds its columns again in another file.
 """
 
 import os
+import re
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,7 @@ __all__ = ["Task", "predict_table", "prepared", "read_table", "read_task", "writ
 _FEWEST_ROWS = 40
 _FEWEST_OF_A_CLASS = 10
 _MOST_CLASSES = 20  # of a target of whole numbers; one with more values is a quantity
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
 _MOST_WORDS = 50  # different values of a column of words, unless they repeat
 
 
@@ -45,7 +48,8 @@ def _pandas() -> Any:
 def read_table(path: str | os.PathLike) -> Any:
     """A CSV file as a DataFrame of text; what pandas takes for missing ("", NA, null, …) is missing.
 
-    Values are separated by commas, semicolons, tabs or bars, whichever the first line has most of.
+    Values are separated by commas, semicolons, tabs or bars, whichever the first line has most of; where it is not
+    commas, numbers may be written with decimal commas.
 
     Raises
     ------
@@ -77,7 +81,19 @@ def read_table(path: str | os.PathLike) -> Any:
             raise ValueError(f"{name} has the column name {column!r} twice; give each column a name of its own")
     table = frame.iloc[1:].reset_index(drop=True).astype(object)
     table.columns = header
-    return table.where(table.notna(), None)
+    table = table.where(table.notna(), None)
+    if delimiter != ",":
+        for column in header:
+            table[column] = _with_points(table[column])
+    return table
+
+
+def _with_points(column: Any) -> Any:
+    """Decimal commas as points, in a column of nothing but numbers that are written with them."""
+    present = [v for v in column if v is not None]
+    if any("," in v for v in present) and all(_DECIMAL_COMMA.fullmatch(v) for v in present):
+        return column.map(lambda v: v and v.replace(",", "."))
+    return column
 
 
 def write_table(table: Any, path: str | os.PathLike) -> None:
@@ -126,14 +142,14 @@ def read_task(path: str | os.PathLike, target: str) -> Task:
         rare = labels[counts < _FEWEST_OF_A_CLASS]
         if len(rare) and len(labels) - len(rare) >= 2:
             kept = ~np.isin(y, rare)
-            notes.append(
-                f"{(~kept).sum():,} rows of {len(rare)} classes with fewer than {_FEWEST_OF_A_CLASS} rows are left out"
-            )
+            names = ", ".join(map(repr, rare.tolist()[:5])) + ", …" * (len(rare) > 5)
+            notes.append(f"{(~kept).sum():,} rows of {names} are left out: fewer than {_FEWEST_OF_A_CLASS} in a class")
             table, y = table[kept].reset_index(drop=True), y[kept]
         if len(labels) - len(rare) < 2:
             raise ValueError(
                 f"the column {target!r} of {name} must hold at least two classes with {_FEWEST_OF_A_CLASS} rows each; "
                 f"it holds {', '.join(f'{v!s}: {n}' for v, n in list(zip(labels, counts, strict=True))[:8]) or 'none'}"
+                f"{', …' * (len(labels) > 8)}"
             )
     if len(table) < _FEWEST_ROWS:
         raise ValueError(f"{name} has {len(table)} rows with a {target}; at least {_FEWEST_ROWS} are needed")
@@ -161,7 +177,9 @@ def _columns(table: Any, name: str, notes: list[str]) -> tuple[Any, list[str], l
         present = [v for v in table[column] if v is not None]
         different = len(set(present))
         values = _as_numbers(table[column])
-        if different < 2:
+        if not column:
+            left_out.append("one without a name")
+        elif different < 2:
             left_out.append(f"{column} (one value)")
         elif values is not None:
             if np.isinf(values).any():
@@ -169,7 +187,8 @@ def _columns(table: Any, name: str, notes: list[str]) -> tuple[Any, list[str], l
             table[column] = values
             numbers.append(column)
         elif different > max(_MOST_WORDS, 0.1 * len(present)) or different == len(present):
-            left_out.append(f"{column} ({different:,} different words)")
+            word = next(v for v in present if _as_numbers([v]) is None)
+            left_out.append(f"{column} ({different:,} different words, such as {word[:20]!r})")
         else:
             table[column] = _as_words(table[column])
             words.append(column)
@@ -240,24 +259,37 @@ def _for_model(model: Any, table: Any) -> Any:
     for column in wanted:
         if column in words:
             found[column] = _as_words(found[column])
+            _warn_of_strangers(column, found[column], words[column])
         else:
             values = _as_numbers(found[column])
             if values is None:
                 wrong = next(v for v in found[column] if v is not None and _as_numbers([v]) is None)
                 raise ValueError(f"the column {column!r} must hold numbers; it holds {wrong!r}")
+            if np.isinf(values).any():
+                raise ValueError(f"the column {column!r} holds infinite values; leave those rows out")
             found[column] = values
     # the last digits of a product depend on the memory layout: that of an array made by hand
     return np.ascontiguousarray(found.to_numpy(dtype=np.float64)) if names is None else found
 
 
-def _columns_of_words(model: Any) -> set[str]:
-    """Columns that a pipeline's encoders know as text."""
-    found: set[str] = set()
+def _columns_of_words(model: Any) -> dict[str, set]:
+    """Columns that a pipeline's encoders know as text, and the words that they know."""
+    found: dict[str, set] = {}
     for _, step in getattr(model, "steps", []):
         for _, part, columns in getattr(step, "transformers_", []):
             inner = [p for _, p in part.steps] if hasattr(part, "steps") else [part]
             for encoder in (p for p in inner if hasattr(p, "categories_")):
                 for column, known in zip(columns, encoder.categories_, strict=True):
                     if any(isinstance(v, str) for v in known):
-                        found.add(column)
+                        found[column] = set(known)
     return found
+
+
+def _warn_of_strangers(column: str, words: Any, known: set) -> None:
+    strange = [v for v in words if isinstance(v, str) and v not in known]
+    if strange:
+        warnings.warn(
+            f"{len(strange):,} rows hold words in {column!r} that the model has not seen, such as {strange[0]!r}: they "
+            "count as none of those that it knows",
+            stacklevel=4,
+        )

@@ -76,7 +76,11 @@ def _change(name: str, result: BeforeAfter) -> str:
     before, after = result.before[name], result.after[name]
     if before == after:
         return Markup("none")
-    said = f"{after - before:+.4g}" if not before else f"{100 * (after / before - 1):+.1f} %"
+    # a score changes by points, a size by a share of what it was
+    share = before and not (-1 <= before <= 1 and -1 <= after <= 1)
+    said = f"{100 * (after / before - 1):+.1f} %" if share else f"{after - before:+.4g}"
+    if share and abs(after / before - 1) < 0.05:
+        return Markup(said)  # less than two measurements of a time differ by
     wanted = result.better.get(name)
     if wanted not in ("lower", "higher"):
         return Markup(said)

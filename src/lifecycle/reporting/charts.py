@@ -77,10 +77,8 @@ class _Axes:
         )
 
 
-def line_chart(
-    series: dict[str, list[float]], *, y_label: str, x_label: str = "epoch", marked: int | None = None
-) -> str:
-    """Curves over 1, 2, 3, …; values that are not finite leave gaps; `marked` is one x, drawn as a vertical line."""
+def line_chart(series: dict[str, list[float]], *, y_label: str, x_label: str = "epoch") -> str:
+    """Curves over 1, 2, 3, …; values that are not finite leave gaps."""
     finite = [v for values in series.values() for v in values if math.isfinite(v)]
     if not finite:
         return '<p class="note">No finite values to draw.</p>'
@@ -89,9 +87,6 @@ def line_chart(
     for tick in sorted({round(t) for t in ticks(1, max(n, 2), 8)} | {1}):
         if 1 <= tick <= max(n, 1) and (tick == 1 or tick - 1 > n / 16):
             axes.x_tick(tick, str(tick))
-    if marked is not None:
-        at = axes.to_x(marked)
-        axes.parts.append(f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{280 - _BOTTOM}"/>')
     for i, values in enumerate(series.values()):
         path, pen = [], "M"
         for x, value in enumerate(values, 1):
