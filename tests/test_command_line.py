@@ -112,6 +112,7 @@ def test_faults_are_one_sentence_and_leave_nothing(tmp_path, capsys):
         (["predict", at("iris"), at("none.csv")], "No such file"),
         (["predict", at("iris"), at("one.csv")], "takes 4 columns"),
         (["predict", at("iris"), at("text.csv")], "must hold numbers"),
+        (["predict", at("iris"), at("text.csv"), "--out", at("iris")], "would overwrite what is read"),
     ]
     for arguments, sentence in cases:
         assert main(arguments) == 2, arguments

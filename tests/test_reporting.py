@@ -182,3 +182,13 @@ def test_ticks_are_few_round_and_inside(low, high):
     assert 2 <= len(found) <= 7
     assert all(low - 1e-9 * (high - low) <= t <= high + 1e-9 * (high - low) for t in found)
     np.testing.assert_allclose(np.diff(found), found[1] - found[0], rtol=1e-6)
+
+
+def test_of_many_classes_the_worst_confusions_are_listed(tmp_path):
+    rng = np.random.RandomState(0)
+    y = np.repeat(np.arange(60), 3)
+    X = np.eye(60)[y] + rng.normal(0, 0.6, (180, 60))
+    path = report(tmp_path / "r.html", evaluate(LogisticRegression(max_iter=500).fit(X, y), X + 0.5 * X[::-1], y))
+    text = path.read_text(encoding="utf-8")
+    assert "Most frequent confusions of 60 classes" in text
+    assert len(text) < 100_000

@@ -37,6 +37,7 @@ def test_separators_missing_values_and_a_byte_order_mark(tmp_path, delimiter):
         ("a,a\n1,2\n", "the column name 'a' twice"),
         ("a,b\n\xe9,1\n".encode("latin-1"), "no text in UTF-8"),
         ('a,b\n"1,2\n', "no CSV table"),
+        ("a\0,b\n1,2\n", "NUL"),
     ],
 )
 def test_files_that_are_no_table(tmp_path, text, sentence):
@@ -137,8 +138,17 @@ def test_decimal_commas_where_they_do_not_separate(tmp_path):
     assert (task.numbers, task.words) == (["a", "b"], ["c"])
     assert task.X["a"][3] == 3.5
     text = many("a,y", lambda k: f'"{k},500",{k % 2}')
-    with pytest.raises(ValueError, match="no column to learn from"):  # 3,500 may be three thousand
+    with pytest.raises(ValueError, match="no column to learn from"):
         _tables.read_task(written(tmp_path, text), "y")
+    thousands = _tables.read_table(written(tmp_path, "a\tb\n1,000\tx\n12,500\ty\n999\tz\n"))
+    assert thousands["a"].tolist() == ["1,000", "12,500", "999"]
+
+
+def test_what_stands_in_quotes_separates_nothing(tmp_path):
+    table = _tables.read_table(written(tmp_path, '"x, in cm";"y, in cm"\n"1";"2"\n'))
+    assert list(table.columns) == ["x, in cm", "y, in cm"]
+    one = _tables.read_table(written(tmp_path, "a\n1\n\n3\n"))
+    assert one["a"].tolist() == ["1", None, "3"]
 
 
 def test_a_column_without_a_name_is_left_out(tmp_path):

@@ -70,6 +70,9 @@ def _predict(options: argparse.Namespace) -> int:
     import lifecycle as lc
     from lifecycle import _tables
 
+    for given in (options.file, options.data):
+        if options.out is not None and os.path.exists(options.out) and os.path.samefile(options.out, given):
+            raise ValueError(f"--out {options.out} would overwrite what is read; give another file")
     found = _tables.predict_table(lc.load(options.file), _tables.read_table(options.data))
     if options.out is None:
         found.to_csv(sys.stdout, index=False)

@@ -4,6 +4,7 @@ A column whose every value reads as a number is one of numbers; every other colu
 the same text, so that a model finds its columns again in another file.
 """
 
+import io
 import os
 import re
 import warnings
@@ -21,6 +22,7 @@ _FEWEST_ROWS = 40
 _FEWEST_OF_A_CLASS = 10
 _MOST_CLASSES = 20  # of a target of whole numbers; one with more values is a quantity
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _MOST_WORDS = 50  # different values of a column of words, unless they repeat
 
 
@@ -56,17 +58,20 @@ def read_table(path: str | os.PathLike) -> Any:
     OSError
         There is no such file, or it cannot be read.
     ValueError
-        It is no table: not text, without rows, rows of different lengths, a column name that stands twice.
+        It is no table: not text, without rows, a row longer than the line of names, a name that stands twice.
     """
     pandas = _pandas()
     name = os.path.basename(os.fspath(path))
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
+            text = file.read()
+        if "\0" in text:
+            raise ValueError(f"{name} holds NUL characters: it is no text")
+        first = re.sub(r'"[^"]*"', "", text[: text.find("\n")])  # what stands in quotes separates nothing
         delimiter = max(",;\t|", key=first.count)
-        frame = pandas.read_csv(
-            path, sep=delimiter, dtype=str, skipinitialspace=True, encoding="utf-8-sig", header=None
-        )
+        # of a single column, an empty line is a missing value
+        frame = pandas.read_csv(io.StringIO(text), sep=delimiter, dtype=str, skipinitialspace=True, header=None,
+                                skip_blank_lines=delimiter in first)  # fmt: skip
     except pandas.errors.EmptyDataError:
         raise ValueError(f"{name} is empty: a table needs a line of column names and a line for each row") from None
     except pandas.errors.ParserError as error:
@@ -91,7 +96,9 @@ def read_table(path: str | os.PathLike) -> Any:
 def _with_points(column: Any) -> Any:
     """Decimal commas as points, in a column of nothing but numbers that are written with them."""
     present = [v for v in column if v is not None]
-    if any("," in v for v in present) and all(_DECIMAL_COMMA.fullmatch(v) for v in present):
+    with_comma = [v for v in present if "," in v]
+    grouped = all(_THOUSANDS.fullmatch(v) for v in with_comma)  # 1,000 may be a thousand: left as it is
+    if with_comma and not grouped and all(_DECIMAL_COMMA.fullmatch(v) for v in present):
         return column.map(lambda v: v and v.replace(",", "."))
     return column
 

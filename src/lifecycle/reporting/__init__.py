@@ -15,6 +15,7 @@ from lifecycle.reporting.page import Markup, page, section, table, tiles
 
 __all__ = ["BeforeAfter", "Table", "report"]
 
+_MOST_CLASSES, _MOST_PAIRS = 40, 20  # of a confusion matrix that is drawn; of a list in its place
 _ACCEPTED = (
     "an Evaluation (lifecycle.evaluate), a CVResult (lifecycle.cross_validate), a fitted TorchClassifier or "
     "TorchRegressor, or a Table or BeforeAfter (lifecycle.reporting)"
@@ -108,7 +109,7 @@ def _evaluation(result: Evaluation) -> str:
     rows = [(name, e.value, e.low, e.high, e.method) for name, e in result.metrics.items()]
     parts = [tiles(cards)]
     if result.task == "classification":
-        parts += ["<h3>Confusion matrix</h3>", charts.heat_map(result.confusion_matrix, result.labels)]
+        parts.append(_confusions(result))
         if result.calibration:
             parts += [
                 "<h3>Calibration</h3>",
@@ -116,7 +117,8 @@ def _evaluation(result: Evaluation) -> str:
                 "on the dashed line a model is right as often as it says.</p>",
                 charts.reliability(result.calibration),
             ]
-        rows += [(f"recall of {label}", e.value, e.low, e.high, e.method) for label, e in result.recall.items()]
+        recalls = list(result.recall.items())[:_MOST_CLASSES]
+        rows += [(f"recall of {label}", e.value, e.low, e.high, e.method) for label, e in recalls]
     else:
         parts += [
             "<h3>Predicted against true values</h3>",
@@ -129,6 +131,19 @@ def _evaluation(result: Evaluation) -> str:
         f"{1e3 * per.row:.3g} ms for one row and {1e3 * per.batch:.3g} ms for {per.batch_size} rows (medians)."
     )
     return section(f"Evaluation: {result.task}", "".join(parts), note)
+
+
+def _confusions(result: Evaluation) -> str:
+    """The confusion matrix, or of many classes the pairs that are confused most."""
+    matrix, labels = result.confusion_matrix, result.labels
+    if len(labels) <= _MOST_CLASSES:
+        return "<h3>Confusion matrix</h3>" + charts.heat_map(matrix, labels)
+    pairs = [(int(matrix[i, j]), labels[i], labels[j]) for i, j in zip(*matrix.nonzero(), strict=True) if i != j]
+    pairs.sort(key=lambda pair: -pair[0])
+    rows = [(str(true), str(predicted), n) for n, true, predicted in pairs[:_MOST_PAIRS]]
+    return f"<h3>Most frequent confusions of {len(labels):,} classes</h3>" + table(
+        ["true", "predicted", "rows"], rows, words=[1]
+    )
 
 
 def _cross_validation(result: Any) -> str:
