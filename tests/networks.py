@@ -1,4 +1,4 @@
-"""The two networks that the tests and benchmarks share, and the images and sequences that feed them."""
+"""The two networks that the tests and benchmarks share, the images and sequences that feed them, and how to run any."""
 
 import numpy as np
 import torch
@@ -53,3 +53,11 @@ def recorded_gradients(steps: int, *, batch_size: int = 8, seed: int = 0) -> tup
             for p in net.parameters():
                 p -= 0.05 * p.grad
     return start, grads
+
+
+def run(model, x: np.ndarray) -> np.ndarray:
+    """Output of a module, or the finest answer of an estimator."""
+    if isinstance(model, nn.Module):
+        with torch.no_grad():
+            return model(torch.from_numpy(x)).numpy()
+    return next(getattr(model, k) for k in ("predict_proba", "decision_function", "predict") if hasattr(model, k))(x)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes, load_digits
 from torch import nn
+from torch.nn.utils.prune import l1_unstructured
 
 import lifecycle as lc
 import lifecycle.torch as lt
@@ -255,6 +256,7 @@ def test_the_int8_layer_takes_any_batch_shape():
     x = torch.randn(2, 3, 12)
     assert torch.equal(small(x), small(x.view(6, 12)).view(2, 3, 7))
     assert small(torch.zeros(0, 12)).shape == (0, 7)
+    assert torch.equal(small(x[0, 0]), small(x[0, :1])[0])
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(12, 7), nn.Conv2d(2, 3, 3)])
@@ -264,6 +266,42 @@ def test_int8_layers_refuse_in_one_sentence(layer):
         small(torch.full(shape, float("nan")))
     with pytest.raises(ValueError, match=r"takes float32 tensors on the CPU; got torch\.float64"):
         small(torch.zeros(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(12, 7), nn.Conv2d(2, 3, 3)])
+def test_gradients_flow_through_int8_layers_to_their_input(layer):
+    small = lc.quantize(layer)
+    x = torch.randn((2, 12) if isinstance(layer, nn.Linear) else (2, 2, 5, 5), requires_grad=True)
+    small(x).square().sum().backward()
+    want = x.detach().clone().requires_grad_()
+    small._decoded(want).square().sum().backward()
+    assert torch.equal(x.grad, want.grad)
+    with torch.no_grad():
+        assert torch.equal(small(x), small._int8(x))
+
+
+def test_warm_start_does_not_train_around_int8_layers(torch_classifier):
+    model, X = torch_classifier
+    small = lc.quantize(model).set_params(warm_start=True)
+    with pytest.raises(ValueError, match="warm_start cannot go on with int8 layers"):
+        small.fit(X, load_digits().target)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_transformer_s_fast_paths_do_not_go_around_int8_layers(monkeypatch, tmp_path):
+    make = lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2).eval()  # noqa: E731
+    model, x, mask = make(), torch.randn(3, 5, 16), torch.arange(5) > torch.tensor([[4], [2], [3]])
+    small = lc.quantize(model)
+    lc.save(small, tmp_path / "m")
+    calls, kernel = [], Int8Linear._int8
+    monkeypatch.setattr(Int8Linear, "_int8", lambda self, x: calls.append(self) or kernel(self, x))
+    for net in (small, lc.load(tmp_path / "m", into=make()), lc.load(tmp_path / "m", into=small)):
+        for arguments in ({}, {"src_key_padding_mask": mask}):
+            calls.clear()
+            with torch.no_grad():
+                got, want = net(x, **arguments), model(x, **arguments)
+            assert len(calls) == 4
+            assert (got - want)[~mask].norm() < 0.02 * want[~mask].norm()
 
 
 def test_a_shared_linear_layer_is_replaced_everywhere():
@@ -310,6 +348,39 @@ def test_a_weight_that_left_its_grid_is_stored_in_full():
     with torch.no_grad():
         small.weight += 1e-4
     assert lc.size_of(small) == lc.size_of(model) == 7 * 12 * 4 + 7 * 4
+
+
+def test_what_was_trained_after_quantization_is_pruned_as_it_is(linear, tmp_path):
+    model = lc.quantize(nn.Linear(12, 7), activations=None)
+    with torch.no_grad():
+        model.weight += 1e-4
+    trained = model.weight.detach().clone()
+    pruned = lc.prune(model, 0.25).weight
+    assert torch.equal(pruned[pruned != 0], trained[pruned != 0])
+    lc.save(nn.Linear(12, 7), tmp_path / "m")
+    again = lc.load(tmp_path / "m", into=lc.quantize(nn.Linear(12, 7), activations=None))
+    assert not compressed.scales_of(again, "weight")
+
+    X, y = load_digits(return_X_y=True)
+    estimator = lc.quantize(linear[0])
+    for change in (lambda e: e.fit(X / 16, y), lambda e: setattr(e, "coef_", e.coef_ + 1e-6)):
+        other = copy.deepcopy(estimator)
+        change(other)
+        pruned = lc.prune(other, 0.5).coef_
+        assert np.array_equal(pruned[pruned != 0], other.coef_[pruned != 0])
+    lc.save(linear[0], tmp_path / "e")
+    assert "_coef_scales" not in vars(lc.load(tmp_path / "e", into=estimator))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_weights_are_stored_as_codes_and_come_back(dtype, tmp_path):
+    model = nn.Linear(64, 9).to(dtype)
+    small = lc.prune(lc.quantize(model), 0.5)
+    assert lc.size_of(lc.quantize(model)) == 9 * 64 + 9 * 4 + 9 * 2
+    lc.save(small, tmp_path / "m")
+    again = lc.load(tmp_path / "m", into=nn.Linear(64, 9).to(dtype))
+    assert same_bits(again, bits(small))
+    assert same_bits(lc.quantize(small), bits(small))
 
 
 # -- size ------------------------------------------------------------------------------------------------------------
@@ -425,6 +496,30 @@ def test_models_that_are_not_served(verb, model, sentence):
 def test_a_model_without_weights_is_not_served():
     with pytest.raises(lc.UnsupportedModel, match="no weight that can be compressed"):
         lc.prune(nn.Sequential(nn.ReLU()), 0.5)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize(("change", "layer", "weight"), [
+    (nn.utils.parametrizations.weight_norm, nn.Linear(4, 4), "weight"),
+    (nn.utils.parametrizations.orthogonal, nn.Linear(4, 4), "weight"),
+    (nn.utils.weight_norm, nn.Linear(4, 4), "weight"),
+    (nn.utils.spectral_norm, nn.Conv2d(4, 4, 3), "weight"),
+    (lambda m: nn.utils.parametrizations.weight_norm(m, "weight_hh_l0"), nn.LSTM(4, 4), "weight_hh_l0"),
+    (lambda m: nn.utils.weight_norm(m, "weight_hh_l0"), nn.LSTM(4, 4), "weight_hh_l0"),
+    (lambda m: l1_unstructured(m, "weight", 0.5), nn.Linear(4, 4), "weight"),
+])  # fmt: skip
+def test_weights_that_are_computed_are_not_skipped_in_silence(change, layer, weight):
+    with torch.no_grad():  # torch cannot copy what a hook computed with gradients
+        model = nn.Sequential(nn.Linear(4, 4), change(copy.deepcopy(layer)))
+    before = bits(model)
+    for verb in (lambda m, **k: lc.prune(m, 0.5, **k), lc.quantize):
+        with pytest.raises(
+            lc.UnsupportedModel, match=rf"^1\.{weight} is computed .* remove_param.*, or protect it, protect="
+        ):
+            verb(model)
+        small = verb(model, protect=["1"])
+        assert all(torch.equal(v, before[k]) for k, v in small.state_dict().items() if k.startswith("1."))
+        assert lc.size_of(small) < lc.size_of(model)
 
 
 def test_weights_with_nan_are_not_compressed():

@@ -212,3 +212,34 @@ def test_bad_targets_of_a_regressor(y, sentence):
     model = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
     with pytest.raises(ValueError, match=sentence):
         evaluate(model, [[0.0], [1.0]], np.array(y, dtype=object) if None in y else y)
+
+
+class Answers:
+    """A model without tags, classes_ and predict_proba, that gives back X's first column."""
+
+    def predict(self, X):
+        return X[:, 0]
+
+
+def test_whole_numbers_are_labels_only_where_the_model_answers_with_labels():
+    y = np.arange(40) % 5
+    assert evaluate(Answers(), (y + 0.25)[:, None], y).task == "regression"
+    assert evaluate(Answers(), np.roll(y, 1)[:, None], y).task == "classification"
+    with pytest.raises(ValueError, match="cannot tell whether this Answers is a classifier"):
+        evaluate(Answers(), y[:, None] + 3, y)
+
+
+def test_probabilities_that_are_no_numbers_are_refused(digits):
+    model, X, y = digits
+
+    class Lost:
+        classes_ = model.classes_
+
+        def predict(self, X):
+            return model.predict(X)
+
+        def predict_proba(self, X):
+            return np.full((len(X), 10), np.nan)
+
+    with pytest.raises(ValueError, match="NaN or infinite probabilities"):
+        evaluate(Lost(), X, y)

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import lifecycle as lc
-from lifecycle.splits import list_splits
+from lifecycle import splits
 
 ARGUMENTS = {
     "KFold": st.fixed_dictionaries({"shuffle": st.booleans()}),
@@ -28,7 +28,7 @@ def folds(splitter, X, y, groups):
 
 
 @pytest.mark.filterwarnings("ignore:.*(populated class|smallest class)")
-@pytest.mark.parametrize("name", list_splits())
+@pytest.mark.parametrize("name", splits.__all__)
 @settings(max_examples=80, deadline=None)
 @given(data=st.data(), n=st.integers(2, 60), k=st.integers(2, 6), seed=st.integers(0, 99))
 def test_same_indices_as_its_twin_and_the_laws_of_a_split(name, data, n, k, seed):
@@ -58,7 +58,7 @@ def test_same_indices_as_its_twin_and_the_laws_of_a_split(name, data, n, k, seed
         np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in got])), np.arange(n))
 
 
-@pytest.mark.parametrize("name", list_splits())
+@pytest.mark.parametrize("name", splits.__all__)
 def test_works_in_scikit_learn(name):
     from sklearn.dummy import DummyClassifier
 

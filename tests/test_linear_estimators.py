@@ -550,6 +550,35 @@ def test_grid_search_reaches_the_hyperparameters_of_an_optimizer_object():
     assert scores[1] > scores[0]
 
 
+@few_epochs
+def test_a_grid_may_be_an_array():
+    X, y = cancer()
+    flags = np.array([True, False])
+    grid = {"penalty": np.array(["l1", "l2"]), "average": flags, "early_stopping": flags}
+    search = GridSearchCV(lc.LinearClassifier(max_iter=2, random_state=0), grid, cv=2, error_score="raise").fit(X, y)
+    assert isinstance(search.best_estimator_.penalty, np.str_)
+    for name in ("optimizer", "batch_size", "loss"):
+        model = lc.LinearClassifier(max_iter=2, random_state=0)
+        given = np.str_(getattr(model, name))
+        assert np.array_equal(clone(model).set_params(**{name: given}).fit(X, y).coef_, model.fit(X, y).coef_)
+
+
+@few_epochs
+def test_a_fit_that_fails_leaves_nothing_half_fitted():
+    X, y = wine()
+    for model in (lc.LinearClassifier(loss="squared_hinge", optimizer="gd", lr=1e200), lc.LinearClassifier(alpha=-1)):
+        with pytest.raises(ValueError, match=r"without bound|alpha must be"):
+            model.fit(X, y)
+        assert not hasattr(model, "classes_")
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+    model = lc.LinearClassifier(max_iter=2, random_state=0).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="without bound"):
+        model.set_params(loss="squared_hinge", optimizer="gd", lr=1e200).fit(X, np.array(["a", "b", "c"])[y])
+    assert np.array_equal(model.predict(X), before)
+
+
 def test_clone_and_pickle_keep_parameters_and_predictions():
     X, y = cancer()
     model = lc.LinearClassifier(optimizer=lc.SGD(lr=0.01, momentum=0.9), max_iter=5, tol=None, random_state=0)

@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle import store
+from lifecycle import _plain, store
 
-from .networks import ReferenceLSTM, reference_cnn
+from .networks import ReferenceLSTM, reference_cnn, run
 
 DIGEST = store._DIGEST_AT
 
@@ -89,12 +90,6 @@ def models(digits):
     return found
 
 
-def run(model, x):
-    from lifecycle import _adapters
-
-    return _adapters.adapter_for(model).run(model, x)
-
-
 # -- round trips -----------------------------------------------------------------------------------------------------
 
 
@@ -104,13 +99,14 @@ def test_predictions_are_equal_bit_for_bit_in_a_new_process(models, tmp_path):
         np.save(tmp_path / f"{i}.x.npy", x)
     code = (
         "import sys, numpy as np, lifecycle as lc\n"
-        "from lifecycle import _adapters\n"
+        "from tests.networks import run\n"
         "for i in range(int(sys.argv[2])):\n"
         "    model = lc.load(f'{sys.argv[1]}/{i}.safetensors')\n"
         "    x = np.load(f'{sys.argv[1]}/{i}.x.npy')\n"
-        "    np.save(f'{sys.argv[1]}/{i}.y.npy', _adapters.adapter_for(model).run(model, x))\n"
+        "    np.save(f'{sys.argv[1]}/{i}.y.npy', run(model, x))\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path), str(len(models))], check=True)
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path), str(len(models))]
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True)
     for i, (name, (model, x)) in enumerate(models.items()):
         want, got = run(model, x), np.load(tmp_path / f"{i}.y.npy")
         assert (got.dtype, got.shape) == (want.dtype, want.shape), name
@@ -283,6 +279,35 @@ def test_an_estimator_with_a_module_of_one_s_own(digits, tmp_path):
         assert np.array_equal(into.predict_proba(X), model.predict_proba(X))
 
 
+def test_rows_and_large_arrays_are_not_shipped(digits, tmp_path):
+    X, y = digits
+    X_val = np.full((20, 64), 0.123456, np.float32)
+    make = lambda: lt.TorchClassifier(early_stopping=(X_val, y[:20]), max_epochs=2, progress=False)  # noqa: E731
+    model = make().fit(X, y)
+    lc.save(model, tmp_path / "m")
+    assert b"0.12345" not in (tmp_path / "m").read_bytes()
+    with pytest.raises(lc.UnsupportedModel, match="without its arguments early_stopping"):
+        lc.load(tmp_path / "m")
+    assert np.array_equal(lc.load(tmp_path / "m", into=make()).predict(X), model.predict(X))
+    assert _plain.params_apart({"a": np.zeros(1024), "b": [np.zeros(1025)]}) == (
+        {"a": _plain.to_plain(np.zeros(1024))},
+        ["b"],
+    )
+
+
+def test_filled_estimators_have_the_arguments_of_the_file(digits, tmp_path):
+    X, y = digits
+    lc.save(lc.LinearClassifier("hinge", alpha=0.5, max_iter=2, tol=None, random_state=0).fit(X, y), tmp_path / "m")
+    again = lc.load(tmp_path / "m", into=lc.LinearClassifier())
+    assert (again.loss, again.alpha) == ("hinge", 0.5)
+    assert not hasattr(again, "predict_proba")
+    hear = lambda *_: None  # noqa: E731
+    model = lt.TorchClassifier(lt.MLP, module__hidden=(8,), batch_size=64, max_epochs=1, callbacks=[hear])
+    lc.save(model.set_params(progress=False).fit(X, y), tmp_path / "m")
+    again = lc.load(tmp_path / "m", into=lt.TorchClassifier(lt.CNN, module__channels=4, callbacks=[print]))
+    assert again.get_params() == model.set_params(callbacks=[print]).get_params()
+
+
 # -- what is no bundle -----------------------------------------------------------------------------------------------
 
 
@@ -401,10 +426,13 @@ def test_forged_manifests_never_escape_the_named_errors(models, tmp_path):
         places = [place for place in paths(manifest) if place not in ((), ("sha256",))]
         for place in rng.sample(places, min(60, len(places))):
 
-            def edit(m, place=place):
+            def edit(m, place=place, names=tuple(manifest["arrays"])):
                 for key in place[:-1]:
                     m = m[key]
-                m[place[-1]] = rng.choice(junk)
+                if isinstance(m[place[-1]], list) and rng.random() < 0.5:
+                    m[place[-1]].append(rng.choice([*junk, *names]))
+                else:
+                    m[place[-1]] = rng.choice(junk)
 
             (tmp_path / "m").write_bytes(forged(data, edit))
             try:
@@ -412,6 +440,74 @@ def test_forged_manifests_never_escape_the_named_errors(models, tmp_path):
             except (lc.CorruptBundle, lc.UnsupportedModel):
                 continue
             assert type(again) is type(model)
+
+
+def test_a_tie_of_one_s_own_comes_back_and_takes_the_memory_of_one(tmp_path):
+    model = lt.MLP(32, 32, hidden=(32, 32)).eval()
+    model.layers[2].weight = model.layers[0].weight
+    model.layers[4] = model.layers[0]
+    x = torch.randn(4, 32)
+    for small in (model, lc.prune(model, 0.5), lc.quantize(model), lc.quantize(model, activations=None)):
+        lc.save(small, tmp_path / "m")
+        again = lc.load(tmp_path / "m")
+        assert len({p.data_ptr() for p in again.state_dict().values()}) == len(
+            {p.data_ptr() for p in small.state_dict().values()}
+        )
+        assert len(list(again.parameters())) == len(list(small.parameters()))
+        assert torch.equal(again(x), small(x))
+        lc.save(again, tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_in_another_precision_comes_back(dtype, tmp_path):
+    model = lt.MLP(8, 3).to(dtype).eval()
+    for small in (model, lc.quantize(model), lc.prune(model, 0.5)):
+        lc.save(small, tmp_path / "m")
+        assert torch.equal(lc.load(tmp_path / "m")(torch.ones(2, 8, dtype=dtype)), small(torch.ones(2, 8, dtype=dtype)))
+
+
+def test_an_estimator_s_module_object_is_not_made_from_a_tied_one(digits, tmp_path):
+    X, y = digits
+    net = lt.MLP(64, 10, hidden=(8, 8, 8))
+    net.layers[2].weight = net.layers[4].weight
+    make = lambda: lt.TorchClassifier(net, max_epochs=1, random_state=0, progress=False)  # noqa: E731
+    model = make().fit(X, y)
+    lc.save(model, tmp_path / "m")
+    with pytest.raises(lc.UnsupportedModel, match="without its arguments module"):
+        lc.load(tmp_path / "m")
+    assert np.array_equal(lc.load(tmp_path / "m", into=make()).predict(X), model.predict(X))
+
+
+def test_a_layout_that_a_weight_cannot_have(tmp_path):
+    lc.save(lt.MLP(4, 3), tmp_path / "m")
+    data = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(forged(data, lambda m: m["config"]["channels_last"].append("layers.0.weight")))
+    with pytest.raises(lc.CorruptBundle, match=r"layers\.0\.weight has 2 dimensions"):
+        lc.load(tmp_path / "m")
+
+
+def test_arrays_in_the_manifest_take_no_more_memory_than_they_hold(file):
+    data = file.read_bytes()
+    wide = {"$array": "<U25000000", "value": ["x"]}
+    many = {"$array": "<U1000", "value": ["x" * 1000] + [""] * 20_000}  # 80 MB from 62 kB
+    for forgery, sentence in (({"a_": wide}, "strings longer than it holds"), ({"a_": many, "b_": many}, "too large")):
+        file.write_bytes(forged(data, lambda m, f=forgery: m["config"]["fitted"].update(f)))
+        with pytest.raises(lc.CorruptBundle, match=sentence):
+            lc.load(file)
+
+
+def test_plain_values():
+    words = np.array(["no", "a long one"])[:1]
+    again = _plain.from_plain(_plain.to_plain(words))
+    assert (again.dtype, again.tolist()) == ("<U2", ["no"])
+    for value in (np.longdouble(1), np.ones(2, np.longdouble)):
+        if value.dtype.itemsize > 8:
+            with pytest.raises(_plain.NotPlain, match="cannot be written as JSON"):
+                _plain.to_plain(value)
+    for text in ('{"a": 1e999}', '{"a": NaN}', '{"a": 1, "a": 2}'):
+        with pytest.raises(ValueError, match=r"is no JSON|stands there twice"):
+            store._strict_json(text)
 
 
 def test_names_in_a_file_set_no_attribute_but_fitted_ones(file):
@@ -432,6 +528,22 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(file, monkeypatch):
         lc.save(nn.Linear(2, 2), file)
     assert file.read_bytes() == before
     assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and modes are those of POSIX")
+def test_a_replaced_file_keeps_its_mode_and_a_link_stays_one(file):
+    file.chmod(0o640)
+    link = file.with_name("link")
+    link.symlink_to(file)
+    before = file.read_bytes()
+    lc.save(nn.Linear(2, 2), link)
+    assert link.is_symlink()
+    assert file.read_bytes() != before
+    assert file.stat().st_mode & 0o777 == 0o640
+    lc.save(nn.Linear(2, 2), file.with_name("new"))
+    mask = os.umask(0)
+    os.umask(mask)
+    assert file.with_name("new").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_what_cannot_be_saved(tmp_path):
@@ -459,6 +571,13 @@ def test_what_cannot_be_saved(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         lc.save(nn.Linear(2, 2), tmp_path / "nowhere" / "m")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_too_long_for_a_header_is_said_before_it_is_written(file, monkeypatch):
+    monkeypatch.setattr(store, "_LARGEST_HEADER", 1000)
+    monkeypatch.setattr("safetensors.numpy.save", None)
+    with pytest.raises(lc.UnsupportedModel, match="cannot be stored in one header"):
+        lc.save(lc.prune(nn.Linear(2, 2), 0.5), file, metadata={"a": "x" * 500})
 
 
 # -- inspect ---------------------------------------------------------------------------------------------------------

@@ -995,3 +995,45 @@ def test_iris_is_learned_with_the_defaults():
     X, y = load_iris(return_X_y=True)
     model = lt.TorchClassifier(random_state=0, lr=0.01, progress=False).fit((X - X.mean(axis=0)) / X.std(axis=0), y)
     assert model.score((X - X.mean(axis=0)) / X.std(axis=0), y) > 0.95
+
+
+def test_outputs_leave_the_mode_of_gradients_to_whoever_takes_them(digits):
+    from lifecycle.torch.batches import to_batches
+    from lifecycle.torch.training import outputs
+
+    net = lt.MLP(64, 10)
+    for _, out in outputs(net, to_batches(digits[0], net), torch.arange(500), 1):
+        assert torch.is_grad_enabled()
+        assert not out.requires_grad
+
+
+def test_a_fit_that_fails_leaves_nothing_half_fitted(digits):
+    def fail(estimator, record):
+        raise KeyError("in a callback")
+
+    for arguments, error in (({"lr": 1e30, "max_epochs": 3}, ValueError), ({"callbacks": [fail]}, KeyError)):
+        model = lt.TorchClassifier(progress=False, random_state=0, **arguments)
+        with pytest.raises(error):
+            model.fit(*digits)
+        assert not {"module_", "history_", "n_iter_"} & set(vars(model))
+        with pytest.raises(NotFittedError):
+            model.predict(digits[0])
+
+
+def test_training_that_is_interrupted_leaves_what_it_reached(digits):
+    def interrupt(estimator, record):
+        raise KeyboardInterrupt
+
+    model = lt.TorchClassifier(progress=False, random_state=0, callbacks=[interrupt])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*digits)
+    assert model.predict(digits[0]).shape == (500,)
+
+
+def test_a_grid_may_be_an_array(digits):
+    grid = {"early_stopping": np.array([True, False]), "optimizer": np.array(["sgd", "adamw"])}
+    model = lt.TorchClassifier(max_epochs=1, progress=False, random_state=0, lr_scheduler=np.str_("cosine"))
+    GridSearchCV(model, grid, cv=2, error_score="raise").fit(*digits)
+    net = lt.RNN(4, 2, cell=np.str_("gru"), bidirectional=np.True_)
+    assert net.config == lt.RNN(4, 2, cell="gru", bidirectional=True).config
+    assert type(net.config["cell"]) is str

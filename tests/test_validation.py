@@ -1,7 +1,7 @@
 """cross_validate against scikit-learn's, the interval against its formula, and every named failure."""
 
 import pickle
-import warnings
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import lifecycle as lc
+from lifecycle import validation
 
 IRIS = load_iris(return_X_y=True)
 CANCER = load_breast_cancer(return_X_y=True)
@@ -122,7 +123,15 @@ def test_an_interval_ends_at_the_best_possible_score_where_it_is_known():
     assert both.interval(metric="accuracy").high == 1.0
     own = lc.cross_validate(logistic(), X, y, scoring=lambda e, X, y: e.score(X, y), **three)
     assert own.interval().high > 1.0
+    search = model_selection.GridSearchCV(logistic(), {}, scoring="neg_log_loss")
+    for unknown in (OwnScore(), make_pipeline(StandardScaler(), OwnScore()), search):
+        assert not validation._at_most_one(unknown, None, ["score"])
     assert own.interval().low == pytest.approx(both.interval(metric="accuracy").low)
+
+
+class OwnScore(LogisticRegression):
+    def score(self, X, y):
+        return 5.0
 
 
 def test_interval_names_the_metric_and_what_is_missing():
@@ -191,6 +200,44 @@ def test_a_scorer_that_fails():
         lc.cross_validate(logistic(), *IRIS, scoring=lambda e, X, y: None)
 
 
+class CannotPredict(FailsOn):
+    """Cannot predict rows that hold `row`."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        if (X == self.row).any():
+            raise RuntimeError("nothing to say about this row")
+        return super().predict(X)
+
+
+def test_a_predict_that_fails_keeps_the_other_folds():
+    X, y, model = np.arange(20.0)[:, None], np.arange(20) % 2, CannotPredict([3.0])
+    options = {"cv": lc.KFold(2), "scoring": lambda e, X, y: 0.25}
+    with pytest.warns(UserWarning, match=r"(?s)predict failed, and its fold has no predictions.*nothing to say"):
+        result = lc.cross_validate(model, X, y, **options)
+    assert result["test_score"].tolist() == [0.25, 0.25]
+    with pytest.raises(ValueError, match=r"predict failed on the folds \[0\]"):
+        _ = result.predictions
+    with pytest.raises(RuntimeError, match="nothing to say"):
+        lc.cross_validate(model, X, y, error_score="raise", **options)
+
+
+@pytest.mark.filterwarnings("ignore:predict failed")
+def test_a_scorer_of_several_that_fails_on_the_first_fold_keeps_the_others():
+    X, y = np.arange(20.0)[:, None], np.arange(20) % 2
+
+    def both(e, X, y):
+        return {"right": (e.predict(X) == y).sum(), "rows": len(y)}
+
+    with pytest.warns(UserWarning, match="a scorer failed"):
+        result = lc.cross_validate(CannotPredict([3.0]), X, y, cv=lc.KFold(2), scoring=both, error_score=-1)
+    assert result["test_right"].tolist() == [-1, 5]
+    assert result["test_rows"].tolist() == [-1, 10]
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="error_score must be 'raise' or a number; got 'no'"):
         lc.cross_validate(logistic(), *IRIS, error_score="no")
@@ -207,9 +254,17 @@ def test_metadata_routing():
         model = (
             LogisticRegression(max_iter=1000).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         )
-        options = {"cv": model_selection.GroupKFold(5), "params": {"sample_weight": weights, "groups": groups}}
-        ours, theirs = (f(model, *IRIS, **options) for f in (lc.cross_validate, model_selection.cross_validate))
+        options = {"params": {"sample_weight": weights, "groups": groups}}
+        ours, theirs, mixed = (
+            f(model, *IRIS, cv=cv.GroupKFold(5), **options)
+            for f, cv in (
+                (lc.cross_validate, lc),
+                (model_selection.cross_validate, model_selection),
+                (model_selection.cross_validate, lc),
+            )
+        )
         np.testing.assert_array_equal(ours["test_score"], theirs["test_score"])
+        np.testing.assert_array_equal(mixed["test_score"], theirs["test_score"])
         with pytest.raises(ValueError, match="params="):
             lc.cross_validate(model, *IRIS, groups=groups)
 
@@ -269,10 +324,26 @@ def test_plot():
     matplotlib.pyplot.close("all")
 
 
-def test_the_bar_is_shown_when_asked_and_changes_nothing(capsys):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tqdm's own, where no notebook widgets are installed
-        shown = lc.cross_validate(logistic(), *IRIS, progress=True, n_jobs=2)
-    hidden = lc.cross_validate(logistic(), *IRIS, progress=False)
-    np.testing.assert_array_equal(shown["test_score"], hidden["test_score"])
-    assert capsys.readouterr().out == ""
+@pytest.mark.parametrize(
+    ("progress", "watched", "shown"),
+    [(True, False, True), (False, True, False), (None, True, True), (None, False, False)],
+)
+def test_bars_are_shown_when_asked_and_change_nothing(progress, watched, shown, monkeypatch):
+    """Every bar of the library is tqdm's, and is told whether to show itself."""
+    lt = pytest.importorskip("lifecycle.torch")
+    told = []
+
+    def bar(**options):
+        told.append((options["desc"], not options["disable"]))
+        return mock.MagicMock()
+
+    monkeypatch.setattr("tqdm.auto.tqdm", bar)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: watched, raising=False)
+    result = lc.cross_validate(logistic(), *IRIS, progress=progress)
+    lc.evaluate(logistic().fit(*IRIS), *IRIS, progress=progress)
+    lc.LinearClassifier(max_iter=1, tol=None, progress=progress).fit(*IRIS)
+    lt.TorchClassifier(max_epochs=1, progress=progress).fit(IRIS[0].astype(np.float32), IRIS[1])
+    names = ["cross_validate", "evaluate: intervals", "LinearClassifier", "TorchClassifier"]
+    assert told == [(name, shown) for name in names]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(result["test_score"], lc.cross_validate(logistic(), *IRIS)["test_score"])

@@ -13,7 +13,7 @@ import numpy as np
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
 
-__all__ = ["Adapter", "Layer", "adapter_for", "adapter_for_kind"]
+__all__ = ["COMPUTED", "Adapter", "Layer", "adapter_for", "adapter_for_kind"]
 
 # where a class, or one of its bases, was defined -> the room; the first that fits wins
 _BY_PACKAGE = {
@@ -33,6 +33,7 @@ _SERVED = (
     "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, or a scikit-learn "
     "Pipeline with one of these at its end"
 )
+COMPUTED = "computed"  # kind of a weight that is no parameter but computed from some: it cannot be replaced
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,6 @@ class Adapter(Protocol):
 
     def copy(self, model: Any) -> Any:
         """Independent copy."""
-
-    def run(self, model: Any, X: Any) -> np.ndarray:
-        """Raw output of a module, probabilities or scores of a classifier, values of a regressor."""
 
     def tensors(self, model: Any) -> dict[str, np.ndarray]:
         """Parameters and buffers as they are stored (codes and scales instead of quantized weights)."""

@@ -17,11 +17,13 @@ class UnsupportedModel(TypeError):
 
 
 def one_of(name: str, value: Any, options: Iterable) -> Any:
-    """`value` if it is one of `options`; else a ValueError that lists them."""
+    """The one of `options` that `value`, maybe a numpy scalar (of a grid), is; else a ValueError that lists them."""
     options = list(options)
-    if not any(value is o or (type(value) is type(o) and value == o) for o in options):
-        raise ValueError(f"{name} must be one of {', '.join(repr(o) for o in options)}; got {value!r}")
-    return value
+    given = value.item() if isinstance(value, np.generic) else value
+    for option in options:
+        if given is option or (type(given) is type(option) and given == option):
+            return option
+    raise ValueError(f"{name} must be one of {', '.join(repr(o) for o in options)}; got {value!r}")
 
 
 def number(name: str, value: Any, *, above: float | None = None, low: float | None = None,

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from pathlib import Path
 def write_whole(path: str | os.PathLike, data: bytes) -> Path:
     """Write beside the place and rename: a reader finds the old file or the whole new one, even after a crash.
 
+    A file that is there keeps its permissions, and a link to it remains a link.
+
     Raises
     ------
     OSError
         There is no such folder, `path` is a folder, or the disk does not take it; an old file is still there then.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{os.fspath(path)} is a folder; give the path of a file")
     if not path.parent.is_dir():
@@ -25,6 +28,8 @@ def write_whole(path: str | os.PathLike, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            beside.chmod(stat.S_IMODE(path.stat().st_mode))
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):

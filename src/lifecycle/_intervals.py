@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lifecycle._progress import progress_bar
+
 N_RESAMPLES = 1000
 _CHUNK = 2_000_000  # row counts held at a time; 16 MB
 WILSON = "Wilson score interval"
@@ -60,14 +62,10 @@ def bootstrap_rows(
     progress: bool | None = None,
 ) -> dict[str, Estimate]:
     """Metrics of `n` rows with intervals; `statistic` maps row counts (m, n) to metrics (m, len(names))."""
-    from tqdm.auto import tqdm
-
     rng = np.random.default_rng(0)
     size = max(1, _CHUNK // n)
-    # a bar only where the work takes seconds; None leaves it out where nobody is watching
-    hidden = True if progress is False or (progress is None and n * N_RESAMPLES < 5e7) else (not progress or None)
     resampled = []
-    with tqdm(total=N_RESAMPLES, desc="evaluate: intervals", disable=hidden, leave=False) as bar:
+    with progress_bar(N_RESAMPLES, "evaluate: intervals", progress) as bar:
         for start in range(0, N_RESAMPLES, size):
             m = min(size, N_RESAMPLES - start)
             drawn = rng.integers(n, size=(m, n)) + np.arange(m)[:, None] * n

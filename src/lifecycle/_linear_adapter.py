@@ -46,7 +46,9 @@ def read_weight(model: Any, name: str) -> np.ndarray:
 def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     old = read_weight(model, name)
     scales = vars(model).get(_SCALES)
-    if scales is not None and absmax.on_grid(array, scales) is None:
+    if scales is not None and absmax.on_grid(old, scales) is None:
+        delattr(model, _SCALES)  # its coefficients were changed since it was quantized
+    elif scales is not None and absmax.on_grid(array, scales) is None:
         codes, scales = absmax.encode(array)
         array = absmax.decode(codes, scales, 0, old.dtype)
         setattr(model, _SCALES, scales)
@@ -65,13 +67,6 @@ def quantize_layers(model: Any, names: list[str], codec: ModuleType, activations
 
 def copy(model: Any) -> Any:
     return _copy.deepcopy(_fitted(model))
-
-
-def run(model: Any, X: Any) -> np.ndarray:
-    _fitted(model)
-    if hasattr(model, "predict_proba"):
-        return np.asarray(model.predict_proba(X))
-    return np.asarray(model.decision_function(X) if hasattr(model, "decision_function") else model.predict(X))
 
 
 def _on_grid(model: Any) -> np.ndarray | None:
@@ -112,20 +107,23 @@ def rebuild(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = N
             f"this {cls.__name__} was saved without its parameters {names}, which are no plain values: "
             f"pass into={cls.__name__}(…) made with them"
         )
-    model: Any = cls(**params_together(config.get("params"))) if into is None else into
-    rest = dict(arrays)
+    params = params_together(config.get("params"))
+    rest, scales = dict(arrays), None
     if "coef_.codes" in rest:
         codes, scales = rest.pop("coef_.codes"), rest.pop("coef_.scales")
         dtype = np.dtype(one_of("dtype", config.get("dtype"), ["<f4", "<f8"]))
         if codes.dtype != np.int8 or scales.shape != (codes.shape[0] if codes.ndim > 1 else 1,):
             raise ValueError("the codes of coef_ do not fit their scales")
         coef = absmax.decode(codes, scales, 0, dtype)
-        setattr(model, _SCALES, scales)
     else:
         coef = rest.pop("coef_")
     intercept = rest.pop("intercept_")
     if not all(name.startswith("fitted.") for name in rest):
         raise ValueError("arrays that belong to no attribute")
+    model: Any = cls(**params) if into is None else into.set_params(**params)
+    vars(model).pop(_SCALES, None)  # those of what `into` held before
+    if scales is not None:
+        setattr(model, _SCALES, scales)
     model.coef_ = coef
     model.intercept_ = intercept[()] if config.get("scalar_intercept") else intercept
     set_attributes(model, config.get("fitted"), {name.removeprefix("fitted."): a for name, a in rest.items()})

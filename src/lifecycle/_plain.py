@@ -2,18 +2,24 @@
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
 
-_LARGEST = 10**8  # bytes of an array inside JSON: no file may ask for more
+_LARGEST = 10**8  # bytes of all arrays inside the JSON of a file: none may ask for more
+_LARGEST_PARAM = 8192  # bytes of arrays in an argument: more is data, not a setting
+_left: ContextVar[int] = ContextVar("bytes of arrays that a file may still ask for", default=_LARGEST)
 
 __all__ = [
     "NotPlain",
     "attributes_apart",
     "from_plain",
+    "one_file",
     "params_apart",
     "params_together",
     "set_attributes",
@@ -31,9 +37,14 @@ def to_plain(value: Any) -> Any:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
+    # a longdouble is no Python number
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf" and value.dtype.itemsize > 8:
+        raise NotPlain(f"a {value.dtype} cannot be written as JSON")
     if isinstance(value, np.generic) and value.dtype.kind in "biufU":
         return {"$numpy": value.dtype.str, "value": to_plain(value.item())}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufUO" and value.nbytes <= _LARGEST:
+        if value.dtype.kind == "U":  # as wide as its longest string: no file may ask for more
+            value = value.astype(f"U{max(map(len, value.flat), default=0) or 1}")
         return {"$array": value.dtype.str, "value": to_plain(value.tolist())}
     if type(value) is list:
         return [to_plain(v) for v in value]
@@ -70,10 +81,25 @@ def from_plain(value: Any) -> Any:
     raise ValueError(f"a value that no version of this library wrote: {str(value)[:60]}")
 
 
+@contextmanager
+def one_file() -> Iterator[None]:
+    """Inside the block all arrays that `from_plain` makes count as one file's."""
+    token = _left.set(_LARGEST)
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
 def _array(value: Any, dtype: np.dtype) -> np.ndarray:
     found = np.array(value, dtype=object)
-    if found.size * dtype.itemsize > _LARGEST:
-        raise ValueError("an array in the manifest is too large")
+    longest = max((len(v) for v in found.flat if isinstance(v, str)), default=0)
+    if dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1):
+        raise ValueError("an array in the manifest asks for strings longer than it holds")
+    left = _left.get() - found.size * dtype.itemsize
+    if left < 0:
+        raise ValueError("the arrays in the manifest are too large")
+    _left.set(left)
     return found.astype(dtype)
 
 
@@ -86,14 +112,24 @@ def _optimizers() -> dict[str, type]:
 
 
 def params_apart(params: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Constructor arguments as JSON, and the names of those that cannot be written."""
+    """Constructor arguments as JSON, and the names of those that cannot be written, or that hold somebody's data."""
     plain, missing = {}, []
     for name, value in params.items():
+        pair = name == "early_stopping" and isinstance(value, (tuple, list))  # rows to validate on
         try:
+            if pair or _array_bytes(value) > _LARGEST_PARAM:
+                raise NotPlain(f"{name} holds data")
             plain[name] = to_plain(value)
         except NotPlain:
             missing.append(name)
     return plain, missing
+
+
+def _array_bytes(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return sum(map(_array_bytes, inner))
 
 
 def params_together(params: Any) -> dict[str, Any]:

@@ -20,13 +20,26 @@ from lifecycle._check import UnsupportedModel
 from lifecycle._plain import attributes_apart, params_apart, params_together, set_attributes
 
 _KIND = "sklearn.pipeline"
-# class -> (module, attributes that its fit leaves)
+# class -> (module, attributes that its fit leaves, arguments that a file may hold)
 _NAMES = ("n_features_in_", "feature_names_in_")
 _STEPS = {
-    "StandardScaler": ("sklearn.preprocessing", ("mean_", "var_", "scale_", "n_samples_seen_", *_NAMES)),
-    "OneHotEncoder": ("sklearn.preprocessing", ("categories_", *_NAMES)),
-    "SimpleImputer": ("sklearn.impute", ("statistics_", *_NAMES)),
+    "StandardScaler": (
+        "sklearn.preprocessing",
+        ("mean_", "var_", "scale_", "n_samples_seen_", *_NAMES),
+        ("copy", "with_mean", "with_std"),
+    ),
+    "OneHotEncoder": (
+        "sklearn.preprocessing",
+        ("categories_", *_NAMES),
+        ("categories", "drop", "sparse_output", "dtype", "handle_unknown", "feature_name_combiner"),
+    ),
+    "SimpleImputer": (
+        "sklearn.impute",
+        ("statistics_", *_NAMES),
+        ("missing_values", "strategy", "fill_value", "copy", "keep_empty_features"),
+    ),
 }
+_OF_COLUMNS = ("remainder", "sparse_threshold", "verbose_feature_names_out")
 _SERVED = f"Pipeline, ColumnTransformer, TransformedTargetRegressor, {', '.join(_STEPS)}"
 _WORDS = ("passthrough", "drop")
 
@@ -111,10 +124,6 @@ def copy(model: Any) -> Any:
     return _copy.deepcopy(model)
 
 
-def run(model: Any, X: Any) -> np.ndarray:
-    return np.asarray(model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X))
-
-
 def tensors(model: Any) -> dict[str, np.ndarray]:
     return take_apart(model)[1]
 
@@ -145,6 +154,8 @@ def _apart(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any
         _check_fitted(step, "n_features_in_")
         return {"class": name, "params": _params(step), "fitted": _fitted(step, path, arrays)}
     if _is(step, "Pipeline"):
+        if step.memory is not None or getattr(step, "transform_input", None) is not None:
+            raise UnsupportedModel("a Pipeline with memory or transform_input cannot be stored: set both to None")
         parts = [[label, _apart(part, f"{path}{label}.", arrays)] for label, part in step.steps]
         return {"class": name, "steps": parts}
     if _is(step, "ColumnTransformer"):
@@ -175,8 +186,8 @@ def _params(step: Any) -> dict[str, Any]:
         raise UnsupportedModel(f"a {type(step).__name__} after set_output cannot be stored: leave set_output out")
     defaults = {k: p.default for k, p in inspect.signature(type(step)).parameters.items()}
     changed = {k: v for k, v in step.get_params(deep=False).items() if not _same(v, defaults[k])}
-    for k in ("add_indicator", "min_frequency", "max_categories"):
-        if k in changed:
+    for k in changed:
+        if k not in _STEPS[type(step).__name__][2]:
             raise UnsupportedModel(f"a {type(step).__name__} with {k}={changed[k]!r} cannot be stored")
     plain, missing = params_apart(changed)
     if missing:
@@ -214,7 +225,7 @@ def _columns_apart(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[
         if label != "remainder":
             part = words.get(label, part)  # scikit-learn puts an object in the place of "passthrough"
             parts.append([label, _apart(part, f"{path}{label}.", arrays), _plain_columns(columns)])
-    plain, _ = params_apart({k: params[k] for k in ("remainder", "sparse_threshold", "verbose_feature_names_out")})
+    plain, _ = params_apart({k: params[k] for k in _OF_COLUMNS})
     names = [str(n) for n in step.feature_names_in_] if hasattr(step, "feature_names_in_") else None
     return {"class": "ColumnTransformer", "params": plain, "parts": parts, "names": names,
             "n_features": int(step.n_features_in_), "sparse": bool(step.sparse_output_)}  # fmt: skip
@@ -262,7 +273,7 @@ def _together(node: dict[str, Any], path: str, rest: dict[str, np.ndarray], into
         set_attributes(holder, node["fitted"], own)
         if not set(vars(holder)) <= set(_STEPS[name][1]):
             raise ValueError(f"a {name} does not learn {sorted(vars(holder))}")
-        return _LEARN[name](_class_of(name)(**params_together(node["params"])), vars(holder))
+        return _LEARN[name](_class_of(name)(**_known(name, node["params"], _STEPS[name][2])), vars(holder))
     classes = _classes()
     if name == "Pipeline":
         pairs = [(label, _together(part, f"{path}{label}.", rest, into)) for label, part in node["steps"]]
@@ -282,6 +293,13 @@ def _together(node: dict[str, Any], path: str, rest: dict[str, np.ndarray], into
     raise ValueError(f"a step of the unknown class {name!r}; known: {_SERVED}")
 
 
+def _known(name: str, params: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Arguments of a step; ValueError if there are others than those that are ever stored, such as n_jobs."""
+    if not set(params) <= set(allowed):
+        raise ValueError(f"a {name} is stored with {', '.join(allowed)} only; the file has {', '.join(params)}")
+    return params_together(params)
+
+
 def _frozen(step: Any) -> Any:
     from sklearn.frozen import FrozenEstimator
 
@@ -290,7 +308,9 @@ def _frozen(step: Any) -> Any:
 
 def _columns_together(node: dict[str, Any], path: str, rest: dict[str, np.ndarray]) -> Any:
     parts = [(label, _together(part, f"{path}{label}.", rest, None), columns) for label, part, columns in node["parts"]]
-    made = _classes()["ColumnTransformer"]([(n, _frozen(t), c) for n, t, c in parts], **params_together(node["params"]))
+    made = _classes()["ColumnTransformer"](
+        [(n, _frozen(t), c) for n, t, c in parts], **_known("ColumnTransformer", node["params"], _OF_COLUMNS)
+    )
     width, names = node["n_features"], node["names"]
     if type(width) is not int or not 0 < width <= 10**6 or (names is not None and len(names) != width):
         raise ValueError("the columns are malformed")

@@ -56,7 +56,7 @@ def prune(
     ValueError
         An unknown option or name, an `amount` that does not fit the structure, NaN among the weights.
     UnsupportedModel
-        Not a model of these kinds, not fitted, or without any weight to prune.
+        Not a model of these kinds, not fitted, without any weight to prune, or with one that is computed from others.
 
     Examples
     --------
@@ -122,7 +122,8 @@ def quantize(
     ValueError
         An unknown option or name, weights with NaN or infinity, "dynamic" where nothing can be.
     UnsupportedModel
-        Not a model of these kinds, not fitted, or without any weight to quantize.
+        Not a model of these kinds, not fitted, without any weight to quantize, or with one that is computed from
+        others.
 
     Notes
     -----
@@ -171,6 +172,13 @@ def _chosen(layers: list[Layer], protect: Sequence[str], model: Any) -> list[Lay
     left = [layer for layer in layers if not any(_covers(name, layer.name) for name in protect)]
     if not left:
         raise ValueError("protect leaves no layer to compress")
+    for layer in left:
+        if layer.kind == _adapters.COMPUTED:
+            raise UnsupportedModel(
+                f"{layer.name} is computed from other parameters (weight_norm, parametrize, torch's own pruning): make "
+                f"it a parameter with remove_parametrizations (remove_weight_norm, prune.remove), or protect it, "
+                f"protect=[{layer.name!r}]"
+            )
     return left
 
 

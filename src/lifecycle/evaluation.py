@@ -167,7 +167,7 @@ class Evaluation:
         return ax
 
 
-def _is_classifier(model: Any, y: np.ndarray) -> bool:
+def _is_classifier(model: Any, X: Any, y: np.ndarray) -> bool:
     from sklearn.base import is_classifier, is_regressor
 
     if hasattr(model, "__sklearn_tags__"):
@@ -177,7 +177,24 @@ def _is_classifier(model: Any, y: np.ndarray) -> bool:
             return False
     if hasattr(model, "classes_") or hasattr(model, "predict_proba"):
         return True
-    return not (y.dtype.kind == "f" and (y.ndim > 1 or (y % 1 != 0).any()))
+    if y.ndim > 1 or _has_fractions(y):
+        return False
+    if y.dtype.kind not in "iuf":
+        return True
+    # whole numbers may be labels or counts: what the model answers decides
+    predicted = np.asarray(model.predict(X))
+    if _has_fractions(predicted):
+        return False
+    if np.isin(predicted, y).all():
+        return True
+    raise ValueError(
+        f"cannot tell whether this {type(model).__name__} is a classifier: it predicts whole numbers that are not in "
+        "y; give it the attribute classes_, or derive it from sklearn.base.RegressorMixin"
+    )
+
+
+def _has_fractions(values: np.ndarray) -> bool:
+    return values.dtype.kind == "f" and bool((values % 1 != 0).any())
 
 
 def _head(X: Any, n: int) -> Any:
@@ -244,6 +261,8 @@ def _classification(model: Any, X: Any, y: np.ndarray, level: float, progress: b
         probabilities = np.asarray(model.predict_proba(X))
         if probabilities.shape != (len(y), k):
             raise ValueError(f"predict_proba gave the shape {probabilities.shape}; expected {(len(y), k)}")
+        if not np.isfinite(probabilities).all():
+            raise ValueError("the model gives NaN or infinite probabilities for some rows")
         statistic = probability_metrics(codes, probabilities)
         metrics.update(bootstrap_rows(statistic, ["log_loss", "roc_auc"], len(y), level, progress))
         found["calibration"] = _calibration(probabilities[np.arange(len(y)), hits], codes == hits, level)
@@ -298,7 +317,7 @@ def evaluate(model: Any, X: Any, y: Any, *, confidence_level: float = 0.95, prog
     confidence_level : float, default=0.95
         Between 0 and 1.
     progress : bool, default=None
-        None shows a bar in a terminal or notebook when the table is large.
+        A bar where it takes seconds; None shows it in a terminal or notebook only.
 
     Returns
     -------
@@ -309,11 +328,12 @@ def evaluate(model: Any, X: Any, y: Any, *, confidence_level: float = 0.95, prog
     TypeError
         The model has no `predict`.
     ValueError
-        X and y do not fit each other or the model.
+        X and y do not fit each other or the model, the model answers with NaN or infinity, or it cannot be told
+        whether it is a classifier.
     """
     level = number("confidence_level", confidence_level, above=0, below=1)
     y, n = _checked(model, X, y)
-    classifier = _is_classifier(model, y)
+    classifier = _is_classifier(model, X, y)
     found = (_classification if classifier else _regression)(model, X, y, level, progress)
     size = min(n, _BATCH)
     latency = Latency(_seconds(model, _head(X, 1)), _seconds(model, _head(X, size)), size)

@@ -6,6 +6,7 @@ each array is stored, versions) and a SHA-256 over the whole file, so that any a
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -13,7 +14,7 @@ import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,6 +22,7 @@ import lifecycle
 from lifecycle import _adapters
 from lifecycle._check import CorruptBundle, UnsupportedModel, one_of
 from lifecycle._files import write_whole
+from lifecycle._plain import one_file
 from lifecycle.codecs import pack, unpack
 
 __all__ = ["Inspection", "inspect", "load", "save"]
@@ -40,7 +42,7 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     """Write a model into one file.
 
     The file is written beside its place and renamed, so that nobody ever finds half of it; a file that is there is
-    replaced. Equal models give equal bytes. Pruned weights are stored as a bit mask and their non-zero values where
+    replaced. The same model gives the same bytes. Pruned weights are stored as a bit mask and their non-zero values where
     that is smaller, quantized ones as their codes.
 
     Parameters
@@ -48,8 +50,9 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
         Our own models and estimators are stored whole. Of a module of another class only its state dict is, and
         `load` needs ``into=module``; so does an estimator with arguments that are no plain values (a function, a
-        module of your own). An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after loading,
-        a new ``fit`` starts from new weights; ``module_``, the fitted one, is stored with every bit.
+        module of your own) or that hold data (rows for early_stopping, arrays above 8 kB): those are not stored. An
+        estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after loading, a new ``fit`` starts from
+        new weights; ``module_``, the fitted one, is stored with every bit.
     path : str or os.PathLike
     metadata : dict, optional
         Anything that is JSON, for `inspect`.
@@ -95,7 +98,7 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     into : torch.nn.Module or estimator, optional
         A module that you made, to be filled; names, shapes and dtypes must be the file's. Its linear layers become
         int8 layers where the file's are. For an estimator that was saved without some of its arguments: one of the
-        same class that was made with them.
+        same class that was made with them; all other arguments become the file's.
     sha256 : str, optional
         Digest that the whole file must have, as ``sha256sum`` prints it.
 
@@ -125,10 +128,11 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     try:
         room = _adapters.adapter_for_kind(manifest["config"]["kind"])
         arrays = _arrays(manifest, tensors)
-        return room.rebuild(manifest["config"], arrays, into)
+        with one_file():
+            return room.rebuild(manifest["config"], arrays, into)
     except (CorruptBundle, UnsupportedModel):
         raise
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
         if into is not None and isinstance(error, ValueError):
             raise
         raise CorruptBundle(f"the manifest of {path.name} does not describe a model: {error}") from error
@@ -239,10 +243,12 @@ def _serialize(tensors: dict[str, np.ndarray], manifest: str) -> bytes:
     from safetensors import numpy as safetensors
 
     plain = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in tensors.items()}
+    # what stands in the header: the manifest as a string inside JSON, and an entry for each tensor
+    entries = sum(len(json.dumps(key)) + 120 + 20 * array.ndim for key, array in plain.items())
+    if len(json.dumps(manifest)) + entries > _LARGEST_HEADER:
+        raise UnsupportedModel("this model's configuration takes more than 100 MB and cannot be stored in one header")
     data = bytearray(safetensors.save(plain, metadata={_MANIFEST: manifest}))
     end = 8 + int.from_bytes(data[:8], "little")
-    if end - 8 > _LARGEST_HEADER:
-        raise UnsupportedModel("this model's configuration takes more than 100 MB and cannot be stored in one header")
     found = _DIGEST_AT.search(data, 8, end)
     if found is None:
         raise RuntimeError("safetensors wrote a header in which the digest's place cannot be found")
@@ -326,10 +332,14 @@ def _strict_json(text: str) -> dict[str, Any]:
             raise ValueError("a key stands there twice")
         return found
 
-    def refuse(constant: str) -> None:
+    def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is no JSON")
 
-    found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    def finite(digits: str) -> float:
+        value = float(digits)
+        return value if math.isfinite(value) else refuse(digits)
+
+    found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite)
     if not isinstance(found, dict):
         raise ValueError("the JSON is no object")
     return found

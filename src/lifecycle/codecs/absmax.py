@@ -1,5 +1,7 @@
 """int8, symmetric, one scale a channel: scale = max |w| / 127, code = round(w / scale)."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 LOSSLESS = False
@@ -33,12 +35,17 @@ def decode(codes: np.ndarray, scales: np.ndarray, axis: int = 0, dtype: np.typin
     return (codes.astype(work) * _spread(scales, codes.ndim, axis).astype(work)).astype(dtype)
 
 
-def on_grid(array: np.ndarray, scales: np.ndarray, axis: int = 0) -> np.ndarray | None:
-    """Codes that decode to exactly this array with these scales, or None if there are none."""
+def on_grid(
+    array: np.ndarray, scales: np.ndarray, axis: int = 0, rounded: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> np.ndarray | None:
+    """Codes that decode to exactly this array with these scales, or None if there are none.
+
+    `rounded`: what decoded values become where they are kept, in a dtype that is narrower than the array's.
+    """
     if not np.isfinite(array).all():
         return None
     codes = _round(array, scales, axis)
-    back = decode(codes, scales, axis, array.dtype)
+    back = rounded(decode(codes, scales, axis, array.dtype))
     return codes if np.array_equal(back, array) and not np.signbit(array[array == 0]).any() else None
 
 

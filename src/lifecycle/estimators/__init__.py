@@ -1,5 +1,6 @@
 """Linear models in scikit-learn's manner, trained by any update rule."""
 
-from ._linear import LinearClassifier, LinearRegressor
+from ._classifier import LinearClassifier
+from ._regressor import LinearRegressor
 
 __all__ = ["LinearClassifier", "LinearRegressor"]

@@ -41,5 +41,5 @@ def list_penalties() -> dict[str, Penalty]:
 def find_penalty(name: Any) -> Penalty:
     """The penalty of that name, or of None; a ValueError that lists the names if there is none."""
     penalties = list_penalties()
-    one_of("penalty", name, [*(k for k in penalties if k != "none"), None])
-    return penalties["none" if name is None else name]
+    found = one_of("penalty", name, [*(k for k in penalties if k != "none"), None])
+    return penalties["none" if found is None else found]

@@ -5,9 +5,4 @@ from .kfold import KFold
 from .stratified_kfold import StratifiedKFold
 from .time_series_split import TimeSeriesSplit
 
-__all__ = ["GroupKFold", "KFold", "StratifiedKFold", "TimeSeriesSplit", "list_splits"]
-
-
-def list_splits() -> dict[str, type]:
-    """The splitters by class name."""
-    return {name: globals()[name] for name in __all__ if name[0].isupper()}
+__all__ = ["GroupKFold", "KFold", "StratifiedKFold", "TimeSeriesSplit"]

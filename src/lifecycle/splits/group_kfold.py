@@ -21,6 +21,14 @@ class GroupKFold(ShuffledSplitter):
         Order of the shuffle.
     """
 
+    def get_metadata_routing(self) -> Any:
+        """scikit-learn's request for `groups`: with its metadata routing enabled, groups come by no other way."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        request = MetadataRequest(owner=type(self).__name__)
+        request.split.add_request(param="groups", alias=True)
+        return request
+
     def _fold_of_row(self, n: int, y: Any, groups: Any) -> np.ndarray:
         if groups is None:
             raise ValueError("GroupKFold needs groups, the group of each row")

@@ -15,6 +15,7 @@ from lifecycle._progress import progress_bar
 from lifecycle.torch import optimizers
 from lifecycle.torch.batches import as_array, as_sequences, like, to_batches
 from lifecycle.torch.building import build
+from lifecycle.torch.compressed import holds_int8
 from lifecycle.torch.training import Loss, Part, Plan, outputs, seeded, train
 
 _PREFIX = "module__"
@@ -90,10 +91,14 @@ class TorchEstimator(BaseEstimator):
         _check.one_of("progress", self.progress, (None, False, True))
         if not isinstance(self.callbacks, (list, tuple)) or not all(map(callable, self.callbacks)):
             raise TypeError(f"callbacks must be a list or tuple of callables; got {self.callbacks!r}")
-        stop = self.early_stopping
+        stop = self._stop()
         pair = isinstance(stop, (tuple, list)) and len(stop) == 2
         if not (isinstance(stop, bool) or pair or hasattr(stop, "split")) or isinstance(stop, str):
             raise ValueError(f"early_stopping must be False, True, a splitter or a pair (X_val, y_val); got {stop!r}")
+
+    def _stop(self) -> Any:
+        stop = self.early_stopping
+        return bool(stop) if isinstance(stop, np.bool_) else stop  # of a grid that is an array
 
     # -- data ------------------------------------------------------------------------------------------------------
 
@@ -199,9 +204,23 @@ class TorchEstimator(BaseEstimator):
         Returns
         -------
         self
+
+        Notes
+        -----
+        After an error the estimator is not fitted, but for a `warm_start`, which had a model before. Training that is
+        interrupted from the keyboard leaves what it has reached.
         """
         self._check_params()
         fresh = not (self.warm_start and hasattr(self, "module_"))
+        try:
+            return self._fit(X, y, sample_weight, fresh)
+        except Exception:
+            if fresh:
+                for name in ("module_", "history_", "n_iter_", "best_epoch_"):
+                    self.__dict__.pop(name, None)
+            raise
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, fresh: bool) -> Any:
         X, y = self._check_data(X, y, reset=fresh, target=self._target_checks)
         weights = self._check_weights(sample_weight, len(X))
         self._learn_targets(y, fresh)
@@ -213,6 +232,11 @@ class TorchEstimator(BaseEstimator):
                 net = build(self.module, self._module_params(), shape, self._n_out())
             else:
                 net = self.module_
+                if holds_int8(net):
+                    raise ValueError(
+                        "warm_start cannot go on with int8 layers, which have no gradient: fit the model that was "
+                        "quantized, and quantize it again"
+                    )
             self._check_lengths(X, net)
             net = net.to(device)
             part, held_out = self._parts(net, X, y, weights, seed)
@@ -246,7 +270,7 @@ class TorchEstimator(BaseEstimator):
                seed: int) -> tuple[Part, Part | None]:  # fmt: skip
         """What is trained on, and what is validated on."""
         whole = self._part(net, X, y, self._weigh(y, weights))
-        stop = self.early_stopping
+        stop = self._stop()
         if stop is False:
             return whole, None
         if isinstance(stop, (tuple, list)):

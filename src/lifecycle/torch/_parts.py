@@ -11,7 +11,7 @@ from torch import nn
 from lifecycle._check import CorruptBundle, UnsupportedModel
 from lifecycle._plain import attributes_apart, from_plain, params_apart, params_together, set_attributes, to_plain
 from lifecycle.codecs import absmax
-from lifecycle.torch.compressed import INT8, Int8Module, mark
+from lifecycle.torch.compressed import INT8, Int8Module, holds_int8, mark, unmark
 
 _MODELS = ("MLP", "CNN", "RNN")
 _ESTIMATORS = ("TorchClassifier", "TorchRegressor")
@@ -104,7 +104,13 @@ def module_together(config: dict[str, Any], arrays: dict[str, np.ndarray], into:
     swaps = _swaps(net, config["int8_layers"], state)
     _check_state(net, swaps, state)
     net = swap(net, swaps)
-    net.load_state_dict(state)
+    if into is None:
+        # it has no memory of its own yet: it takes the tensors as they are, tied ones as one
+        state |= {name: nn.Parameter(state[name], p.requires_grad) for name, p in net.named_parameters()}
+        state |= {name: state[target] for name, target in config["tied"].items()}
+    net.load_state_dict(state, assign=into is None)
+    for module in net.modules():
+        unmark(module)  # those of what `into` held before
     for name, (values, axis) in scales.items():
         path, _, attribute = name.rpartition(".")
         mark(net.get_submodule(path), attribute, values, axis)
@@ -116,12 +122,14 @@ def module_together(config: dict[str, Any], arrays: dict[str, np.ndarray], into:
             net.get_parameter(name).requires_grad_(False)
         for name in config["channels_last"]:
             p = net.get_parameter(name)
+            if p.ndim != 4:
+                raise ValueError(f"{name} has {p.ndim} dimensions, which are not those of images")
             p.data = p.data.contiguous(memory_format=torch.channels_last)
     return net
 
 
 def _state(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], dict]:
-    """State dict, and the scales of the weights that are stored as codes."""
+    """State dict, in torch's own memory, and the scales of the weights that are stored as codes."""
     rest, state, scales = dict(arrays), {}, {}
     for name, dtype in config["dtypes"].items():
         if name in config["int8"]:
@@ -132,11 +140,11 @@ def _state(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict[
             if found.shape != (codes.shape[axis] if codes.ndim > 1 else 1,) or found.dtype != np.float32:
                 raise ValueError(f"the codes of {name} do not fit their scales")
             wide = absmax.decode(codes, found, axis, np.float64 if dtype == "float64" else np.float32)
-            state[name] = torch.from_numpy(wide).to(_DTYPES[dtype])
+            state[name] = torch.from_numpy(wide).to(_DTYPES[dtype], copy=True)
             scales[name] = (found, axis)
             continue
         array = rest.pop(name)
-        tensor = torch.from_numpy(np.array(array))
+        tensor = torch.from_numpy(array).clone()
         state[name] = tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
         if state[name].dtype != _DTYPES[dtype]:
             raise ValueError(f"{name} is stored as {array.dtype}, not as {dtype}")
@@ -162,15 +170,16 @@ def _build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Module:
         raise ValueError("the model's arguments are malformed")
     if arguments.get("num_layers", 1) > len(state):
         raise ValueError("more layers than arrays")
-    # first without memory, so that no file can ask for more of it than its arrays take
+    # without memory, so that no file can ask for more of it than its arrays take
     try:
         with torch.device("meta"):
             shadow = cls(**arguments)
     except (RuntimeError, ArithmeticError) as error:
         raise ValueError(f"no {name} can be made with the stored arguments: {error}") from error
-    _check_state(shadow, _swaps(shadow, config["int8_layers"], state), state)
-    with torch.random.fork_rng(devices=[]):
-        return cls(**arguments)
+    for key, parameter in shadow.named_parameters():
+        if key in state and state[key].is_floating_point():
+            parameter.data = parameter.data.to(state[key].dtype)  # of a model after .double() or .bfloat16()
+    return shadow
 
 
 def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> dict[int, nn.Module]:
@@ -195,7 +204,10 @@ def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> 
         if shape != found or scales.shape != codes.shape[:1]:
             raise ValueError(f"{prefix}weight has the shape {found} in the file and {shape} in the module")
         if not isinstance(old, Int8Module) and id(old) not in swaps:
-            swaps[id(old)] = small.standing_in(old, torch.zeros_like(codes), torch.ones_like(scales))
+            device = old.weight.device
+            swaps[id(old)] = small.standing_in(
+                old, torch.zeros_like(codes, device=device), torch.ones_like(scales, device=device)
+            )
     return swaps
 
 
@@ -205,6 +217,13 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
         for name, child in module._modules.items():
             if id(child) in swaps:
                 module._modules[name] = swaps[id(child)]
+    for module in net.modules():
+        # torch's fast paths take the weights out of a transformer's layers and never call these, or hand them nested
+        # tensors, for which there is no int8 kernel
+        if isinstance(module, nn.TransformerEncoderLayer) and holds_int8(module):
+            module.activation_relu_or_gelu = 0
+        elif isinstance(module, nn.TransformerEncoder) and holds_int8(module):
+            module.use_nested_tensor = False
     return swaps.get(id(net), net)
 
 
@@ -268,8 +287,12 @@ def _module_param(module: Any) -> dict[str, Any] | None:
 
 
 def _fits(module: dict[str, Any], net: dict[str, Any]) -> bool:
-    """Whether a module object that is the argument is built like the fitted one, so that no file makes a larger one."""
-    return module["is"] != "instance" or all(module[k] == net.get(k) for k in ("class", "config"))
+    """Whether its arguments alone make the module object that was given, which is built like the fitted one.
+
+    So no file makes one that is larger than its arrays, and none comes back untied or in another precision.
+    """
+    changed = net["tied"] or not {"float64", "float16", "bfloat16"}.isdisjoint(net["dtypes"].values())
+    return module["is"] != "instance" or (not changed and all(module[k] == net.get(k) for k in ("class", "config")))
 
 
 def _module_argument(module: dict[str, Any], net: dict[str, Any]) -> Any:
@@ -303,14 +326,13 @@ def estimator_together(config: dict[str, Any], arrays: dict[str, np.ndarray], in
     if len(weights) + len(fitted) != len(arrays):
         raise ValueError("arrays that belong to no part of the estimator")
     net = module_together(config["net"], weights, None if config["net"]["class"] else _own_module(into))
-    model = into
-    if model is None:
-        params = params_together(config["params"])
-        model = cls(
-            **{k: v for k, v in params.items() if "__" not in k},
-            module=_module_argument(config["module"], config["net"]),
-        )
-        model.set_params(**{k: v for k, v in params.items() if "__" in k})
+    params = params_together(config["params"])
+    if "module" not in config["missing"]:
+        params["module"] = _module_argument(config["module"], config["net"])
+    model = cls() if into is None else into
+    for name in [k for k in vars(model) if k.startswith("module__") and k not in config["missing"]]:
+        delattr(model, name)  # an argument of another module
+    model.set_params(**params)
     set_attributes(model, config["fitted"], fitted)
     model.module_ = net
     return model

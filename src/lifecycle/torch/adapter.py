@@ -3,6 +3,7 @@
 import copy as _copy
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from lifecycle._adapters import Layer
+from lifecycle._adapters import COMPUTED, Layer
 from lifecycle._check import UnsupportedModel
 from lifecycle.codecs import absmax
 from lifecycle.torch import _parts
-from lifecycle.torch.compressed import Int8Module, best_for, codes_of, mark, scales_of
+from lifecycle.torch.compressed import Int8Module, best_for, codes_of, mark, scales_of, unmark
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -58,11 +59,23 @@ def _weights(net: nn.Module) -> Iterator[tuple[Layer, nn.Module, str]]:
             continue
         for types, kind, pattern, input_axis, channel_axis in _KINDS:
             if isinstance(module, types):
+                computed = _computed(module, pattern)
+                if computed:
+                    yield from ((Layer(prefix + name, COMPUTED, ()), module, name) for name in computed)
+                    break
                 for name, p in module._parameters.items():
                     if p is not None and fnmatchcase(name, pattern) and p.is_floating_point() and id(p) not in seen:
                         seen.add(id(p))
                         yield Layer(prefix + name, kind, tuple(p.shape), input_axis, channel_axis), module, name
                 break
+
+
+def _computed(module: nn.Module, pattern: str) -> list[str]:
+    """Weights that are no parameters but are computed from some, by a parametrization or, as once, by a hook."""
+    # of a hook's parameters: weight_norm's, spectral_norm's and torch's own pruning's
+    hooked = (name.removesuffix(end) for name in module._parameters for end in ("_v", "_orig") if name.endswith(end))
+    names = chain(getattr(module, "parametrizations", ()), (name for name in hooked if hasattr(module, name)))
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def _find(net: nn.Module, name: str) -> tuple[Layer, nn.Module, str]:
@@ -98,8 +111,9 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
         module.codes = torch.from_numpy(codes.copy())
         module.scales = torch.from_numpy(scales.copy())
         return
-    found = scales_of(module, attribute)
-    if found is not None and absmax.on_grid(array, *found) is None:
+    if codes_of(module, attribute, read_weight(model, name)) is None:
+        unmark(module, attribute)  # trained since it was quantized
+    elif codes_of(module, attribute, array) is None:
         codes, scales = absmax.encode(array, layer.channel_axis)
         array = absmax.decode(codes, scales, layer.channel_axis, array.dtype)
         mark(module, attribute, scales, layer.channel_axis)
@@ -155,22 +169,6 @@ def _swappable(module: nn.Module, counts: dict[int, int]) -> bool:
 def copy(model: Any) -> Any:
     _net(model)
     return _copy.deepcopy(model)
-
-
-def run(model: Any, X: Any) -> np.ndarray:
-    if not isinstance(model, nn.Module):
-        return np.asarray(model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X))
-    net: Any = _net(model)
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        with torch.no_grad():
-            x = X if isinstance(X, torch.Tensor) else torch.as_tensor(np.asarray(X))
-            dtype = next((t.dtype for t in net.parameters() if t.is_floating_point()), torch.float32)
-            return net(x.to(dtype) if x.is_floating_point() else x).cpu().numpy()
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def tensors(model: Any) -> dict[str, np.ndarray]:

@@ -16,13 +16,15 @@ from torch import nn
 
 from lifecycle.codecs import absmax
 
-__all__ = ["INT8", "Int8Conv2d", "Int8Linear", "Int8Module", "codes_of", "mark", "scales_of"]
+__all__ = ["INT8", "Int8Conv2d", "Int8Linear", "Int8Module", "codes_of", "holds_int8", "mark", "scales_of", "unmark"]
 
 _MARK = "_lifecycle_scales"  # on a module: {parameter name: (scales, channel axis)}
 
 
 class Int8Module(nn.Module):
     """A layer with int8 weights, one scale an output channel, and int8 activations; for inference only.
+
+    Where a gradient is asked for, it computes in float32 with the decoded weights; the weights themselves have none.
 
     The activations of a call share one scale and zero point, chosen from the smallest and largest value of the whole
     input, as in ``torch.ao``'s dynamic quantization: what a row gives depends a little on the rows beside it. Buffers:
@@ -58,6 +60,8 @@ class Int8Module(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.dtype != torch.float32 or x.device.type != "cpu":
             raise ValueError(f"an int8 layer takes float32 tensors on the CPU; got {x.dtype} on {x.device}")
+        if x.requires_grad and torch.is_grad_enabled():
+            return self._decoded(x)  # the int8 kernels know no gradient and would cut it off without a word
         if not _works(type(self).__name__):
             _warn_slow(type(self).__name__)
             return self._decoded(x)
@@ -109,6 +113,8 @@ class Int8Linear(Int8Module):
         return nn.functional.linear(x, self.weight, self.bias)
 
     def _int8(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim == 1:
+            return self._int8(x[None])[0]
         try:
             return torch.ops.quantized.linear_dynamic(x, self._pack_once(), not _eight_bits())
         except RuntimeError as error:
@@ -178,6 +184,11 @@ class Int8Conv2d(Int8Module):
 INT8: tuple[type[Int8Module], ...] = (Int8Linear, Int8Conv2d)
 
 
+def holds_int8(net: nn.Module) -> bool:
+    """Whether a module is, or has, an int8 layer."""
+    return any(isinstance(module, Int8Module) for module in net.modules())
+
+
 class _Said:
     """What was warned about already."""
 
@@ -225,6 +236,13 @@ def mark(module: nn.Module, name: str, scales: np.ndarray, axis: int) -> None:
     setattr(module, _MARK, marks)
 
 
+def unmark(module: nn.Module, name: str | None = None) -> None:
+    """Take back the mark of a parameter; None: of all."""
+    marks = {k: v for k, v in vars(module).pop(_MARK, {}).items() if name not in (None, k)}
+    if marks:
+        setattr(module, _MARK, marks)
+
+
 def scales_of(module: nn.Module, name: str) -> tuple[np.ndarray, int] | None:
     """Scales and channel axis of a marked parameter."""
     return vars(module).get(_MARK, {}).get(name)
@@ -235,5 +253,11 @@ def codes_of(module: nn.Module, name: str, array: np.ndarray) -> tuple[np.ndarra
     found = scales_of(module, name)
     if found is None:
         return None
-    codes = absmax.on_grid(array, *found)
+    dtype = getattr(module, name).dtype
+
+    def rounded(decoded: np.ndarray) -> np.ndarray:
+        wide = torch.from_numpy(decoded)
+        return wide.to(dtype).to(wide.dtype).numpy()
+
+    codes = absmax.on_grid(array, *found, rounded)
     return None if codes is None else (codes, *found)

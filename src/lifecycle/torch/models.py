@@ -181,11 +181,11 @@ class RNN(nn.Module):
     ):
         super().__init__()
         n_in, n_out = integer("n_in", n_in, low=1), integer("n_out", n_out, low=1)
-        one_of("cell", cell, _CELLS)
+        cell = one_of("cell", cell, _CELLS)
         hidden_size = integer("hidden_size", hidden_size, low=1)
         num_layers, dropout = integer("num_layers", num_layers, low=1), _rate(dropout)
-        for name, flag in (("bidirectional", bidirectional), ("per_step", per_step)):
-            one_of(name, flag, (True, False))
+        bidirectional = one_of("bidirectional", bidirectional, (True, False))
+        per_step = one_of("per_step", per_step, (True, False))
         n_tokens = None if n_tokens is None else integer("n_tokens", n_tokens, low=1)
         self.config = {"n_in": n_in, "n_out": n_out, "cell": cell, "hidden_size": hidden_size,
                        "num_layers": num_layers, "dropout": dropout, "bidirectional": bidirectional,

@@ -242,19 +242,20 @@ def _epoch(net: nn.Module, part: Part, plan: Plan, params: list[torch.Tensor], a
 def outputs(net: nn.Module, data: Rows | Sequences, rows: torch.Tensor, batch_size: int) -> Iterator[tuple]:
     """(rows, output) of batches, in eval mode and without gradients."""
     net.eval()
-    with torch.no_grad():
-        for chunk in rows.split(max(batch_size, _FEWEST)):
+    for chunk in rows.split(max(batch_size, _FEWEST)):
+        with torch.no_grad():  # not across the yield: whoever takes the outputs keeps a mode of their own
             x, extra = data.take(data.filled(chunk))
-            yield chunk, net(x, **extra)[: len(chunk)]
+            out = net(x, **extra)[: len(chunk)]
+        yield chunk, out
 
 
+@torch.no_grad()
 def _validate(net: nn.Module, part: Part, plan: Plan) -> tuple[float, float]:
     total, found = 0.0, []
     for rows, raw in outputs(net, part.data, part.rows, plan.batch_size):
         out = plan.shaped(raw)
         weights = None if part.weights is None else part.weights[rows]
-        with torch.no_grad():
-            total += plan.loss.over(len(out), plan.loss(out, part.y[rows], weights))
+        total += plan.loss.over(len(out), plan.loss(out, part.y[rows], weights))
         found.append(out)
     weights = None if part.weights is None else part.weights[part.rows]
     return total / len(part.rows), plan.score(torch.cat(found), part.y[part.rows], weights)

@@ -57,7 +57,7 @@ def cross_validate(
     return_train_score, return_estimator, return_indices : bool, default=False
         Add "train_…", "estimator" and "indices" to the result.
     error_score : number or "raise", default=nan
-        Score of a fold whose fit or scorer fails; "raise" raises its error.
+        Score of a fold whose fit or scorer fails; "raise" raises its error, that of `predict` too.
     progress : bool, default=None
         A bar over the folds; None shows it in a terminal or notebook only.
 
@@ -109,7 +109,7 @@ def cross_validate(
         keys["estimator"] = [f.estimator for f in done]
     if return_indices:
         keys["indices"] = {"train": [a for a, _ in folds], "test": [b for _, b in folds]}
-    names = next((list(f.test_scores) for f in done if f.test_scores is not None), ["score"])
+    names = next((list(f.test_scores) for f in done if f.test_scores), ["score"])
     for name in names:
         keys[f"test_{name}"] = _scores([f.test_scores for f in done], name, error_score)
         if return_train_score:
@@ -124,9 +124,12 @@ _BEST_IS_ONE = ("accuracy", "average_precision", "balanced_accuracy", "d2_", "ex
 
 def _at_most_one(estimator: Any, scoring: Any, names: list[str]) -> set[str]:
     """Those of the metrics that are known to be 1 at best."""
-    from sklearn.base import is_classifier, is_regressor
+    from sklearn.base import ClassifierMixin, RegressorMixin
+    from sklearn.pipeline import Pipeline
 
-    if scoring is None and (is_classifier(estimator) or is_regressor(estimator)):
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    if scoring is None and getattr(type(estimator), "score", None) in (ClassifierMixin.score, RegressorMixin.score):
         return set(names)  # accuracy or R²
     known = [scoring] if isinstance(scoring, str) else scoring if isinstance(scoring, list | tuple | set) else []
     found = {name for name in known if isinstance(name, str) and name.startswith(_BEST_IS_ONE)}
@@ -176,3 +179,5 @@ def _tell_failures(done: list[Fold], error_score: Any) -> None:
         )
     for text in dict.fromkeys(text for fold in done for text in fold.score_failures):
         warnings.warn(f"a scorer failed; its score is {error_score}:\n{text}", UserWarning, stacklevel=3)
+    for text in dict.fromkeys(fold.no_prediction for fold in done if fold.no_prediction is not None):
+        warnings.warn(f"predict failed, and its fold has no predictions:\n{text}", UserWarning, stacklevel=3)

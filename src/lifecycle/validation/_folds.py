@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Fold(NamedTuple):
-    """What one fold gives back; `failure` is the traceback where the fit failed."""
+    """What one fold gives back; `failure` is the traceback where the fit failed, `no_prediction` where predict did."""
 
     test_scores: dict[str, float] | None
     train_scores: dict[str, float] | None
@@ -22,6 +22,7 @@ class Fold(NamedTuple):
     classes: np.ndarray | None
     failure: str | None
     score_failures: list[str]
+    no_prediction: str | None = None
 
 
 def _rows_of(values: Any, rows: np.ndarray, n: int) -> Any:
@@ -63,25 +64,31 @@ def fit_and_score(estimator: Any, X: Any, y: Any, train: np.ndarray, test: np.nd
     if return_train_score:
         there = {k: _rows_of(v, train, n) for k, v in score_params.items()}
         train_scores = _score(scorer, estimator, X_train, y_train, there, error_score, failures)
-    prediction = estimator.predict(X_test) if hasattr(estimator, "predict") else None
-    probability = estimator.predict_proba(X_test) if hasattr(estimator, "predict_proba") else None
+    prediction, probability, no_prediction = None, None, None
+    try:
+        prediction = estimator.predict(X_test) if hasattr(estimator, "predict") else None
+        probability = estimator.predict_proba(X_test) if hasattr(estimator, "predict_proba") else None
+    except Exception:
+        if error_score == "raise":
+            raise
+        no_prediction = traceback.format_exc()
     if isinstance(probability, list):  # one table per target: there is no single one
         probability = None
     classes = None if probability is None else getattr(estimator, "classes_", None)
     kept = estimator if return_estimator else None
     return Fold(test_scores, train_scores, fitted - started, scored - fitted, kept, prediction, probability, classes,
-                 None, failures)  # fmt: skip
+                 None, failures, no_prediction)  # fmt: skip
 
 
 def _score(scorer: Callable, estimator: Any, X: Any, y: Any, params: dict, error_score: Any, failures: list) -> dict:
-    """Scores by name; a failed one is `error_score`, its traceback goes to `failures`."""
+    """Scores by name; a failed one is `error_score`, its traceback goes to `failures`; none if all failed."""
     try:
         found = scorer(estimator, X, **params) if y is None else scorer(estimator, X, y, **params)
     except Exception:
         if error_score == "raise":
             raise
         failures.append(traceback.format_exc())
-        return {"score": error_score}
+        return {}
     scores = {}
     for name, value in (found if isinstance(found, dict) else {"score": found}).items():
         if isinstance(value, str):  # how scikit-learn's scorer of several metrics reports the failure of one

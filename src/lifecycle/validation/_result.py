@@ -24,6 +24,7 @@ class CVResult(dict):
         super().__init__(keys)
         self._estimator, self._folds, self._n, self._at_most_one = estimator, folds, n, at_most_one
         self._failed = [k for k, fold in enumerate(done) if fold.failure is not None]
+        self._unpredicted = [k for k, fold in enumerate(done) if fold.no_prediction is not None]
         self._predictions = [fold.prediction for fold in done]
         self._probabilities = [fold.probability for fold in done]
         self._classes = [fold.classes for fold in done]
@@ -78,6 +79,8 @@ class CVResult(dict):
     def _aligned(self, method: str, parts: list[Any]) -> np.ndarray:
         if self._failed:
             raise ValueError(f"the fit failed on the folds {self._failed}: their rows have no prediction")
+        if self._unpredicted:
+            raise ValueError(f"predict failed on the folds {self._unpredicted}: their rows have no prediction")
         if any(part is None for part in parts):
             raise AttributeError(f"{self._estimator} has no {method} that gives one table of values")
         rows = np.concatenate([test for _, test in self._folds])
