@@ -5,24 +5,20 @@ each time stands its answer: the relative difference in norm of the parameters a
 """
 
 from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle import _threads
-from lifecycle._jit import kernel
+from lifecycle._jit import element
+from lifecycle.formats import list_formats
+from lifecycle.loops import plain
 
 from ._harness import alternate, markdown, quartiles, record, summary
 
 OURS = "lifecycle"
-# rule -> (our class, torch's, hyperparameters, bytes moved per float32 parameter)
-RULES = {
-    "AdamW": ("AdamW", torch.optim.AdamW, {"lr": 1e-3}, 28),
-    "Adam": ("Adam", torch.optim.Adam, {"lr": 1e-3}, 28),
-    "SGD, momentum 0.9": ("SGD", torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9}, 20),
-}
 PEERS = {
     "torch, default (a loop)": {"foreach": False, "fused": False},
     "torch, foreach": {"foreach": True},
@@ -31,13 +27,46 @@ PEERS = {
 PROBE = "memory probe"
 
 
-@kernel
-def _streams(p, g, m, v):
-    for i in range(p.size):
-        x = g[i]
-        p[i] += x
-        m[i] += x
-        v[i] += x
+class Stack:
+    """What people do with torch: clip by the global norm, a fused step, an average by foreach."""
+
+    def __init__(self, params: list, max_grad_norm: float, ema_decay: float, **options):
+        self.params, self.max_grad_norm, self.ema_decay = params, max_grad_norm, ema_decay
+        self.optimizer = torch.optim.AdamW(params, **options)
+        self.means = [p.detach().clone() for p in params]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.params, self.max_grad_norm)
+        self.optimizer.step()
+        torch._foreach_lerp_(self.means, self.params, 1.0 - self.ema_decay)
+
+
+class Rule(NamedTuple):
+    """What is compared: our class, torch's, their hyperparameters, and how our slots may be stored besides."""
+
+    ours: str
+    theirs: Any
+    hyper: dict
+    peers: dict = PEERS
+    states: tuple[str, ...] = ()
+    bytes: int = 28  # that a float32 step moves for each parameter
+
+
+CLIP = {"lr": 1e-3, "max_grad_norm": 1.0, "ema_decay": 0.999}
+RULES = {
+    "AdamW": Rule("AdamW", torch.optim.AdamW, {"lr": 1e-3}, states=("bfloat16", "int8")),
+    "clip, AdamW, average of the weights": Rule(
+        "AdamW", Stack, CLIP, {"torch: clip_grad_norm_, fused, foreach": {"fused": True}}, bytes=40
+    ),
+    "SGD, momentum 0.9": Rule("SGD", torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9}, bytes=20),
+    "Adagrad": Rule("Adagrad", torch.optim.Adagrad, {"lr": 1e-3}, bytes=20),
+}
+
+
+@element
+def _streams(p, g, a, b, s):
+    return p + g, a + g, b + g
 
 
 class MemoryProbe:
@@ -48,7 +77,17 @@ class MemoryProbe:
         self.bytes = 7 * 4 * n
 
     def __call__(self) -> None:
-        _threads.run(lambda begin, end: _streams(*(a[begin:end] for a in self.arrays)), self.arrays[0].size)
+        form = list_formats()["float32"]
+        addresses = np.array([[a.ctypes.data for a in self.arrays]])
+        plain.step(_streams, ("signed", "signed"), form, form, addresses, np.array([self.arrays[0].size]),
+                   np.ones((1, 3), np.float32), np.zeros(1, np.uint32), False)  # fmt: skip
+
+
+def minilm_shapes() -> list[tuple[int, ...]]:
+    """Those of all-MiniLM-L6-v2, a BERT encoder of six layers: 103 tensors, 22.7 M parameters."""
+    norm, square = [(384,), (384,)], [(384, 384), (384,)]
+    layer = square * 4 + norm + [(1536, 384), (1536,), (384, 1536), (384,)] + norm
+    return [(30522, 384), (512, 384), (2, 384), *norm, *layer * 6, *square]
 
 
 def made_up(shapes: list[tuple[int, ...]], n_gradients: int) -> tuple[list, list]:
@@ -104,33 +143,41 @@ def measure(case: str, start: list, grads: list, steps: int, rounds: int, *, pro
     """Every rule on one set of parameters: a record for each rule."""
     n = sum(p.numel() for p in start)
     found = []
-    for rule, (ours, theirs, hyper, moved) in RULES.items():
-        runs = {OURS: Candidate(getattr(lt, ours), hyper, start, grads, steps)}
-        runs |= {who: Candidate(theirs, {**hyper, **how}, start, grads, steps) for who, how in PEERS.items()}
+    for name, rule in RULES.items():
+        runs = {OURS: Candidate(getattr(lt, rule.ours), rule.hyper, start, grads, steps)}
+        for state in rule.states:
+            options = {**rule.hyper, "state_dtype": state}
+            runs[f"{OURS}, {state} states"] = Candidate(getattr(lt, rule.ours), options, start, grads, steps)
+        runs |= {
+            who: Candidate(rule.theirs, {**rule.hyper, **how}, start, grads, steps) for who, how in rule.peers.items()
+        }
         extra = {PROBE: MemoryProbe(n)} if probe else {}
         seconds = alternate({**runs, **extra}, rounds)
         probed = seconds.pop(PROBE, None)
-        exact = Candidate(theirs, {**hyper, "foreach": False, "fused": False}, start, grads, 1, torch.float64)
+        exact = Candidate(rule.theirs, {**rule.hyper, "fused": False}, start, grads, 1, torch.float64)
         for _ in range(runs[OURS].done):
             exact()
         rows = summary(seconds, OURS)
         for who, row in rows.items():
             row |= {"ns_per_parameter": 1e9 * row["median"] / n, "error": runs[who].distance(exact)}
-        one = {"case": case, "rule": rule, "parameters": n, "tensors": len(start), "steps": runs[OURS].done}
+            if hasattr(runs[who].optimizer, "state_bytes"):
+                row["state_bytes_per_parameter"] = runs[who].optimizer.state_bytes() / n
+        one = {"case": case, "rule": name, "parameters": n, "tensors": len(start), "steps": runs[OURS].done}
         if probed is not None:
             one["probe_gb_per_s"] = extra[PROBE].bytes / quartiles(probed)[1] / 1e9
-            one["our_gb_per_s"] = moved * n / rows[OURS]["median"] / 1e9
+            one["our_gb_per_s"] = rule.bytes * n / rows[OURS]["median"] / 1e9
         found.append({**one, "rows": rows})
     return found
 
 
 def run(rounds: int = 20, threads: int = 2, scale: float = 1.0) -> dict:
-    """The three cases; `scale` < 1 shrinks the first two, to try the program."""
+    """The cases; `scale` < 1 shrinks those of made-up tensors, to try the program."""
     torch.set_num_threads(threads)
     large, many = max(1, round(scale * (1 << 24))), max(1, round(scale * 1000))
     cases = [
         ("one tensor of 16 M", lambda: made_up([(large,)], 3), 1, True),
         ("1,000 tensors of 1,000", lambda: made_up([(1000,)] * many, 8), 5, False),
+        ("the shapes of MiniLM", lambda: made_up(minilm_shapes() if scale == 1 else [(50, 8)] * 103, 2), 1, False),
         ("the reference CNN", lambda: from_reference_cnn(20 if scale == 1 else 2), 5, False),
     ]
     found: list[dict] = []
@@ -149,7 +196,8 @@ def table(result: dict) -> str:
         f"One `step()` in {settings['dtype']} on {settings['threads']} threads; median and quartiles of "
         f"{settings['rounds']} alternating runs in one process. × is the time as a multiple of lifecycle's. "
         "Error is the relative difference in norm of the parameters after all steps from torch in float64 on the "
-        "same gradients; those of the reference CNN are recorded from a training run, the others are random.",
+        "same gradients; those of the reference CNN are recorded from a training run, the others are random. The state "
+        "is in bytes for each parameter, averages included.",
     ]
     if settings["scale"] != 1:
         lines.append(f"**A trial at {settings['scale']:g} of the sizes: these times mean nothing.**")
@@ -163,10 +211,11 @@ def table(result: dict) -> str:
                 f"{row['ns_per_parameter']:.2f}",
                 f"{row['ratio']:.2f}",
                 f"{row['error']:.2e}",
+                f"{row['state_bytes_per_parameter']:.2f}" if "state_bytes_per_parameter" in row else "",
             )
             for who, row in one["rows"].items()
         ]
-        lines.append(markdown(("", "median", "quartiles", "ns / parameter", "×", "error"), rows))
+        lines.append(markdown(("", "median", "quartiles", "ns / parameter", "×", "error", "state, bytes"), rows))
         tensors = f"{one['tensors']:,} tensor{'s' if one['tensors'] > 1 else ''}"
         note = f"{one['parameters']:,} parameters in {tensors}, {one['steps']} steps."
         if "probe_gb_per_s" in one:

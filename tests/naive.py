@@ -22,14 +22,17 @@ def sgd(p, grads, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=Fa
     return p
 
 
-def adam(
-    p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, bias_correction=True, decoupled=False
-):
+def adamw(p, grads, lr, weight_decay=0.01, **hyper):
+    return adam(p, grads, lr, weight_decay=weight_decay, decoupled_weight_decay=True, **hyper)
+
+
+def adam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, bias_correction=True,
+         decoupled_weight_decay=False):  # fmt: skip
     p = np.array(p, dtype=np.float64)
     m, v, largest = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p)
     for t, g in enumerate(grads, 1):
         g = np.asarray(g, np.float64)
-        if decoupled:
+        if decoupled_weight_decay:
             p = p - lr * weight_decay * p
         else:
             g = g + weight_decay * p
@@ -39,6 +42,101 @@ def adam(
         used = largest if amsgrad else v
         m_hat, v_hat = (m / (1 - betas[0] ** t), used / (1 - betas[1] ** t)) if bias_correction else (m, used)
         p = p - lr * m_hat / (np.sqrt(v_hat) + eps)
+    return p
+
+
+def adagrad(p, grads, lr, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10):
+    p = np.array(p, dtype=np.float64)
+    total = np.full_like(p, initial_accumulator_value)
+    for t, g in enumerate(grads, 1):
+        g = np.asarray(g, np.float64) + weight_decay * p
+        total = total + g**2
+        p = p - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(total) + eps)
+    return p
+
+
+def rmsprop(p, grads, lr, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
+    p = np.array(p, dtype=np.float64)
+    square, mean, buffer = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p)
+    for g in grads:
+        g = np.asarray(g, np.float64) + weight_decay * p
+        square = alpha * square + (1 - alpha) * g**2
+        mean = alpha * mean + (1 - alpha) * g
+        step = g / (np.sqrt(square - mean**2 if centered else square) + eps)
+        buffer = momentum * buffer + step
+        p = p - lr * buffer
+    return p
+
+
+def adadelta(p, grads, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0):
+    p = np.array(p, dtype=np.float64)
+    square, moved = np.zeros_like(p), np.zeros_like(p)
+    for g in grads:
+        g = np.asarray(g, np.float64) + weight_decay * p
+        square = rho * square + (1 - rho) * g**2
+        delta = np.sqrt(moved + eps) / np.sqrt(square + eps) * g
+        moved = rho * moved + (1 - rho) * delta**2
+        p = p - lr * delta
+    return p
+
+
+def adamax(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    p = np.array(p, dtype=np.float64)
+    m, largest = np.zeros_like(p), np.zeros_like(p)
+    for t, g in enumerate(grads, 1):
+        g = np.asarray(g, np.float64) + weight_decay * p
+        m = betas[0] * m + (1 - betas[0]) * g
+        largest = np.maximum(betas[1] * largest, np.abs(g) + eps)
+        p = p - lr / (1 - betas[0] ** t) * m / largest
+    return p
+
+
+def nadam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3,
+          decoupled_weight_decay=False):  # fmt: skip
+    p = np.array(p, dtype=np.float64)
+    m, v, product = np.zeros_like(p), np.zeros_like(p), 1.0
+    for t, g in enumerate(grads, 1):
+        g = np.asarray(g, np.float64)
+        if decoupled_weight_decay:
+            p = p - lr * weight_decay * p
+        else:
+            g = g + weight_decay * p
+        now, then = (betas[0] * (1 - 0.96 ** (k * momentum_decay) / 2) for k in (t, t + 1))
+        product *= now
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        ahead = then * m / (1 - product * then) + (1 - now) * g / (1 - product)
+        p = p - lr * ahead / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return p
+
+
+def radam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False):
+    p = np.array(p, dtype=np.float64)
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    longest = 2 / (1 - betas[1]) - 1
+    for t, g in enumerate(grads, 1):
+        g = np.asarray(g, np.float64)
+        if decoupled_weight_decay:
+            p = p - lr * weight_decay * p
+        else:
+            g = g + weight_decay * p
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        length = longest - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
+        step = m / (1 - betas[0] ** t)
+        if length > 5:
+            share = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            step = step * np.sqrt(share) * np.sqrt(1 - betas[1] ** t) / (np.sqrt(v) + eps)
+        p = p - lr * step
+    return p
+
+
+def lion(p, grads, lr, betas=(0.9, 0.99), weight_decay=0.0):
+    p = np.array(p, dtype=np.float64)
+    m = np.zeros_like(p)
+    for g in grads:
+        p = p * (1 - lr * weight_decay) - lr * np.sign(betas[0] * m + (1 - betas[0]) * g)
+        m = betas[1] * m + (1 - betas[1]) * g
     return p
 
 

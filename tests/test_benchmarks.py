@@ -90,12 +90,15 @@ def test_a_trial_of_the_optimizers_writes_its_record_and_page(tmp_path):
         [*command, "--out", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     result = json.loads((tmp_path / "optimizers.json").read_text())
-    assert len(result["cases"]) == 9
+    assert len(result["cases"]) == 16
     for one in result["cases"]:
-        assert set(one["rows"]) == {"lifecycle", "torch, default (a loop)", "torch, foreach", "torch, fused"}
+        assert {"lifecycle"} < set(one["rows"])
         for who, row in one["rows"].items():
-            assert row["error"] <= 2e-6, (one["case"], one["rule"], who)
+            bound = 0.1 if "states" in who else 2e-6
+            assert row["error"] <= bound, (one["case"], one["rule"], who)
             assert row["median"] > 0
+        if one["rule"] == "AdamW":
+            assert one["rows"]["lifecycle, int8 states"]["state_bytes_per_parameter"] < 2.1
     page = _page.text(tmp_path)
     for expected in ("these times mean nothing", "### the reference CNN: AdamW", result["versions"]["torch"]):
         assert expected in page

@@ -77,7 +77,7 @@ def test_the_new_rule_passes_its_tests_in_every_face(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     tests = ["tests/test_every_rule.py", "tests/test_torch_optimizers.py", "tests/test_layers.py"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "lion or layers", *tests],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "signum or layers", *tests],
         cwd=tmp_path, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -85,11 +85,11 @@ def test_the_new_rule_passes_its_tests_in_every_face(tmp_path):
 import numpy as np, lifecycle as lc, lifecycle.torch as lt
 from sklearn.datasets import load_iris
 assert str(tmp) in lc.__file__, lc.__file__
-assert lc.Lion(lr=0.1).rule.doc.startswith("Lion") and lt.Lion.__name__ == "Lion"
+assert lc.Signum(lr=0.1).rule.doc.startswith("Signum") and lt.Signum.__name__ == "Signum"
 X, y = load_iris(return_X_y=True)
 X = (X - X.mean(0)) / X.std(0)
-for model in (lc.LinearClassifier(optimizer=lc.Lion(lr=0.01), random_state=0, max_iter=50),
-              lt.TorchClassifier(optimizer="lion", lr=0.003, max_epochs=20, random_state=0)):
+for model in (lc.LinearClassifier(optimizer=lc.Signum(lr=0.01), random_state=0, max_iter=50),
+              lt.TorchClassifier(optimizer="signum", lr=0.003, max_epochs=20, random_state=0)):
     score = model.fit(X.astype(np.float32), y).score(X.astype(np.float32), y)
     assert score > 0.9, (model, score)
 """
@@ -101,11 +101,11 @@ for model in (lc.LinearClassifier(optimizer=lc.Lion(lr=0.01), random_state=0, ma
 
 
 def test_the_new_rule_from_outside_the_package(tmp_path):
-    rule = next(text for _, title, text in blocks("add-a-rule.md") if title == "src/lifecycle/rules/lion.py")
+    rule = next(text for _, title, text in blocks("add-a-rule.md") if title == "src/lifecycle/rules/signum.py")
     package = tmp_path / "mypackage"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "lion.py").write_text(rule.replace("from .._jit", "from lifecycle._jit"), encoding="utf-8")
+    (package / "signum.py").write_text(rule.replace("from .._jit", "from lifecycle._jit"), encoding="utf-8")
     (example,) = python("add-a-rule.md")
     code = example + "assert np.allclose(weights, [0.99, 1.01, 0.99]), weights\n"
     search = os.pathsep.join([str(tmp_path), str(ROOT / "src")])

@@ -10,7 +10,7 @@ import pytest
 import lifecycle
 
 SOURCE = Path(lifecycle.__file__).parent
-GROUND_ROOMS = {"rules", "loops", "losses", "penalties", "splits", "masks", "codecs", "solvers"}
+GROUND_ROOMS = {"rules", "loops", "losses", "penalties", "splits", "masks", "codecs", "formats", "solvers"}
 FOUNDATION = {"_jit", "_threads", "_check"}
 SECOND_FLOOR = {"torch", "onnx"}
 ROOF = {"reporting", "_demo", "__main__"}

@@ -23,7 +23,18 @@ TWINS = [
     ("adam", torch.optim.Adam, {"amsgrad": True, "weight_decay": 0.1}),
     ("adamw", torch.optim.AdamW, {}),
     ("adamw", torch.optim.AdamW, {"amsgrad": True, "maximize": True}),
+    ("adam", torch.optim.Adam, {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+    ("adagrad", torch.optim.Adagrad, {"lr_decay": 0.1, "initial_accumulator_value": 0.5, "weight_decay": 0.1}),
+    ("rmsprop", torch.optim.RMSprop, {}),
+    ("rmsprop", torch.optim.RMSprop, {"centered": True, "momentum": 0.9, "weight_decay": 0.1}),
+    ("adadelta", torch.optim.Adadelta, {"weight_decay": 0.1, "maximize": True}),
+    ("adamax", torch.optim.Adamax, {"weight_decay": 0.1}),
+    ("nadam", torch.optim.NAdam, {}),
+    ("nadam", torch.optim.NAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("radam", torch.optim.RAdam, {}),
+    ("radam", torch.optim.RAdam, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
 ]
+FUSED = ("gd", "sgd", "adam", "adamw", "adagrad")
 IDS = [f"{name}-{'-'.join(hyper) or 'plain'}" for name, _, hyper in TWINS]
 
 
@@ -55,22 +66,27 @@ def recorded():
 @pytest.mark.parametrize(("name", "twin", "hyper"), TWINS, ids=IDS)
 def test_a_hundred_steps_and_a_checkpoint_swapped_in_the_middle(name, twin, hyper, dtype, bound, recorded):
     start, grads = recorded
+    if name not in ("gd", "sgd", "adam", "adamw"):
+        grads = grads[30:70]  # the others are made of the same parts
     hyper = {"lr": 1e-3, **hyper}
     a, b, reference = (parameters(start, t) for t in (dtype, dtype, torch.float64))
-    mine, theirs = ours(name)(a, **hyper), twin(b, foreach=False, fused=False, **hyper)
-    exact = twin(reference, foreach=False, fused=False, **hyper)
-    fused_params = parameters(start, dtype)
-    fused = twin(fused_params, fused=True, **hyper)
+    mine, theirs = ours(name)(a, **hyper), twin(b, foreach=False, **hyper)
+    exact = twin(reference, foreach=False, **hyper)
+    best_params = parameters(start, dtype)
+    best = twin(best_params, **({"fused": True} if name in FUSED else {"foreach": False}), **hyper)
+    if name == "nadam" and dtype == torch.float64:
+        bound = 1e-9  # torch keeps its product of momenta in float32
     for k, g in enumerate(grads):
-        if k == 50 and name != "gd":  # torch has no twin of gd, only an SGD that can do the same
+        if k == len(grads) // 2 and name != "gd":  # torch has no twin of gd, only an SGD that can do the same
             mine_saved, theirs_saved = copy.deepcopy(mine.state_dict()), copy.deepcopy(theirs.state_dict())
             mine, theirs = ours(name)(a, lr=1.0), twin(b, lr=1.0)
             mine.load_state_dict(theirs_saved)
             theirs.load_state_dict(mine_saved)
-        for optimizer, params in ((mine, a), (theirs, b), (exact, reference), (fused, fused_params)):
+        for optimizer, params in ((mine, a), (theirs, b), (exact, reference), (best, best_params)):
             step(optimizer, params, g)
     assert distance(a, b) <= bound
-    assert distance(a, reference) <= 1.05 * distance(fused_params, reference) + 1e-15
+    if name != "nadam":  # for which torch in float64 is no reference
+        assert distance(a, reference) <= 1.05 * distance(best_params, reference) + 1e-15
 
 
 @pytest.mark.parametrize(("name", "twin", "hyper"), TWINS, ids=IDS)
@@ -84,7 +100,7 @@ def test_memory_layouts_that_differ(name, twin, hyper):
     }
     for how, start in starts.items():
         p, q = torch.nn.Parameter(start), torch.nn.Parameter(torch.zeros(3, 2))
-        mine, theirs = ours(name)([p], lr=0.1, **hyper), twin([q], lr=0.1, foreach=False, fused=False, **hyper)
+        mine, theirs = ours(name)([p], lr=0.1, **hyper), twin([q], lr=0.1, foreach=False, **hyper)
         for k in range(4):
             p.grad = gradient if k != 2 else gradient.contiguous()
             q.grad = gradient.clone()
@@ -179,7 +195,6 @@ def test_options_changed_in_the_middle():
 @pytest.mark.parametrize(
     ("parameter", "gradient", "says"),
     [
-        (torch.ones(3, dtype=torch.bfloat16), torch.ones(3, dtype=torch.bfloat16), "bfloat16"),
         (torch.ones(3), torch.sparse_coo_tensor([[0]], [1.0], (3,), check_invariants=False), "sparse"),
         (torch.ones(3, device="meta"), torch.ones(3, device="meta"), "meta"),
     ],
@@ -195,8 +210,8 @@ def test_what_is_not_served_is_refused_and_nothing_moves(parameter, gradient, sa
 
 def test_hyperparameters_are_checked():
     p = [torch.nn.Parameter(torch.ones(2))]
-    with pytest.raises(TypeError, match="Adam has no 'fused'; it has lr, betas"):
-        lt.Adam(p, fused=True)
+    with pytest.raises(TypeError, match="Adam has no 'momentum'; it has lr, betas"):
+        lt.Adam(p, momentum=0.9)
     with pytest.raises(ValueError, match="lr must be"):
         lt.Adam([{"params": p, "lr": -1.0}])
     optimizer = lt.SGD(p, 0.1, 0.9, 0.0, 0.01, True)
@@ -252,3 +267,414 @@ def test_reference_lstm_trains():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+# -- what torch.optim does not have ------------------------------------------------------------------------------------
+
+
+def small_net(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(20, 300), torch.nn.Tanh(), torch.nn.Linear(300, 3))
+
+
+def train(net, optimizer, steps, *, before=lambda: None, after=lambda: None, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    losses = []
+    for _ in range(steps):
+        x = torch.randn(64, 20, generator=generator)
+        loss = torch.nn.functional.cross_entropy(net(x), x[:, :3].argmax(dim=1))
+        optimizer.zero_grad()
+        loss.backward()
+        before()
+        optimizer.step()
+        after()
+        losses.append(loss.item())
+    return losses
+
+
+def test_clipping_is_clip_grad_norm_then_a_step():
+    mine, theirs = small_net(), small_net()
+    a = lt.AdamW(mine.parameters(), lr=1e-2, max_grad_norm=0.1)
+    b = torch.optim.AdamW(theirs.parameters(), lr=1e-2)
+    norms = []
+
+    def clip():
+        norms.append(float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.1)))
+
+    for k in range(5):
+        train(mine, a, 1, seed=k)
+        train(theirs, b, 1, before=clip, seed=k)
+        assert a.last_grad_norm == pytest.approx(norms[-1], rel=1e-6)
+    assert max(norms) > 0.1
+    assert distance(mine.parameters(), theirs.parameters()) < 1e-6
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.full((3,), 7.0)
+    lt.SGD([p], lr=0.1, max_grad_norm=1.0).step()
+    assert p.grad.tolist() == [7, 7, 7], "the gradient itself is left alone"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_average_is_that_of_torch(dtype):
+    net, twin = small_net().to(dtype), small_net().to(dtype)
+    optimizer = lt.AdamW(net.parameters(), lr=1e-2, ema_decay=0.9)
+    plain = lt.AdamW(twin.parameters(), lr=1e-2)
+    means = []
+
+    def average():
+        with torch.no_grad():
+            wide = [p.detach().double().clone() for p in twin.parameters()]
+            if not means:
+                means.extend(wide)
+            for mean, p in zip(means, wide, strict=True):
+                mean.lerp_(p, 0.1)
+
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+            p.grad = q.grad = torch.randn(p.shape, generator=generator).to(dtype)
+        optimizer.step()
+        plain.step()
+        average()
+    before = [p.detach().clone() for p in net.parameters()]
+    # a bfloat16 parameter is averaged as it is computed, before it is rounded
+    kept = [optimizer.state[p]["ema"].double() for p in net.parameters()]
+    bound = {torch.float32: 1e-6, torch.float64: 1e-13, torch.bfloat16: 2e-3}[dtype]
+    for mean, other in zip(kept, means, strict=True):
+        torch.testing.assert_close(mean, other, rtol=bound, atol=bound)
+    with optimizer.averaged_weights():
+        for p, mean in zip(net.parameters(), kept, strict=True):
+            assert torch.equal(p, mean.to(dtype))
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True))
+    with pytest.raises(ValueError, match="keeps no average"), plain.averaged_weights():
+        pass
+
+
+def test_what_is_not_finite_is_left_out_or_raised():
+    for bad in (float("nan"), float("inf")):
+        p, q = (torch.nn.Parameter(torch.ones(4)) for _ in range(2))
+        optimizer = lt.Adam([p, q], nonfinite="skip")
+        p.grad, q.grad = torch.ones(4), torch.tensor([1.0, bad, 1.0, 1.0])
+        optimizer.step()
+        assert optimizer.skipped_steps == 1
+        assert p.tolist() == q.tolist() == [1, 1, 1, 1]
+        assert optimizer.state[p].get("step", 0) == 0
+        q.grad = torch.ones(4)
+        optimizer.step()
+        assert optimizer.skipped_steps == 1
+        assert (p < 1).all()
+        q.grad[2] = bad
+        raising = lt.Adam([p, q], nonfinite="raise")
+        raising.load_state_dict(optimizer.state_dict())
+        with pytest.raises(lc.NonFiniteGradient, match=r"step 2: that of parameter 1, \(4,\)"):
+            raising.step()
+        spreading = lt.Adam([q])
+        spreading.step()
+        assert torch.isnan(q).tolist() == [False, False, True, False]
+
+
+RULES_BY_STATE = [(name, state) for name in list_rules() for state in ("bfloat16", "int8")]
+
+
+@pytest.mark.parametrize(("name", "state"), RULES_BY_STATE)
+def test_low_precision_states_train_as_well(name, state):
+    hyper = {"lr": {"adadelta": 1.0, "gd": 0.1, "sgd": 0.1, "lion": 3e-4, "rmsprop": 1e-3}.get(name, 3e-3)}
+    hyper |= {"momentum": 0.9} if "momentum" in list_rules()[name].defaults else {}
+    losses = {}
+    for dtype in (None, state):
+        net = small_net()
+        optimizer = ours(name)(net.parameters(), state_dtype=dtype, **hyper)
+        losses[dtype] = np.mean(train(net, optimizer, 150)[-20:])
+        n = sum(p.numel() for p in net.parameters())
+        per_slot = {None: 4.0, "bfloat16": 2.0, "int8": 1.0}[dtype]
+        slots = len(list_rules()[name].variant({**list_rules()[name].defaults, **hyper}).slots)
+        assert optimizer.state_bytes() <= (per_slot + (0.03 if dtype == "int8" else 0)) * slots * n
+    assert losses[state] < losses[None] + 0.05
+
+
+def test_a_dead_unit_does_not_explode_in_int8():
+    """Its second moment shrinks below the smallest code; stored as zero, the next gradient would step by lr / eps."""
+    for state in ("bfloat16", "int8"):
+        p = torch.nn.Parameter(torch.zeros(512))
+        optimizer = lt.Adam([p], lr=1e-3, state_dtype=state)
+        p.grad = torch.ones(512)
+        optimizer.step()
+        p.grad[:256] = 0.0
+        for _ in range(3000):
+            optimizer.step()
+        before = p.detach().clone()
+        p.grad[:256] = 1e-3
+        optimizer.step()
+        assert (p.detach() - before).abs().max() < 0.1
+        assert torch.isfinite(p).all()
+
+
+@pytest.mark.parametrize("state", [None, "float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_sixteen_bit_parameters_train(dtype, state):
+    net = small_net().to(dtype)
+    optimizer = lt.AdamW(net.parameters(), lr=1e-2, state_dtype=state)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(80):
+        x = torch.randn(64, 20, generator=generator).to(dtype)
+        loss = torch.nn.functional.cross_entropy(net(x).float(), x[:, :3].argmax(dim=1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-10:]) < 0.6 * losses[0]
+    assert {p.dtype for p in net.parameters()} == {dtype}
+
+
+def test_a_small_step_of_a_bfloat16_parameter_is_not_lost():
+    """lr times the gradient is a hundredth of a unit in the last place: rounded to the nearest, nothing would move."""
+    p = torch.nn.Parameter(torch.ones(10_000, dtype=torch.bfloat16))
+    optimizer = lt.SGD([p], lr=1.0)
+    for _ in range(100):
+        p.grad = torch.full_like(p, 2.0**-14)
+        optimizer.step()
+    assert float(p.detach().double().mean()) == pytest.approx(1 - 100 * 2.0**-14, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", list_rules())
+def test_complex_parameters_are_pairs_of_real_ones(name):
+    z = torch.nn.Parameter(torch.randn(7, 3, dtype=torch.complex64))
+    x = torch.nn.Parameter(torch.view_as_real(z.detach()).clone())
+    a, b = ours(name)([z]), ours(name)([x])
+    for _ in range(5):
+        g = torch.randn(7, 3, dtype=torch.complex64)
+        step(a, [z], [g])
+        step(b, [x], [torch.view_as_real(g)])
+    assert torch.equal(torch.view_as_real(z.detach()), x.detach())
+
+
+@pytest.mark.parametrize("name", list_rules())
+def test_the_path_of_other_devices_takes_the_same_steps(name, monkeypatch):
+    """On a GPU the rule runs as torch operations; they are tried here on the CPU."""
+    from lifecycle.torch import _stepping
+
+    def by_torch(kind, tables, factor):
+        for table in tables:
+            _stepping.by_torch(table, factor)
+
+    nets = [small_net() for _ in range(2)]
+    optimizers = [ours(name)(net.parameters(), max_grad_norm=1.0, ema_decay=0.9) for net in nets]
+    train(nets[0], optimizers[0], 5)
+    monkeypatch.setattr(_stepping, "_by_kernel", by_torch)
+    train(nets[1], optimizers[1], 5)
+    assert distance(nets[0].parameters(), nets[1].parameters()) < 1e-5
+    means = [[o.state[p]["ema"] for p in net.parameters()] for o, net in zip(optimizers, nets, strict=True)]
+    for a, b in zip(*means, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("state", [None, "bfloat16", "int8"])
+def test_saved_and_continued_is_never_stopped(state, tmp_path):
+    whole, parts = small_net(), small_net()
+    options = {"lr": 1e-2, "state_dtype": state, "max_grad_norm": 0.5, "ema_decay": 0.99, "seed": 7}
+    one = lt.NAdam(whole.parameters(), **options)
+    train(whole, one, 4, seed=3)
+    train(whole, one, 4, seed=4)
+    first = lt.NAdam(parts.parameters(), **options)
+    train(parts, first, 4, seed=3)
+    torch.save({"net": parts.state_dict(), "optimizer": first.state_dict()}, tmp_path / "run.pt")
+    saved = torch.load(tmp_path / "run.pt", weights_only=True)
+    again = small_net(seed=9)
+    again.load_state_dict(saved["net"])
+    second = lt.NAdam(again.parameters(), lr=1.0)
+    second.load_state_dict(saved["optimizer"])
+    second.max_grad_norm = 0.5
+    train(again, second, 4, seed=4)
+    for p, q in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(p, q)
+        for name, value in one.state[p].items():
+            other = second.state[q][name]
+            assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other, name
+
+
+def test_slots_change_their_format_with_the_checkpoint():
+    """A run in float32 goes on in int8, and back into torch's own optimizer."""
+    net = small_net()
+    a = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    train(net, a, 10)
+    b = lt.AdamW(net.parameters(), lr=1e-2, state_dtype="int8")
+    saved = a.state_dict()
+    b.load_state_dict(saved)
+    train(net, b, 10)
+    assert {v.dtype for own in b.state.values() for v in own.values() if isinstance(v, torch.Tensor)} == {
+        torch.uint8,
+        torch.float32,
+    }
+    for group in b.param_groups:
+        group["state_dtype"] = None
+    losses = train(net, b, 10)
+    c = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    c.load_state_dict(b.state_dict())
+    losses += train(net, c, 10)
+    assert losses[-1] < 1.0
+    assert all(v.dtype == torch.float32 for own in c.state.values() for k, v in own.items() if k != "step")
+
+
+def test_low_precision_states_in_any_memory_layout():
+    start, g = torch.randn(30, 20), torch.randn(30, 20)
+    for state in ("bfloat16", "int8"):
+        found = []
+        for layout in (start.clone(), start.t().contiguous().t(), start.repeat_interleave(2, 1)[:, ::2]):
+            p = torch.nn.Parameter(layout)
+            optimizer = lt.AdamW([p], lr=0.1, state_dtype=state)
+            for _ in range(3):
+                p.grad = g.clone()
+                optimizer.step()
+            found.append(p.detach().clone())
+        for other in found[1:]:  # blocks and noise follow the memory, so the last digits differ
+            torch.testing.assert_close(other, found[0], rtol=0.2, atol=0.05)
+
+
+def test_the_options_are_checked():
+    p = [torch.nn.Parameter(torch.ones(2))]
+    for options, sentence in (
+        ({"state_dtype": "int4"}, "state_dtype must be None"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be"),
+        ({"ema_decay": 1.0}, "ema_decay must be"),
+        ({"nonfinite": "ignore"}, "nonfinite must be one of 'propagate', 'skip', 'raise'"),
+        ({"capturable": True}, "capturable=True is not served"),
+        ({"differentiable": True}, "differentiable=True is not served"),
+        ({"fused": "yes"}, "fused must be one of"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            lt.Adam(p, **options)
+    with pytest.raises(TypeError, match="seed must be an int"):
+        lt.Adam(p, seed=0.5)
+    with pytest.raises(ValueError, match="a parameter group has no option 'learning_rate'"):
+        lt.Adam([{"params": p, "learning_rate": 1.0}])
+    lt.Adam(p, foreach=True)
+    lt.Adam(p, fused=True, foreach=None, state_dtype=torch.bfloat16)
+    z = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    z.grad = torch.ones_like(z)
+    with pytest.raises(TypeError, match="complex parameters keep float32 slots"):
+        lt.Adam([z], state_dtype="int8").step()
+
+
+def test_groups_with_states_and_averages_of_their_own():
+    net = small_net()
+    optimizer = lt.AdamW(
+        [
+            {"params": [net[0].weight], "state_dtype": "int8", "ema_decay": 0.9},
+            {"params": [net[0].bias, *net[2].parameters()], "lr": 1e-2},
+        ],
+        lr=1e-3,
+    )
+    train(net, optimizer, 5)
+    assert optimizer.state[net[0].weight]["exp_avg"].dtype == torch.uint8
+    assert optimizer.state[net[0].bias]["exp_avg"].dtype == torch.float32
+    assert ["ema" in optimizer.state[p] for p in net.parameters()] == [True, False, False, False]
+
+
+def test_tensors_that_are_replaced_between_steps_are_seen():
+    """The second step begins with the tensors of the first; whatever a user puts in their place must count."""
+
+    def run(meddle):
+        p, q = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))
+        optimizer = lt.SGD([p, q], lr=0.1, momentum=0.9)
+        for k in range(3):
+            p.grad, q.grad = torch.ones(3), torch.ones(2)
+            if k == 2:
+                meddle(p, q, optimizer)
+            optimizer.step()
+        return p.detach().tolist(), q.detach().tolist()
+
+    same = run(lambda p, q, o: None)
+
+    def new_memory(p, q, optimizer):
+        p.data = p.data.clone()
+        optimizer.state[p]["momentum_buffer"] = optimizer.state[p]["momentum_buffer"].clone()
+
+    assert run(new_memory) == same
+    assert run(lambda p, q, o: o.load_state_dict(o.state_dict())) == same
+
+    def forget(p, q, optimizer):
+        optimizer.state[p] = {}
+
+    forgot = run(forget)
+    assert forgot[0] == pytest.approx([1 - 0.1 - 0.19 - 0.1] * 3)
+    assert forgot[1] == same[1]
+
+    def no_gradient(p, q, optimizer):
+        q.grad = None
+
+    assert run(no_gradient)[0] == same[0]
+    assert run(no_gradient)[1] == pytest.approx([1 - 0.1 - 0.19] * 2)
+
+    def zeroed(p, q, optimizer):
+        optimizer.state[p]["momentum_buffer"].zero_()
+
+    assert run(zeroed)[0] == forgot[0]
+
+
+def test_hooks_scaler_deepcopy_and_pickle():
+    import pickle
+
+    net = small_net()
+    optimizer = lt.AdamW(net.parameters(), lr=torch.tensor(1e-2), state_dtype="int8")
+    seen = []
+    optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
+    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    optimizer.register_state_dict_post_hook(lambda o, d: {**d, "note": 1})
+    train(net, optimizer, 2)
+    assert seen == ["before", "after"] * 2
+    assert optimizer.state_dict()["note"] == 1
+    both = copy.deepcopy((net, optimizer))
+    for kept in (both, pickle.loads(pickle.dumps((net, lt.AdamW(net.parameters()))))):
+        train(*kept, 2)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    x = torch.randn(4, 20)
+    before = net[0].weight.detach().clone()
+    for value, moves in ((1.0, True), (float("inf"), False)):
+        optimizer.zero_grad()
+        scaler.scale(net(x).sum() * value).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert (not torch.equal(before, net[0].weight)) == moves
+        before = net[0].weight.detach().clone()
+
+
+@pytest.mark.parametrize("name", ["CosineAnnealingLR", "OneCycleLR", "CyclicLR", "ReduceLROnPlateau", "LambdaLR"])
+def test_schedulers(name):
+    options = {
+        "CosineAnnealingLR": {"T_max": 4},
+        "OneCycleLR": {"max_lr": 0.1, "total_steps": 8},
+        "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 2},
+        "ReduceLROnPlateau": {"patience": 0},
+        "LambdaLR": {"lr_lambda": lambda k: 0.9**k},
+    }[name]
+    values = []
+    for cls in (lt.SGD, torch.optim.SGD):
+        p = torch.nn.Parameter(torch.ones(3))
+        optimizer = cls([p], lr=0.05, momentum=0.9)
+        scheduler = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
+        for _ in range(6):
+            p.grad = torch.ones(3)
+            optimizer.step()
+            scheduler.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+        values.append((p.detach(), optimizer.param_groups[0]["lr"]))
+    torch.testing.assert_close(values[0][0], values[1][0])
+    assert values[0][1] == pytest.approx(values[1][1])
+
+
+def test_zero_dimensional_empty_and_channels_last():
+    scalar, empty = torch.nn.Parameter(torch.tensor(1.0)), torch.nn.Parameter(torch.zeros(0, 3))
+    conv = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    twin = torch.nn.Conv2d(3, 4, 3)
+    twin.load_state_dict(conv.state_dict())
+    for state in (None, "int8"):
+        optimizer = lt.AdamW([scalar, empty, *conv.parameters()], lr=0.1, state_dtype=state)
+        scalar.grad, empty.grad = torch.tensor(2.0), torch.zeros(0, 3)
+        conv(torch.randn(1, 3, 5, 5).to(memory_format=torch.channels_last)).sum().backward()
+        optimizer.step()
+        if state is None:
+            other = torch.optim.AdamW(twin.parameters(), lr=0.1)
+            for p, q in zip(conv.parameters(), twin.parameters(), strict=True):
+                q.grad = p.grad.clone()
+            other.step()
+            assert distance(conv.parameters(), twin.parameters()) < 1e-6
+    assert scalar.item() < 0.9

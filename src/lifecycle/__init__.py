@@ -13,7 +13,7 @@ _ROOMS = {
     "_threads": ("set_num_threads", "threads"),
     "rules": ("list_rules", "register_rule"),
     "optim": ("minimize",),
-    "_check": ("CorruptBundle", "UnsupportedModel"),
+    "_check": ("CorruptBundle", "NonFiniteGradient", "UnsupportedModel"),
     "validation": ("CVResult", "cross_validate"),
     "estimators": ("LinearClassifier", "LinearRegressor"),
     "compression": ("prune", "quantize", "size_of"),
@@ -30,7 +30,9 @@ _SKLEARN_SPLITTERS = (
     "GroupShuffleSplit", "LeaveOneOut", "LeavePOut", "LeaveOneGroupOut", "LeavePGroupsOut", "PredefinedSplit",
 )  # fmt: skip
 # the optimizers' class names come from the files in rules/; these are listed so that dir() needs no numba
-_OPTIMIZERS = ("GD", "SGD", "Adam", "AdamW")
+_OPTIMIZERS = (
+    "GD", "SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adadelta", "Adamax", "NAdam", "RAdam", "Lion",
+)  # fmt: skip
 
 _OF_TORCH = ("MLP", "CNN", "RNN", "TorchClassifier", "TorchRegressor")
 

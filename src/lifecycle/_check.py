@@ -12,6 +12,10 @@ class CorruptBundle(ValueError):
     """A file that is no bundle, or a bundle that is truncated or altered."""
 
 
+class NonFiniteGradient(ValueError):
+    """A gradient with NaN or infinity, where the optimizer was asked to raise."""
+
+
 class UnsupportedModel(TypeError):
     """A model of a kind that the function cannot serve."""
 

@@ -5,36 +5,108 @@ No `parallel=True`: its layers abort or kill processes that thread or fork.
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
-__all__ = ["absolute", "element", "kernel", "maximum", "memory", "sign", "sqrt", "stamp", "to_fixed_tuple"]
+__all__ = [
+    "absolute", "bits", "element", "from_bits", "from_half_bits", "half_bits", "kernel", "maximum", "memory", "noise",
+    "sign", "sqrt", "stamp", "to_fixed_tuple",
+]  # fmt: skip
 
 
-def kernel(function: Callable) -> Any:
-    """Compile a serial loop: releases the GIL, cached on disk, IEEE division, no fast-math."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+def kernel(function: Callable, mark: str = "", *, reassociate: bool = False) -> Any:
+    """Compile a serial loop: releases the GIL, cached on disk, IEEE division, no fast-math.
+
+    `mark`: the `stamp` of the functions that it takes from its closure; it must stand in its closure too.
+    `reassociate`: a sum may be taken in another order, the same at each call, which lets it be vectorized.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc"} if reassociate else False}
+    function = _named(function, mark)
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError as error:  # numba found no folder that it may write to
+        if "no locator" not in str(error):
+            raise
+        _warn_once(
+            "compiled kernels cannot be kept, as neither the package's folder nor the user's cache is writable: every "
+            "process compiles them again; NUMBA_CACHE_DIR names another folder"
+        )
+        return numba.njit(**options)(function)
 
 
-def element(function: Callable) -> Any:
-    """Mark a function that kernels call; it stays a plain Python function outside of them."""
-    return register_jitable(function)
+@cache
+def _warn_once(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=2)
+
+
+def element(function: Callable, mark: str = "") -> Any:
+    """Mark a function that kernels call; it stays a plain Python function outside of them. `mark` as in `kernel`."""
+    return register_jitable(_named(function, mark))
+
+
+def _named(function: Callable, mark: str) -> Callable:
+    """The function under a name that it has with no other closure.
+
+    numba links compiled code by name, and two kernels out of its disk cache that were compiled in different
+    processes may bear the same one: without this, one rule or loss would silently run in place of another.
+    """
+    if mark:
+        function.__qualname__ += f"_{mark[:16]}"
+    return function
 
 
 def stamp(*functions: Callable) -> str:
-    """Hash of the functions' sources, for the closure of the kernel that calls them.
+    """Hash of what the functions do, and the functions that they call, for the closure of a kernel that uses them.
 
     numba's disk cache looks at a kernel's own source only; with this string in its closure the kernel
-    is compiled again after a function that it calls has been edited.
+    is compiled again after a function that it calls, or a constant that it uses, was edited. It is made of the
+    compiled code that runs, not of the source on the disk, which may be another one by now.
     """
-    text = "\n".join(inspect.getsource(f) for f in functions)
-    return hashlib.sha256(text.encode()).hexdigest()
+    found = hashlib.sha256()
+    seen: set[int] = set()
+    for function in functions:
+        _add_to_hash(function, found, seen)
+    return found.hexdigest()
+
+
+def _add_to_hash(value: Any, found: Any, seen: set[int]) -> None:
+    if inspect.isfunction(value):
+        if id(value) in seen or value.__module__.partition(".")[0] in ("numpy", "numba", "math"):
+            found.update(value.__qualname__.encode())
+            return
+        seen.add(id(value))
+        _add_code(value.__code__, value, found, seen)
+        for part in (value.__defaults__, value.__kwdefaults__):
+            found.update(repr(part).encode())
+        for cell in value.__closure__ or ():
+            _add_to_hash(cell.cell_contents, found, seen)
+    elif not inspect.ismodule(value):
+        found.update(repr(value).encode())
+
+
+def _add_code(code: Any, function: Any, found: Any, seen: set[int]) -> None:
+    found.update(code.co_code + repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            _add_code(constant, function, found, seen)
+        else:
+            plain = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+            found.update(repr(plain).encode())
+    for name in code.co_names:
+        value = function.__globals__.get(name)
+        _add_to_hash(value, found, seen)
+        if inspect.ismodule(value) and value.__name__.partition(".")[0] == function.__module__.partition(".")[0]:
+            for attribute in code.co_names:  # module.function
+                _add_to_hash(getattr(value, attribute, None), found, seen)
 
 
 @intrinsic
@@ -55,6 +127,80 @@ def memory(address, start, size, like):
 
 # array -> tuple of a length known when compiling; numba's type says nothing of how an intrinsic is called
 to_fixed_tuple: Any = _to_fixed_tuple
+
+
+# -- bits of a number ----------------------------------------------------------------------------------------------
+
+
+def bits(x: Any) -> Any:
+    """Bit pattern of a float32, as uint32."""
+    return np.asarray(x, np.float32).view(np.uint32)[()]
+
+
+def from_bits(pattern: Any) -> Any:
+    """float32 of a bit pattern."""
+    return np.asarray(pattern, np.uint32).view(np.float32)[()]
+
+
+def half_bits(x: Any) -> Any:
+    """Bit pattern of the float16 nearest to a float32, as uint16."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x, np.float32).astype(np.float16).view(np.uint16)[()]
+
+
+def from_half_bits(pattern: Any) -> Any:
+    """float32 of the bit pattern of a float16."""
+    return np.asarray(pattern, np.uint16).view(np.float16).astype(np.float32)[()]
+
+
+def noise(place: Any, key: Any) -> Any:
+    """32 bits that look random, from the place of an element and a key: a multiplicative hash."""
+    x = np.asarray(place).astype(np.uint32) ^ np.uint32(key)
+    with np.errstate(over="ignore"):
+        for factor, shift in _MIXING:
+            x = x * np.uint32(factor)
+            x = x ^ (x >> np.uint32(shift))
+    return x[()]
+
+
+_MIXING = ((0x9E3779B1, 15), (0x85EBCA77, 16))
+
+
+# numba widens every integer to 64 bits, which halves the width of a vector: these are written in 32
+
+
+def _cast(function: Callable, source: Any, target: Any, build: Callable) -> None:
+    @intrinsic
+    def cast(typingctx, x):
+        return target(source), lambda context, builder, sig, args: build(builder, args[0])
+
+    @overload(function, inline="always")
+    def typed(x):
+        return (lambda x: cast(x)) if x == source else None  # type: ignore[call-arg]
+
+
+_I16, _I32, _F16, _F32 = ir.IntType(16), ir.IntType(32), ir.HalfType(), ir.FloatType()
+_cast(bits, types.float32, types.uint32, lambda b, x: b.bitcast(x, _I32))
+_cast(from_bits, types.uint32, types.float32, lambda b, x: b.bitcast(x, _F32))
+_cast(half_bits, types.float32, types.uint16, lambda b, x: b.bitcast(b.fptrunc(x, _F16), _I16))
+_cast(from_half_bits, types.uint16, types.float32, lambda b, x: b.fpext(b.bitcast(x, _F16), _F32))
+
+
+@intrinsic
+def _noise(typingctx, place, key):
+    def codegen(context, builder, sig, args):
+        x = builder.xor(builder.trunc(args[0], _I32), args[1])
+        for factor, shift in _MIXING:
+            x = builder.mul(x, ir.Constant(_I32, factor))
+            x = builder.xor(x, builder.lshr(x, ir.Constant(_I32, shift)))
+        return x
+
+    return types.uint32(types.int64, types.uint32), codegen
+
+
+@overload(noise, inline="always")
+def _noise_of(place, key):
+    return lambda place, key: _noise(place, key)  # type: ignore[call-arg]
 
 
 # -- elementwise functions of a rule: on numpy scalars and arrays, inside kernels, and on torch tensors ------------

@@ -81,13 +81,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)
 
 
-def run(chunk: Callable[[int, int], object], size: int) -> None:
-    """Call `chunk(begin, end)` until [0, size) is covered; an error in any chunk is raised here."""
-    n = num_threads() if size >= SERIAL_BELOW else 1
+def run(chunk: Callable[[int, int], object], size: int, unit: int = 1) -> None:
+    """Call `chunk(begin, end)` until [0, size) is covered, each of `unit` elements; an error in any is raised here."""
+    n = num_threads() if size * unit >= SERIAL_BELOW else 1
     if n == 1:
         chunk(0, size)
         return
-    step = -(-size // (n * _ALIGN)) * _ALIGN
+    align = max(1, _ALIGN // unit)
+    step = -(-size // (n * align)) * align
     bounds = [(begin, min(begin + step, size)) for begin in range(0, size, step)]
 
     def serially(begin: int, end: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._check import integer, number, one_of
+from .formats import list_formats
 from .loops import plain
 from .rules import Rule, list_rules
 
@@ -21,6 +22,11 @@ _ALLOWED: dict[str, dict[str, float]] = {
     "weight_decay": {"low": 0.0},
     "momentum": {"low": 0.0},
     "dampening": {},
+    "alpha": {"low": 0.0, "high": 1.0},
+    "rho": {"low": 0.0, "high": 1.0},
+    "lr_decay": {"low": 0.0},
+    "momentum_decay": {"low": 0.0},
+    "initial_accumulator_value": {"low": 0.0},
 }
 
 
@@ -53,11 +59,13 @@ def check_hyperparameters(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
 
 
 class State:
-    """What an optimizer remembers of a list of arrays: `step`, the number of steps, and `slots`, one dict an array."""
+    """What an optimizer remembers of a list of arrays: `step`, the number of steps, `slots`, one dict an array, and
+    `scalars`, the numbers that some rules carry from step to step."""
 
-    def __init__(self, slots: list[dict[str, np.ndarray]]):
+    def __init__(self, slots: list[dict[str, np.ndarray]], scalars: dict[str, float]):
         self.step = 0
         self.slots = slots
+        self.scalars = scalars
 
     def __repr__(self) -> str:
         return f"State(step={self.step}, slots={[list(s) for s in self.slots]})"
@@ -85,6 +93,12 @@ class Optimizer:
             return self._hyper[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self.rule.defaults)}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.rule.defaults:
+            self.set_params(**{name: value})
+        else:
+            super().__setattr__(name, value)
+
     def __sklearn_clone__(self) -> "Optimizer":
         return type(self)(**self._hyper)
 
@@ -102,8 +116,9 @@ class Optimizer:
 
     def init(self, params: np.ndarray | list[np.ndarray]) -> State:
         """Fresh state for an array or a list of arrays, float32 or float64."""
-        slots = self.rule.variant(self._hyper).slots
-        return State([{name: np.zeros_like(p) for name in slots} for p in _arrays("params", params)])
+        start = {name: self.rule.initial(self._hyper, name) for name in self.rule.variant(self._hyper).slots}
+        slots = [{name: np.full_like(p, x) for name, x in start.items()} for p in _arrays("params", params)]
+        return State(slots, dict(self.rule.scalars))
 
     def step(self, params: np.ndarray | list[np.ndarray], grads: np.ndarray | list[np.ndarray], state: State) -> None:
         """One step, in place on `params` and `state`.
@@ -136,7 +151,7 @@ class Optimizer:
                     f"the state of params[{i}] holds {list(own)}, not {list(slots)} of {p.dtype}{p.shape}; call init"
                 )
         state.step += 1
-        s = np.array(self.rule.step(state.step, **self._hyper))
+        s = np.array([*self.rule.advance(state.step, self._hyper, state.scalars), 1.0, 0.0])
         by_dtype: dict[Any, list[list[np.ndarray]]] = {}
         gapped: list[tuple[np.ndarray, np.ndarray]] = []
         for p, g, own in zip(ps, gs, state.slots, strict=True):
@@ -158,7 +173,9 @@ class Optimizer:
         for dtype, rows in by_dtype.items():
             addresses = np.array([[a.ctypes.data for a in row] for row in rows])
             lengths = np.array([row[0].size for row in rows])
-            plain.step(update, addresses, lengths, np.tile(s.astype(dtype), (len(rows), 1)))
+            own_format = list_formats()[dtype.name]
+            plain.step(update, tuple(slots.values()), own_format, own_format, addresses, lengths,
+                       np.tile(s.astype(dtype), (len(rows), 1)), np.zeros(len(rows), np.uint32), False)  # fmt: skip
         for p, dense in gapped:
             np.copyto(p, dense)
 
@@ -258,6 +275,8 @@ def minimize(
 
     integer("max_iter", max_iter, low=1)
     number("tol", tol, low=0.0)
+    if not (callable(jac) or jac is None or isinstance(jac, bool)):
+        raise ValueError(f"jac must be a callable, True (fun returns the gradient too) or None; got {jac!r}")
     opt = resolve(optimizer)
     x = np.array(x0, dtype=np.float64).ravel()
     calls = 0
@@ -271,6 +290,7 @@ def minimize(
             value, slope = fun(at.copy(), *args), jac(at.copy(), *args)
         else:
             value, slope = fun(at.copy(), *args), approx_fprime(at.copy(), lambda z: float(fun(z, *args)))
+            calls += at.size + 1
         slope = np.asarray(slope, dtype=np.float64).ravel()
         if slope.shape != at.shape:
             raise ValueError(f"the gradient has {slope.size} elements, x0 has {at.size}")

@@ -16,7 +16,7 @@ from ..optim import Optimizer, resolve
 from ..penalties import find_penalty
 from ..rules import list_rules
 from ._problem import Problem
-from ._training import Outcome, Plan, by_epochs, by_newton, in_closed_form, moves_by_slope
+from ._training import Outcome, Plan, begins_by_slope, by_epochs, by_newton, in_closed_form, moves_by_slope
 
 __all__ = ["Linear"]
 
@@ -94,7 +94,8 @@ class Linear(BaseEstimator):
             batch = self._batch(optimizer, len(problem.X))
             scheduled = isinstance(self.optimizer, str) and self.lr is None
             if scheduled:
-                optimizer.set_params(lr=problem.first_lr(moves_by_slope(optimizer), batch >= len(problem.X)))
+                kinds = {moves_by_slope(optimizer), begins_by_slope(optimizer)}
+                optimizer.set_params(lr=min(problem.first_lr(kind, batch >= len(problem.X)) for kind in kinds))
             return by_epochs(problem, theta, optimizer, scheduled, batch, plan, held_out)
 
     def _resolved(self) -> Optimizer:

@@ -110,6 +110,17 @@ def moves_by_slope(optimizer: Optimizer) -> bool:
     return optimizer.rule.name in ("gd", "sgd")
 
 
+def begins_by_slope(optimizer: Optimizer) -> bool:
+    """Whether its first step is proportional to the slope, as that of RAdam is, which adapts only later."""
+    rule, hyper = optimizer.rule, optimizer.get_params()
+    update, slots = rule.variant(hyper)
+    s = rule.advance(1, hyper, dict(rule.scalars))
+    starts = [rule.initial(hyper, name) for name in slots]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one, two = (float(update(np.float64(0.0), np.float64(g), *map(np.float64, starts), s)[0]) for g in (1.0, 2.0))
+    return bool(np.isclose(two, 2.0 * one, rtol=1e-9, atol=0.0))
+
+
 def _is_proximal(optimizer: Optimizer) -> bool:
     """Whether a step is -lr * slope and nothing else, so that the penalty's proximal step with lr follows it."""
     return moves_by_slope(optimizer) and not optimizer.rule.variant(optimizer.get_params()).slots
@@ -159,13 +170,15 @@ class _MiniBatches:
 
     def __init__(self, problem: Problem, theta: np.ndarray, optimizer: Optimizer, batch: int, plan: Plan):
         self.problem, self.theta, self.optimizer, self.batch, self.plan = problem, theta, optimizer, batch, plan
-        update, slots = optimizer.rule.variant(optimizer.get_params())
-        loss = problem.loss
+        rule, loss = optimizer.rule, problem.loss
+        update, slots = rule.variant(optimizer.get_params())
         slope: Any = loss.joint_slope if problem.joint else loss.slope
         value: Any = loss.joint_value if problem.joint else loss.value
-        self.kernel = minibatch.compiled(update, len(slots), optimizer.rule.step, slope, value, problem.joint,
-                                         problem.penalty)  # fmt: skip
-        self.slots = np.zeros((len(slots), theta.size))
+        self.kernel = minibatch.compiled(update, len(slots), rule.step, len(rule.scalars), slope, value,
+                                         problem.joint, problem.penalty)  # fmt: skip
+        starts = [rule.initial(optimizer.get_params(), name) for name in slots]
+        self.slots = np.repeat(np.array(starts, np.float64)[:, None], theta.size, axis=1)
+        self.carried = np.array(list(rule.scalars.values()), np.float64)
         self.order = np.arange(len(problem.X))
         self.start = 0 if not plan.average else max(1, -(-plan.average // batch))
         self.t, self.mean = 0, np.zeros_like(theta)
@@ -179,7 +192,7 @@ class _MiniBatches:
         hyper = self.optimizer.get_params()
         arguments = tuple(hyper[name] for name in self.optimizer.rule.defaults)
         total = self.kernel(problem.X, problem.Y, problem.weights, self.order, self.batch, self.theta, self.slots,
-                            self.mean, arguments, self.settings, self.t, self.start)  # fmt: skip
+                            self.mean, arguments, self.carried, self.settings, self.t, self.start)  # fmt: skip
         self.t += -(-len(self.order) // self.batch)
         return total / float(problem.weights.sum()) + problem.penalty_value(self.theta)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import element, kernel, stamp
+from .._jit import element, kernel, stamp, to_fixed_tuple
+from ._update import uniform
 
 # Orthant-wise steps (Andrew & Gao, 2007) bring a kink λ|w| into any rule: `pull` adds the subgradient of least size,
 # and `land` stops a coefficient at zero that would cross it.
@@ -24,37 +25,37 @@ def land(new, w, g):
     return new * (new * (np.sign(w) - (w == 0.0) * np.sign(g)) > 0.0)
 
 
-def compiled(update: Callable, n_slots: int, step: Callable, slope: Callable, value: Callable, joint: bool,
-             penalty: Any) -> Any:  # fmt: skip
+def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, slope: Callable, value: Callable,
+             joint: bool, penalty: Any) -> Any:  # fmt: skip
     """Kernel of one epoch over the rows of X in the given order, in place on `theta`, `slots` and `mean`.
 
     Parameters
     ----------
-    update, step : functions of a rule, n_slots : number of the rule's slots
+    update, step : functions of a rule; n_slots, n_carried : numbers of its slots and of its scalars
     slope, value : functions of a loss; `joint`: those that take all scores of a sample at once
     penalty : its file's `slope`, `kink` and `prox` are used
 
     Returns
     -------
-    epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, settings, t, start) -> sum of weighted losses
+    epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, carried, settings, t, start) -> sum of losses
         theta holds the coefficients (outputs, features), then an intercept per output; slots is (slots, theta.size);
         mean is the mean of theta over the steps from step `start` on (never, if start is 0); hyper are the
-        arguments of `step` after t; settings = (epsilon, alpha, l1_ratio, proximal, fit_intercept); t counts the
+        arguments of `step` after t, carried the rule's scalars, updated in place;
+        settings = (epsilon, alpha, l1_ratio, proximal, fit_intercept); t counts the
         steps before this epoch.
     """
-    if n_slots not in _ADVANCES:
-        raise ValueError(f"a rule may have up to {max(_ADVANCES)} slots; this one has {n_slots}")
-    return _build(update, n_slots, step, slope, value, joint, penalty.slope, penalty.kink, penalty.prox)
+    if n_carried > 1:
+        raise ValueError(f"a rule may carry one scalar from step to step; this one carries {n_carried}")
+    return _build(update, n_slots, step, n_carried, slope, value, joint, penalty.slope, penalty.kink, penalty.prox)
 
 
 @cache
-def _build(update, n_slots, step, slope, value, joint, penalty_slope, penalty_kink, prox):
-    mark = stamp(update, step, slope, value, penalty_slope, penalty_kink, prox, pull, land, *_ADVANCES.values(), _rows)
-    advance = element(_named(_ADVANCES[n_slots](update), mark))
-    row = element(_named(_rows(slope, value, joint), mark))
-    coefficients = element(step)
+def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope, penalty_kink, prox):
+    advance, row = _advance(update, n_slots), _rows(slope, value, joint)
+    mark = stamp(advance, row, step, penalty_slope, penalty_kink, prox, pull, land)
+    advance, row, coefficients = element(advance, mark), element(row, mark), element(step)
 
-    def epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, settings, t, start):
+    def epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, carried, settings, t, start):
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited rule, loss or penalty)
         epsilon, alpha, l1_ratio, proximal, fit_intercept = settings
         outputs, features = Y.shape[1], X.shape[1]
@@ -81,7 +82,9 @@ def _build(update, n_slots, step, slope, value, joint, penalty_slope, penalty_ki
                     for j in range(features):
                         g[k * features + j] += push * X[i, j]
             t += 1
-            s = coefficients(t, *hyper)
+            s = coefficients(t, *(hyper + to_fixed_tuple(carried, n_carried)))
+            if n_carried > 0:
+                carried[0] = s[0]
             if proximal:
                 reach = hyper[0] * alpha
                 for e in range(size):
@@ -104,17 +107,7 @@ def _build(update, n_slots, step, slope, value, joint, penalty_slope, penalty_ki
                     mean[e] += share * (theta[e] - mean[e])
         return total
 
-    return kernel(_named(epoch, mark))
-
-
-def _named(function, mark):
-    """The function under a name that no other rule, loss or penalty gives it.
-
-    numba links compiled code by name, and two kernels out of its disk cache that were compiled in different
-    processes may bear the same one: without this, one rule or loss would silently run in place of another.
-    """
-    function.__qualname__ += f"_{mark[:16]}"
-    return function
+    return kernel(epoch, mark)
 
 
 def _rows(slope, value, joint):
@@ -137,38 +130,21 @@ def _rows(slope, value, joint):
     return row
 
 
-# one element's update, written once per number of slots
+def _advance(update, n_slots):
+    """(p, g, slots, e, s) -> p of element e, whose slots are updated in place."""
+    apply = uniform(update, n_slots)
 
-
-def _no_slots(update):
     def advance(p, g, slots, e, s):
-        return update(p, g, s)[0]
-
-    return advance
-
-
-def _one_slot(update):
-    def advance(p, g, slots, e, s):
-        p, slots[0, e] = update(p, g, slots[0, e], s)
+        a = slots[0, e] if n_slots > 0 else p
+        b = slots[1, e] if n_slots > 1 else p
+        c = slots[2, e] if n_slots > 2 else p
+        p, a, b, c = apply(p, g, a, b, c, s)
+        if n_slots > 0:
+            slots[0, e] = a
+        if n_slots > 1:
+            slots[1, e] = b
+        if n_slots > 2:
+            slots[2, e] = c
         return p
 
     return advance
-
-
-def _two_slots(update):
-    def advance(p, g, slots, e, s):
-        p, slots[0, e], slots[1, e] = update(p, g, slots[0, e], slots[1, e], s)
-        return p
-
-    return advance
-
-
-def _three_slots(update):
-    def advance(p, g, slots, e, s):
-        p, slots[0, e], slots[1, e], slots[2, e] = update(p, g, slots[0, e], slots[1, e], slots[2, e], s)
-        return p
-
-    return advance
-
-
-_ADVANCES = {0: _no_slots, 1: _one_slot, 2: _two_slots, 3: _three_slots}

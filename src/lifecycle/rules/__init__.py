@@ -5,6 +5,9 @@ A rule file has
   `SLOTS`: name of each state array and what it holds ("signed", "non-negative" or "weight");
   `update(p, g, *slots, s) -> (p, *slots)`: the new value of one element;
   where an option needs other slots, `variant(**hyper) -> (update, SLOTS)`;
+  where a slot does not start at zero, `initial(**hyper) -> {slot: value}`;
+  where a number is carried from step to step, `SCALARS`, its name and first value: `step` takes it after the
+  hyperparameters and returns the new one at the front of its tuple;
   where the class is not called after the file, `NAME`.
 The docstring of `step` is the documentation of the rule in every face.
 """
@@ -12,6 +15,7 @@ The docstring of `step` is the documentation of the rule in every face.
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -42,7 +46,10 @@ class Rule:
                 f"step of rule {self.name!r} must begin with (t, lr, …); it has {[p.name for p in parameters]}"
             )
         self.step: Callable[..., tuple] = module.step
-        self.defaults: dict[str, Any] = {p.name: p.default for p in parameters[1:]}
+        self.scalars: dict[str, float] = dict(getattr(module, "SCALARS", {}))
+        if [p.name for p in parameters][len(parameters) - len(self.scalars) :] != list(self.scalars):
+            raise ValueError(f"step of rule {self.name!r} must end with its SCALARS, {', '.join(self.scalars)}")
+        self.defaults: dict[str, Any] = {p.name: p.default for p in parameters[1:] if p.name not in self.scalars}
         missing = [name for name, default in self.defaults.items() if default is inspect.Parameter.empty]
         if missing:
             raise ValueError(f"step of rule {self.name!r} gives no default for {', '.join(missing)}")
@@ -50,6 +57,7 @@ class Rule:
         self.class_name: str = getattr(module, "NAME", short)
         self.doc: str = inspect.getdoc(module.step) or ""
         self._variant: Callable | None = getattr(module, "variant", None)
+        self._initial: Callable | None = getattr(module, "initial", None)
         self._plain = Variant(module.update, module.SLOTS)
         arguments = ["p", "g", *module.SLOTS, "s"]
         if list(inspect.signature(module.update).parameters) != arguments:
@@ -62,20 +70,32 @@ class Rule:
         """The update and the slots that these hyperparameters need."""
         return self._plain if self._variant is None else Variant(*self._variant(**hyper))
 
+    def initial(self, hyper: Mapping[str, Any], slot: str) -> float:
+        """Where a slot starts."""
+        return 0.0 if self._initial is None else self._initial(**hyper).get(slot, 0.0)
+
+    def advance(self, t: int, hyper: Mapping[str, Any], scalars: dict[str, float]) -> tuple[float, ...]:
+        """The coefficients of step t; `scalars` become those of the next step."""
+        s = self.step(t, **hyper, **scalars)
+        scalars.update(zip(self.scalars, s, strict=False))
+        return s
+
     def __repr__(self) -> str:
         return f"<rule {self.name}({', '.join(f'{k}={v!r}' for k, v in self.defaults.items())})>"
 
 
-_rules: dict[str, Rule] = {}
+_registered: dict[str, Rule] = {}
 
 
 def list_rules() -> dict[str, Rule]:
     """The update rules by name, built in and registered."""
-    if not _rules:
-        for found in pkgutil.iter_modules(__path__):
-            if not found.name.startswith("_"):
-                _rules[found.name] = Rule(import_module(f"{__name__}.{found.name}"))
-    return dict(_rules)
+    return {**_built_in(), **_registered}
+
+
+@cache
+def _built_in() -> dict[str, Rule]:
+    names = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
+    return {name: Rule(import_module(f"{__name__}.{name}")) for name in names}
 
 
 def register_rule(module: ModuleType) -> Rule:
@@ -89,5 +109,5 @@ def register_rule(module: ModuleType) -> Rule:
     rule = Rule(module)
     if rule.name in list_rules():
         raise ValueError(f"there is a rule {rule.name!r} already; rename the module")
-    _rules[rule.name] = rule
+    _registered[rule.name] = rule
     return rule

@@ -7,8 +7,17 @@ from .._jit import element, maximum, sqrt
 SLOTS = {"exp_avg": "signed", "exp_avg_sq": "non-negative"}
 
 
+@element  # adamw's step calls it, in kernels too
 def step(
-    t, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False, bias_correction=True
+    t,
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    amsgrad=False,
+    maximize=False,
+    bias_correction=True,
+    decoupled_weight_decay=False,
 ):
     """Adam: each element steps by its mean gradient over the root of its mean squared gradient.
 
@@ -28,6 +37,8 @@ def step(
         Go up instead of down.
     bias_correction : bool
         Divide the means by 1 - beta**t; without it the step is m / (sqrt(v) + eps).
+    decoupled_weight_decay : bool
+        Take lr * weight_decay of the parameter away instead: AdamW.
 
     References
     ----------
@@ -37,7 +48,8 @@ def step(
     b1, b2 = betas
     c1, c2 = (1.0 - b1**t, 1.0 - b2**t) if bias_correction else (1.0, 1.0)
     root = scalar_sqrt(c2)  # (m / c1) / (sqrt(v / c2) + eps), with one rounded coefficient less
-    return -1.0 if maximize else 1.0, weight_decay, 1.0, 1.0 - b1, 1.0 - b2, lr * root / c1, eps * root
+    l2, keep = (0.0, 1.0 - lr * weight_decay) if decoupled_weight_decay else (weight_decay, 1.0)
+    return -1.0 if maximize else 1.0, l2, keep, 1.0 - b1, 1.0 - b2, lr * root / c1, eps * root
 
 
 # The means move towards the gradient by 1 - beta: beta itself, rounded to float32, would be off by 3e-5 of 1 - beta2.

@@ -33,5 +33,4 @@ def step(
     ----------
     Loshchilov, Hutter (2019), Decoupled weight decay regularization.
     """
-    s = adam.step(t, lr, betas, eps, 0.0, amsgrad, maximize, bias_correction)
-    return (*s[:2], 1.0 - lr * weight_decay, *s[3:])
+    return adam.step(t, lr, betas, eps, weight_decay, amsgrad, maximize, bias_correction, True)

@@ -11,7 +11,12 @@ except ImportError as error:
 _ROOMS = {"models": ("MLP", "CNN", "RNN"), "estimators": ("TorchClassifier", "TorchRegressor")}
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
-__all__ = sorted([*_HOME, "AdamW", "Adam", "GD", "SGD"])
+# these come from the files in rules/ and are listed so that dir() needs no numba
+_OPTIMIZERS = (
+    "GD", "SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adadelta", "Adamax", "NAdam", "RAdam", "Lion",
+)  # fmt: skip
+
+__all__ = sorted([*_HOME, *_OPTIMIZERS])
 
 
 def __getattr__(name: str) -> Any:

@@ -1,49 +1,159 @@
-"""Every rule as a torch.optim.Optimizer on CPU tensors; the state dict moves both ways with torch's twin."""
+"""Every rule as a torch.optim.Optimizer; the state dict moves both ways with torch's twin."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
-from ..loops import plain
+from .._check import NonFiniteGradient, number, one_of
 from ..optim import Optimizer, check_hyperparameters
 from ..rules import Rule, list_rules
+from . import _slots
+from ._stepping import Plan, Sharded, clip_factor, gradient_norm, step_all
 
-_DTYPES: dict[torch.dtype, Any] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
-_POSITIONAL_IN_TORCH = ("lr", "betas", "momentum", "dampening", "eps", "weight_decay", "nesterov", "amsgrad")
+_KEYWORD_ONLY = ("maximize", "bias_correction", "decoupled_weight_decay")
+_OF_A_GROUP = ("state_dtype", "ema_decay", "seed")  # options that are no hyperparameters of a rule
+_IGNORED = {"foreach": None, "fused": None}  # one kernel serves them all
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """One rule over parameter groups: a single kernel call steps all tensors of a dtype."""
+    """One rule over parameter groups: a single kernel call steps all tensors of a dtype.
+
+    Parameters
+    ----------
+    params : iterable of tensors, named tensors or dicts
+        As in torch.optim. A group may set any hyperparameter of the rule, and `state_dtype` and `ema_decay`.
+    state_dtype : None, "float32", "bfloat16", "int8" or a torch dtype
+        How the slots are stored; None: as the parameter. bfloat16 takes 2 bytes a number, int8 one, both with
+        stochastic rounding. The slots of a float64 parameter stay float64.
+    max_grad_norm : float, optional
+        Clip the norm of all gradients together, as `torch.nn.utils.clip_grad_norm_` before the step does. The gradients
+        themselves are left alone.
+    ema_decay : float, optional
+        Keep an exponential moving average of the parameters, from the first step on; see `averaged_weights`.
+    nonfinite : {"propagate", "skip", "raise"}
+        What a gradient with NaN or infinity does: go into the parameters as in torch, leave the step out (counted in
+        `skipped_steps`), or raise `NonFiniteGradient`.
+    seed : int
+        Of the stochastic rounding.
+    foreach, fused : accepted so that a call written for torch.optim works; they choose nothing here.
+    capturable, differentiable : only False.
+    """
 
     rule: Rule
+    last_grad_norm: float | None
+    skipped_steps: int
 
-    def __init__(self, params: Iterable, **hyper: Any):
-        super().__init__(params, check_hyperparameters(self.rule, {k: _plain(v) for k, v in hyper.items()}))
+    def __init__(
+        self,
+        params: Iterable,
+        *,
+        state_dtype: Any = None,
+        max_grad_norm: float | None = None,
+        ema_decay: float | None = None,
+        nonfinite: str = "propagate",
+        seed: int = 0,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        **hyper: Any,
+    ):
+        for name, flag in (("capturable", capturable), ("differentiable", differentiable)):
+            if flag:
+                raise ValueError(f"{name}=True is not served: the step runs in a compiled kernel; leave it out")
+        for name, choice in (("foreach", foreach), ("fused", fused)):
+            one_of(name, choice, (None, True, False))
+        if max_grad_norm is not None:
+            max_grad_norm = number("max_grad_norm", max_grad_norm, above=0.0)
+        self.max_grad_norm = max_grad_norm
+        self.nonfinite = one_of("nonfinite", nonfinite, ("propagate", "skip", "raise"))
+        self.last_grad_norm, self.skipped_steps = None, 0
+        defaults = check_hyperparameters(self.rule, {k: _plain(v) for k, v in hyper.items()})
+        # a tensor lr stays the caller's tensor, read at each step
+        defaults |= {k: v for k, v in hyper.items() if isinstance(v, torch.Tensor)}
+        options = {"state_dtype": state_dtype, "ema_decay": ema_decay, "seed": seed}
+        super().__init__(params, {**defaults, **_checked(options), **_IGNORED})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; what it does not set is the optimizer's own."""
         own = {k: _plain(v) for k, v in param_group.items() if k in self.rule.defaults}
-        check_hyperparameters(self.rule, {**self.defaults, **own})
-        super().add_param_group(param_group)
+        check_hyperparameters(self.rule, {**{k: _plain(self.defaults[k]) for k in self.rule.defaults}, **own})
+        known = {"params", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr", "param_names",
+                 *self.defaults}  # fmt: skip
+        for name in param_group:
+            if name not in known:
+                raise ValueError(f"a parameter group has no option {name!r}; it has {', '.join(sorted(self.defaults))}")
+        super().add_param_group({**param_group, **_checked({k: v for k, v in param_group.items() if k in _OF_A_GROUP})})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # also the way in for load_state_dict: complete what a torch twin's checkpoint does not say
         super().__setstate__(state)
+        self._last: dict[int, Any] = {}
         for group in self.param_groups:
-            for name, default in self.rule.defaults.items():
+            for name, default in self.defaults.items():
                 group.setdefault(name, default)
-        for own in self.state.values():
+            for name in ("betas",):  # JSON and older checkpoints make lists of tuples
+                if isinstance(group.get(name), list):
+                    group[name] = tuple(group[name])
+        for p, own in self.state.items():
+            for name, value in own.items():
+                if isinstance(value, _Kept):
+                    own[name] = value.tensor.to(p.device, copy=True)
             buffers = [v for k, v in own.items() if k != "step" and v is not None]
             own["step"] = int(own.get("step", 1 if buffers else 0))  # torch's SGD does not count its steps
             for name in [k for k, v in own.items() if v is None]:
                 del own[name]
+            for name in self.rule.scalars.keys() & own.keys():
+                own[name] = float(own[name])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, of this optimizer or of its twin in torch; the checkpoint's groups decide how slots are stored.
+
+        Parameters
+        ----------
+        state_dict : dict
+            As `state_dict()` returned it.
+        """
+        # torch would cast every tensor to the parameter's dtype, codes, scales and averages too
+        kept = {
+            k: {name: _Kept(v) if isinstance(v, torch.Tensor) and v.ndim else v for name, v in own.items()}
+            for k, own in state_dict["state"].items()
+        }
+        super().load_state_dict({**state_dict, "state": kept})
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("max_grad_norm", "nonfinite", "last_grad_norm", "skipped_steps")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def state_bytes(self) -> int:
         """Bytes that the state tensors take."""
-        return sum(v.numel() * v.element_size() for own in self.state.values() for k, v in own.items() if k != "step")
+        tensors = [v for own in self.state.values() for v in own.values() if isinstance(v, torch.Tensor)]
+        return sum(v.numel() * v.element_size() for v in tensors)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The averaged parameters are in the model inside the block; parameters that never moved stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer keeps no average.
+        """
+        if all(group["ema_decay"] is None for group in self.param_groups):
+            raise ValueError("this optimizer keeps no average of the weights: pass ema_decay, such as 0.999")
+        kept = [(p, p.detach().clone(), own["ema"]) for p, own in self.state.items() if "ema" in own]
+        with torch.no_grad():
+            for p, _, mean in kept:
+                p.copy_(mean)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, before, _ in kept:
+                    p.copy_(before)
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:
@@ -57,72 +167,63 @@ class RuleOptimizer(torch.optim.Optimizer):
         Raises
         ------
         TypeError
-            For a parameter or gradient that is not a dense float32 or float64 CPU tensor; nothing has moved then.
+            For a parameter or gradient that cannot be stepped; nothing has moved then.
+        NonFiniteGradient
+            With nonfinite="raise"; nothing has moved then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work: dict[Any, list] = {}  # (update, dtype) -> [(row of tensors, scalars)]
-        moved, gapped, counted = [], [], []
-        for group in self.param_groups:
-            hyper = {name: _plain(group[name]) for name in self.rule.defaults}
-            update, slots = self.rule.variant(hyper)
-            scalars: dict[int, tuple] = {}
-            for p in group["params"]:
-                if (g := p.grad) is None:
-                    continue
-                _refuse(p, g)
-                own = self.state[p]
-                if "step" not in own or (slots and not any(name in own for name in slots)):
-                    own["step"] = 0  # new, or its first step with slots
-                for name in slots:
-                    if name not in own:
-                        own[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
-                t = own["step"] + 1
-                if t not in scalars:
-                    scalars[t] = self.rule.step(t, **hyper)
-                row = [p, g, *(own[name] for name in slots)]
-                if not p.is_contiguous() and p.stride() != torch.empty_like(p).stride():
-                    row[0] = torch.empty_like(p).copy_(p)  # memory with gaps: step a dense copy
-                    gapped.append((p, row[0]))
-                strides = row[0].stride()
-                for i, a in enumerate(row):
-                    if a.stride() != strides:  # same elements in another order: walk them in the parameter's
-                        row[i] = torch.empty_like(row[0]).copy_(a)
-                        if i > 1:
-                            own[list(slots)[i - 2]] = row[i]
-                work.setdefault((update, p.dtype), []).append((row, scalars[t]))
-                moved.append(p)
-                counted.append((own, t))
-        for (update, dtype), rows in work.items():
-            addresses = np.array([[a.data_ptr() for a in row] for row, _ in rows], dtype=np.int64)
-            lengths = np.array([row[0].numel() for row, _ in rows], dtype=np.int64)
-            plain.step(update, addresses, lengths, np.array([s for _, s in rows], dtype=_DTYPES[dtype]))
-        for own, t in counted:
-            own["step"] = t
-        if moved:
-            torch.autograd.graph.increment_version(moved)  # autograd does not see writes through a pointer
-        for p, dense in gapped:
-            p.copy_(dense)
+        plan = Plan(self)
+        factor = 1.0
+        if self.max_grad_norm is not None or self.nonfinite != "propagate":
+            if self.max_grad_norm is not None and plan.sharded:
+                raise Sharded(
+                    "max_grad_norm with sharded parameters would clip by this rank's own norm: leave it out and call "
+                    "the clip_grad_norm_ of the sharded model"
+                )
+            self.last_grad_norm = norm = gradient_norm(plan)
+            if self.nonfinite != "propagate" and not norm < float("inf"):
+                if self.nonfinite == "raise":
+                    raise NonFiniteGradient(
+                        f"the gradients hold NaN or infinity in step {plan.next_step}: {plan.where_not_finite()}"
+                    )
+                self.skipped_steps += 1
+                return loss
+            if self.max_grad_norm is not None:
+                factor = clip_factor(norm, self.max_grad_norm)
+        step_all(plan, factor)
+        plan.finish(self)
         return loss
+
+
+class _Kept:
+    """A tensor that torch's `load_state_dict` is to leave as it is."""
+
+    def __init__(self, tensor: torch.Tensor):
+        self.tensor = tensor
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a group that are no hyperparameters."""
+    if "state_dtype" in options:
+        options["state_dtype"] = _slots.state_name(options["state_dtype"])
+    if options.get("ema_decay") is not None:
+        options["ema_decay"] = number("ema_decay", options["ema_decay"], low=0.0, below=1.0)
+    if "seed" in options and (isinstance(options["seed"], bool) or not isinstance(options["seed"], int)):
+        raise TypeError(f"seed must be an int; got {options['seed']!r}")
+    return options
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"a hyperparameter must be one number; got a tensor of shape {tuple(value.shape)}")
         return value.item()
+    if isinstance(value, (tuple, list)):
+        return tuple(_plain(v) for v in value)
     return value
-
-
-def _refuse(p: torch.Tensor, g: torch.Tensor) -> None:
-    for what, a in (("parameter", p), ("gradient", g)):
-        if a.dtype not in _DTYPES or a.device.type != "cpu" or a.layout is not torch.strided:
-            raise TypeError(
-                f"a {what} of shape {tuple(a.shape)} is {a.dtype}, {a.layout} on {a.device}; "
-                "this optimizer steps dense float32 and float64 tensors on the CPU"
-            )
-    if p.dtype != g.dtype:
-        raise TypeError(f"a parameter of shape {tuple(p.shape)} is {p.dtype}, its gradient {g.dtype}; they must match")
 
 
 _classes: dict[str, type[RuleOptimizer]] = {}
@@ -145,7 +246,7 @@ def class_of(name: str) -> type[RuleOptimizer]:
 
 
 def _make(rule: Rule) -> type[RuleOptimizer]:
-    positional = [n for n in rule.defaults if n in _POSITIONAL_IN_TORCH]
+    positional = [n for n in rule.defaults if n not in _KEYWORD_ONLY]
 
     def __init__(self, params, *args, **hyper):
         if len(args) > len(positional):
@@ -157,6 +258,8 @@ def _make(rule: Rule) -> type[RuleOptimizer]:
     for name, default in sorted(rule.defaults.items(), key=lambda item: item[0] not in positional):
         kind = kinds.POSITIONAL_OR_KEYWORD if name in positional else kinds.KEYWORD_ONLY
         parameters.append(kinds(name, kind, default=default))
+    shared = inspect.signature(RuleOptimizer.__init__).parameters.values()
+    parameters += [p for p in shared if p.kind is kinds.KEYWORD_ONLY]
     body = {"rule": rule, "__doc__": rule.doc, "__module__": __name__, "__init__": __init__}
     made = type(rule.class_name, (RuleOptimizer,), body)
     made.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -188,7 +291,7 @@ def resolve(
     ValueError
         For an unknown name, or an optimizer object together with lr or weight_decay.
     """
-    given = {k: v for k, v in (("lr", lr), ("weight_decay", weight_decay)) if v is not None}
+    given: dict[str, Any] = {k: v for k, v in (("lr", lr), ("weight_decay", weight_decay)) if v is not None}
     if isinstance(optimizer, str):
         return class_of(optimizer)(params, **given)
     if isinstance(optimizer, Optimizer):

@@ -1,0 +1,21 @@
+"""IEEE 754, 64 bits."""
+
+import numpy as np
+
+from .._jit import element
+
+DTYPE = np.dtype(np.float64)
+BLOCK = 1
+
+
+@element
+def load(code):
+    return code
+
+
+@element
+def store(x, noise):
+    return x
+
+
+store_positive = store

@@ -1,0 +1,195 @@
+"""Every loop: it computes what the rule and the formats say, element by element, wherever chunks and threads fall."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lifecycle as lc
+from lifecycle import _jit, _threads
+from lifecycle.formats import list_formats
+from lifecycle.loops import blocks, norm, plain
+from lifecycle.rules import list_rules
+
+FORMATS = list_formats()
+# parameters' format, slots' format
+STORAGE = [("float64", "float64"), ("float32", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16"),
+           ("bfloat16", "float32"), ("float16", "float32"), ("float16", "float16"), ("float32", "int8"),
+           ("bfloat16", "int8")]  # fmt: skip
+VARIANTS = [("gd", {}), ("sgd", {"momentum": 0.9}), ("adamw", {}), ("adam", {"amsgrad": True}), ("adagrad", {}),
+            ("rmsprop", {"centered": True, "momentum": 0.9})]  # fmt: skip
+
+
+class Segments:
+    """Random segments of the given lengths, stored as a loop wants them."""
+
+    def __init__(self, rule, hyper, param, slot, lengths, seed=0):
+        self.rule, self.hyper, self.param, self.slot = list_rules()[rule], hyper, FORMATS[param], FORMATS[slot]
+        self.hyper = {**self.rule.defaults, **hyper}
+        self.update, slots = self.rule.variant(self.hyper)
+        self.kinds = tuple(slots.values())
+        self.dtype = np.float64 if param == "float64" else np.float32
+        rng = np.random.default_rng(seed)
+
+        def stored(n, scale):
+            x = (rng.normal(size=n) * np.exp(rng.normal(size=n)) * scale).astype(self.dtype)
+            if param in ("float32", "float64"):
+                return x
+            return np.array([self.param.store(v, np.uint32(0)) for v in x], self.param.DTYPE)
+
+        self.lengths = np.array(lengths, np.int64)
+        n_blocks = [-(-n // self.slot.BLOCK) if self.slot.BLOCK > 1 else 0 for n in lengths]
+        self.rows = [
+            [
+                stored(n, 1.0),
+                stored(n, 0.1),
+                *(np.zeros(n, self.slot.DTYPE) for _ in self.kinds),
+                np.zeros(n, self.dtype),
+            ]
+            for n in lengths
+        ]
+        self.scales = [[np.zeros(m, np.float32) for _ in self.kinds] for m in n_blocks]
+        self.keys = rng.integers(2**32, size=len(lengths), dtype=np.uint32)
+        self.t = 0
+
+    def table(self):
+        rows = []
+        for (p, g, *slots, mean), scales in zip(self.rows, self.scales, strict=True):
+            between = slots if self.slot.BLOCK == 1 else [a for pair in zip(slots, scales, strict=True) for a in pair]
+            rows.append([a.ctypes.data for a in (p, g, *between, mean)])
+        return np.array(rows, np.int64)
+
+    def scalars(self, factor=0.5, share=0.25):
+        self.t += 1
+        s = self.rule.step(self.t, **self.hyper)
+        return np.tile(np.array([*s, factor, share], self.dtype), (len(self.rows), 1))
+
+    def step(self, averaged=True):
+        walk = plain if self.slot.BLOCK == 1 else blocks
+        walk.step(self.update, self.kinds, self.param, self.slot, self.table(), self.lengths, self.scalars(), self.keys,
+                  averaged)  # fmt: skip
+
+    @np.errstate(over="ignore")  # bit patterns wrap around
+    def step_slowly(self):
+        """The same, one element at a time, in Python."""
+        scalars = self.scalars()[0]
+        s, factor, share = tuple(scalars[:-2]), scalars[-2], scalars[-1]
+        form = self.slot
+        for (p, g, *slots, mean), scales, key in zip(self.rows, self.scales, self.keys, strict=True):
+            size = form.BLOCK if form.BLOCK > 1 else max(len(p), 1)
+            for block, begin in enumerate(range(0, len(p), size)):
+                places = range(begin, min(begin + size, len(p)))
+                found = []
+                for i in places:
+                    own = [self._load(kind, a[i], c[block] if len(c) else None)
+                           for kind, a, c in zip(self.kinds, slots, self._scales_of(scales), strict=True)]  # fmt: skip
+                    x, *own = self.update(self.param.load(p[i]), factor * self.param.load(g[i]), *own, s)
+                    found.append(own)
+                    noises = self._noises(i, key)
+                    p[i] = self.param.store(x, noises[3])
+                    mean[i] = mean[i] + share * (x - mean[i])
+                for k, kind in enumerate(self.kinds):
+                    column = np.array([own[k] for own in found])
+                    inverse = None
+                    if form.BLOCK > 1:
+                        top = column.astype(np.float32).view(np.uint32) & np.uint32(0x7FFFFFFF)
+                        inverse, scales[k][block] = form.scale(top.max(), scales[k][block])
+                    store = form.store_positive if kind == "non-negative" else form.store
+                    for i, value in zip(places, column, strict=True):
+                        scaled = (value,) if inverse is None else (value, inverse)
+                        slots[k][i] = store(*scaled, self._noises(i, key)[k])
+
+    def _scales_of(self, scales):
+        return scales if self.slot.BLOCK > 1 else [()] * len(self.kinds)
+
+    def _load(self, kind, code, scale):
+        if scale is None:
+            return self.slot.load(code)
+        return self.slot.load_positive(code, scale) if kind == "non-negative" else self.slot.load(code, scale)
+
+    @staticmethod
+    def _noises(i, key):
+        """Of the slots a, b, c, and of the parameter."""
+        r, q = _jit.noise(i, key), _jit.noise(i, key ^ np.uint32(0x5BD1E995))
+        return r, np.uint32(r << np.uint32(12)), np.uint32(q << np.uint32(12)), q
+
+    def bits(self):
+        return [a.tobytes() for row, scales in zip(self.rows, self.scales, strict=True) for a in (*row, *scales)]
+
+
+@pytest.mark.parametrize(("param", "slot"), STORAGE)
+@pytest.mark.parametrize(("rule", "hyper"), VARIANTS, ids=[f"{r}-{'-'.join(h)}" for r, h in VARIANTS])
+def test_the_kernel_has_the_bits_of_slow_python(rule, hyper, param, slot):
+    fast, slow = (Segments(rule, hyper, param, slot, [5, 0, 300]) for _ in range(2))
+    for _ in range(3):
+        fast.step()
+        slow.step_slowly()
+        assert fast.bits() == slow.bits()
+
+
+@pytest.mark.parametrize(("param", "slot"), STORAGE)
+def test_same_bits_on_any_number_of_threads(param, slot, monkeypatch):
+    monkeypatch.setattr(_threads, "SERIAL_BELOW", 1)
+    found = []
+    for n in (1, 2, 3, 7):
+        segments = Segments("adamw", {}, param, slot, [1003, 1, 777, 256])
+        with lc.threads(n):
+            for _ in range(3):
+                segments.step()
+        found.append(segments.bits())
+    assert all(bits == found[0] for bits in found)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 600), min_size=1, max_size=5),
+    cuts=st.lists(st.floats(0, 1), max_size=3),
+    storage=st.sampled_from([("float32", "float32"), ("float32", "bfloat16"), ("float32", "int8")]),
+)
+def test_same_bits_wherever_chunks_fall(lengths, cuts, storage):
+    whole, parts = (Segments("adamw", {}, *storage, lengths) for _ in range(2))
+    whole.step()
+    form = parts.slot
+    scalars, like = parts.scalars(), (np.empty(0, parts.param.DTYPE), np.empty(0, form.DTYPE))
+    if form.BLOCK == 1:
+        ends, ahead = np.cumsum(parts.lengths), ()
+        walk = plain.compiled(parts.update, parts.kinds, parts.param, form, scalars.shape[1] - 2, True)
+    else:
+        ends, ahead = np.cumsum(-(-parts.lengths // form.BLOCK)), (parts.lengths,)
+        walk = blocks.compiled(parts.update, parts.kinds, parts.param, form, scalars.shape[1] - 2, True)
+    bounds = sorted({0, int(ends[-1]), *(int(c * ends[-1]) for c in cuts)})
+    for begin, end in itertools.pairwise(bounds):
+        walk(parts.table(), *ahead, ends, scalars, parts.keys, *like, begin, end)
+    assert whole.bits() == parts.bits()
+
+
+@pytest.mark.parametrize("name", ["float64", "float32", "bfloat16", "float16"])
+def test_the_norm(name, monkeypatch):
+    form = FORMATS[name]
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=n).astype(np.float64 if name == "float64" else np.float32) for n in (3, 0, 10_000, 4096)]
+    stored = (
+        arrays
+        if form.DTYPE.kind == "f"
+        else [np.array([form.store(v, np.uint32(0)) for v in a], form.DTYPE) for a in arrays]
+    )
+    back = [np.array([form.load(c) for c in a], np.float64) for a in stored]
+    addresses, lengths = np.array([a.ctypes.data for a in stored]), np.array([a.size for a in stored])
+    found = norm.sum_of_squares(form, addresses, lengths)
+    np.testing.assert_allclose(found, sum((a**2).sum() for a in back), rtol=1e-13)
+    monkeypatch.setattr(_threads, "SERIAL_BELOW", 1)
+    for n in (2, 3, 7):
+        with lc.threads(n):
+            assert norm.sum_of_squares(form, addresses, lengths) == found
+    stored[2][5] = form.store(np.float32(np.nan), np.uint32(0)) if form.DTYPE.kind != "f" else np.nan
+    assert np.isnan(norm.sum_of_squares(form, addresses, lengths))
+    assert norm.sum_of_squares(form, addresses[:0], lengths[:0]) == 0.0
+
+
+def test_a_rule_has_three_slots_at_most():
+    from lifecycle.loops import _update
+
+    with pytest.raises(ValueError, match="up to 3 slots"):
+        _update.uniform(lambda p, g, a, b, c, d, s: (p, a, b, c, d), 4)
