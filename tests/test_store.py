@@ -601,3 +601,53 @@ def test_inspect_says_what_is_there_without_torch(tmp_path):
     assert "é &lt;b&gt;" in found._repr_html_()
     assert sum(a[4] for a in found.arrays) == lc.size_of(lc.load(tmp_path / "m", into=reference_cnn()))
     assert list(found.to_frame().columns) == ["name", "dtype", "shape", "stored", "bytes"]
+
+
+def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    lc.save(lt.MLP(2, 2), pipe)
+    data, _ = reader.communicate(timeout=30)
+    assert pipe.is_fifo()
+    (tmp_path / "file").write_bytes(data)
+    assert isinstance(lc.load(tmp_path / "file"), lt.MLP)
+
+
+@pytest.mark.parametrize("name", ["loss", "lr", "optimizer", "_sklearn_output_config", "_metadata_request"])
+def test_a_file_sets_no_argument_behind_the_arguments(file, tmp_path, name):
+    def edit(manifest):
+        manifest["config"]["fitted"][name] = "bogus"
+
+    (tmp_path / "b").write_bytes(forged(file.read_bytes(), edit))
+    with pytest.raises(lc.CorruptBundle, match="is no name of a fitted attribute"):
+        lc.load(tmp_path / "b")
+
+
+def test_a_changed_model_is_not_taken_for_ours(tmp_path):
+    def gelu(m):
+        m.layers[1] = nn.GELU()
+
+    def hooked(m):
+        m.register_forward_hook(lambda module, inputs, out: out + 1)
+
+    def dropped(m):
+        m.layers[2].p = 0.9
+
+    for change in (gelu, hooked, dropped):
+        model = lt.MLP(3, 2, dropout=0.5)
+        change(model)
+        lc.save(model, tmp_path / "a")
+        assert not lc.inspect(tmp_path / "a").complete
+        with pytest.raises(lc.UnsupportedModel, match="changed MLP"):
+            lc.load(tmp_path / "a")
+        again = lt.MLP(3, 2, dropout=0.5)
+        change(again)
+        lc.load(tmp_path / "a", into=again)
+        x = torch.randn(4, 3)
+        assert torch.equal(again.eval()(x), model.eval()(x))
+
+
+def test_inspect_prints_nothing_that_steers_a_terminal(tmp_path):
+    lc.save(lt.MLP(2, 2), tmp_path / "a", metadata={"note": "\x1b[2J\u202e"})
+    assert repr(lc.inspect(tmp_path / "a")).replace("\n", "").isprintable()

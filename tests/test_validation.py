@@ -134,6 +134,14 @@ class OwnScore(LogisticRegression):
         return 5.0
 
 
+def test_folds_without_a_spread_give_no_interval():
+    X, y = np.r_[np.zeros((20, 1)), np.ones((20, 1))], np.repeat([0, 1], 20)
+    result = lc.cross_validate(LogisticRegression(), X, y)
+    with pytest.raises(ValueError, match="all are 1, which says nothing of its error"):
+        result.interval()
+    assert "none" in result.summary()
+
+
 def test_interval_names_the_metric_and_what_is_missing():
     result = lc.cross_validate(logistic(), *CANCER, scoring=["accuracy", "f1"])
     assert result.interval(metric="f1").high <= 1.1

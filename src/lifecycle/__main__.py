@@ -10,7 +10,7 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 2 where the input is at fault, with one sentence that says how."""
     options = _parser().parse_args(arguments)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         return options.run(options)
     except BrokenPipeError:  # the reader, such as head, has seen enough

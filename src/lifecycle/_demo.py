@@ -178,10 +178,11 @@ def _live(demo: Demo, problem: _Problem, progress: bool | None) -> list[Any]:
         quiet = clone(problem.model)
         _show_bars(quiet, False)
         folds = lc.cross_validate(quiet, X, y, cv=cv, scoring=measure, progress=progress)
-        low, high = folds.interval()
-        said.append(
-            f"mean {measure} of 5 folds {folds['test_score'].mean():.4f}, 95 % interval {low:.4f} to {high:.4f}"
-        )
+        try:
+            interval = "95 % interval {:.4f} to {:.4f}".format(*folds.interval())
+        except ValueError:
+            interval = "the same in all: no interval"
+        said.append(f"mean {measure} of 5 folds {folds['test_score'].mean():.4f}, {interval}")
 
     with demo.stage("compress") as said:
         small = lc.quantize(lc.prune(model, 0.5))

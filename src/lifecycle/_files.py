@@ -20,6 +20,9 @@ def write_whole(path: str | os.PathLike, data: bytes) -> Path:
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{os.fspath(path)} is a folder; give the path of a file")
+    if path.exists() and not path.is_file():  # a device or a pipe: written to, not replaced
+        path.write_bytes(data)
+        return path
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")

@@ -160,10 +160,12 @@ def set_attributes(estimator: Any, plain: Any, arrays: dict[str, np.ndarray]) ->
     """Put back what `attributes_apart` took; only names that a fit may leave are set."""
     if not isinstance(plain, dict):
         raise ValueError("the estimator's attributes are missing")
+    params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else ()
     for name, value in {**{k: from_plain(v) for k, v in plain.items()}, **arrays}.items():
         if (
             not re.fullmatch(r"_?[A-Za-z][A-Za-z0-9_]*", name)
-            or name.startswith("__")
+            or name.startswith(("__", "_sklearn", "_metadata"))
+            or name in params
             or hasattr(type(estimator), name)
         ):
             raise ValueError(f"{name!r} is no name of a fitted attribute")

@@ -42,8 +42,8 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     """Write a model into one file.
 
     The file is written beside its place and renamed, so that nobody ever finds half of it; a file that is there is
-    replaced. The same model gives the same bytes. Pruned weights are stored as a bit mask and their non-zero values where
-    that is smaller, quantized ones as their codes.
+    replaced. The same model gives the same bytes. Pruned weights are stored as a bit mask and their non-zero values
+    where that is smaller, quantized ones as their codes.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class Inspection:
             lines.append(
                 f"  {name:<{width}}  {dtype:<8} {'×'.join(map(str, shape)) or 'scalar':<14} {stored:<8} {size:>12,}"
             )
-        return "\n".join(lines)
+        return "\n".join(map(_printable, lines))
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -221,6 +221,11 @@ def inspect(path: str | os.PathLike) -> Inspection:
 
 
 # -- the file --------------------------------------------------------------------------------------------------------
+
+
+def _printable(text: str) -> str:
+    """Without what would steer a terminal: names and metadata are whatever somebody wrote into the file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _user_metadata(metadata: Any) -> Any:

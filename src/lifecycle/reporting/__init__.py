@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -154,9 +155,8 @@ def _cross_validation(result: Any) -> str:
         finite = [v for v in scores if math.isfinite(v)]
         mean = sum(finite) / len(finite) if len(finite) == len(scores) else math.nan
         name = "score" if key == "test_score" else key.removeprefix("test_")
-        interval = (math.nan, math.nan)
-        said = "no interval: it needs at least two folds, all with a score"
-        if len(scores) > 1 and math.isfinite(mean):
+        interval, said = (math.nan, math.nan), "no interval: it needs two folds or more, all with a score, that differ"
+        with suppress(ValueError):
             low, high = result.interval() if key == "test_score" else result.interval(metric=name)
             interval, said = (float(low), float(high)), f"{low:.4g} to {high:.4g}"
         parts.append(tiles([(f"mean {name} of {len(scores)} folds", f"{mean:.4g}", said)]))

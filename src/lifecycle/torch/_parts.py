@@ -91,8 +91,22 @@ def _to_numpy(value: torch.Tensor) -> np.ndarray:
 def _known(net: nn.Module) -> dict[str, Any]:
     name = type(net).__name__
     if type(net) is _model_class(name):
+        if not _as_built(net):
+            return {"class": None, "named": f"changed {name}"}
         return {"class": name, "config": to_plain(dict(vars(net)["config"]))}
     return {"class": None, "named": name}
+
+
+def _as_built(net: Any) -> bool:
+    """Whether one of our models still has the layers that its arguments give it, and no hooks."""
+    with torch.device("meta"):
+        shadow = type(net)(**net.config)
+    wanted, found = (dict(m.named_modules(remove_duplicate=False)) for m in (shadow, net))
+    same = wanted.keys() == found.keys() and all(
+        isinstance(m, Int8Module) or (type(m) is type(wanted[k]) and m.extra_repr() == wanted[k].extra_repr())
+        for k, m in found.items()
+    )
+    return same and not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
 def module_together(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> nn.Module:

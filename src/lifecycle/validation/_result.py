@@ -119,7 +119,7 @@ class CVResult(dict):
         Raises
         ------
         ValueError
-            If there are fewer than two folds, or one has no score.
+            If there are fewer than two folds, one has no score, or all have the same.
         """
         level = number("confidence_level", confidence_level, above=0, below=1)
         name = self._metric(metric)
@@ -128,6 +128,10 @@ class CVResult(dict):
             raise ValueError("an interval needs the scores of at least 2 folds; there is 1")
         if not np.isfinite(scores).all():
             raise ValueError(f"an interval needs the scores of all folds; they are {scores.tolist()}")
+        if scores.max() == scores.min():
+            raise ValueError(
+                f"an interval needs folds whose scores differ; all are {scores[0]:.4g}, which says nothing of its error"
+            )
         from scipy.special import stdtrit
 
         tests, trains = (float(np.mean([_count(fold[k]) for fold in self._folds])) for k in (1, 0))
