@@ -920,7 +920,7 @@ RAGGED = sequences(20)[0]
         ({"random_state": "seed"}, V, "random_state must be an int"),
         ({"class_weight": "even"}, V, "class_weight must be one of 'balanced', None; got 'even'"),
         ({"class_weight": dict.fromkeys(range(10), 0)}, V, "all sample weights are zero in the part that is trained"),
-        ({"optimizer": "adamm"}, V, "optimizer must be one of 'adam', 'adamw', .*; got 'adamm'"),
+        ({"optimizer": "adamm"}, V, "optimizer must be one of .*'adam', 'adamax', 'adamw', .*; got 'adamm'"),
         ({"optimizer": lc.Adam(lr=0.1), "lr": 0.2}, V, r"lr is set twice: in Adam\(lr=0.1\) and as lr=0.2; leave"),
         ({"optimizer": lc.Adam(), "weight_decay": 0.2}, V, "weight_decay is set twice"),
         ({"lr": -1.0}, V, "lr must be a finite number >= 0.0; got -1.0"),
