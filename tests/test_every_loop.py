@@ -67,9 +67,12 @@ class Segments:
         return np.tile(np.array([*s, factor, share], self.dtype), (len(self.rows), 1))
 
     def step(self, averaged=True):
+        self.prepare(averaged)()
+
+    def prepare(self, averaged=True):
         walk = plain if self.slot.BLOCK == 1 else blocks
-        walk.step(self.update, self.kinds, self.param, self.slot, self.table(), self.lengths, self.scalars(), self.keys,
-                  averaged)  # fmt: skip
+        return walk.prepare(self.update, self.kinds, self.param, self.slot, self.table(), self.lengths, self.scalars(),
+                            self.keys, averaged)  # fmt: skip
 
     @np.errstate(over="ignore")  # bit patterns wrap around
     def step_slowly(self):
@@ -112,7 +115,7 @@ class Segments:
     @staticmethod
     def _noises(i, key):
         """Of the slots a, b, c, and of the parameter."""
-        r, q = _jit.noise(i, key), _jit.noise(i, key ^ np.uint32(0x5BD1E995))
+        r, q = _jit.noise(i, 0, key), _jit.noise(0, i, key ^ np.uint32(0x5BD1E995))
         return r, np.uint32(r << np.uint32(12)), np.uint32(q << np.uint32(12)), q
 
     def bits(self):
@@ -131,7 +134,7 @@ def test_the_kernel_has_the_bits_of_slow_python(rule, hyper, param, slot):
 
 @pytest.mark.parametrize(("param", "slot"), STORAGE)
 def test_same_bits_on_any_number_of_threads(param, slot, monkeypatch):
-    monkeypatch.setattr(_threads, "SERIAL_BELOW", 1)
+    monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
     found = []
     for n in (1, 2, 3, 7):
         segments = Segments("adamw", {}, param, slot, [1003, 1, 777, 256])
@@ -151,17 +154,10 @@ def test_same_bits_on_any_number_of_threads(param, slot, monkeypatch):
 def test_same_bits_wherever_chunks_fall(lengths, cuts, storage):
     whole, parts = (Segments("adamw", {}, *storage, lengths) for _ in range(2))
     whole.step()
-    form = parts.slot
-    scalars, like = parts.scalars(), (np.empty(0, parts.param.DTYPE), np.empty(0, form.DTYPE))
-    if form.BLOCK == 1:
-        ends, ahead = np.cumsum(parts.lengths), ()
-        walk = plain.compiled(parts.update, parts.kinds, parts.param, form, scalars.shape[1] - 2, True)
-    else:
-        ends, ahead = np.cumsum(-(-parts.lengths // form.BLOCK)), (parts.lengths,)
-        walk = blocks.compiled(parts.update, parts.kinds, parts.param, form, scalars.shape[1] - 2, True)
-    bounds = sorted({0, int(ends[-1]), *(int(c * ends[-1]) for c in cuts)})
+    call = parts.prepare()
+    bounds = sorted({0, call.size, *(int(c * call.size) for c in cuts)})
     for begin, end in itertools.pairwise(bounds):
-        walk(parts.table(), *ahead, ends, scalars, parts.keys, *like, begin, end)
+        call.kernel.call(call.arguments, begin, end)
     assert whole.bits() == parts.bits()
 
 
@@ -177,15 +173,16 @@ def test_the_norm(name, monkeypatch):
     )
     back = [np.array([form.load(c) for c in a], np.float64) for a in stored]
     addresses, lengths = np.array([a.ctypes.data for a in stored]), np.array([a.size for a in stored])
-    found = norm.sum_of_squares(form, addresses, lengths)
+    total = norm.prepare(form, addresses, lengths)
+    found = total()
     np.testing.assert_allclose(found, sum((a**2).sum() for a in back), rtol=1e-13)
-    monkeypatch.setattr(_threads, "SERIAL_BELOW", 1)
+    monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
     for n in (2, 3, 7):
         with lc.threads(n):
-            assert norm.sum_of_squares(form, addresses, lengths) == found
+            assert total() == found
     stored[2][5] = form.store(np.float32(np.nan), np.uint32(0)) if form.DTYPE.kind != "f" else np.nan
-    assert np.isnan(norm.sum_of_squares(form, addresses, lengths))
-    assert norm.sum_of_squares(form, addresses[:0], lengths[:0]) == 0.0
+    assert np.isnan(total())
+    assert norm.prepare(form, addresses[:0], lengths[:0])() == 0.0
 
 
 def test_a_rule_has_three_slots_at_most():

@@ -1,4 +1,4 @@
-"""Pools: nested calls, forks, errors, and the settings."""
+"""Threads: every chunk once, on the pool and on torch's team, through forks, from many threads; and the settings."""
 
 import os
 import subprocess
@@ -10,60 +10,57 @@ import pytest
 
 import lifecycle as lc
 from lifecycle import _threads
+from lifecycle._jit import memory, native
+
+INT64 = np.dtype(np.int64)
 
 
-@pytest.fixture(autouse=True)
-def _always_threaded(monkeypatch):
-    monkeypatch.setattr(_threads, "SERIAL_BELOW", 1)
+def count(arguments, begin, end):
+    at = memory(arguments, 0, 2, INT64)
+    seen = memory(at[0], begin, end - begin, INT64)
+    for i in range(end - begin):
+        seen[i] += 1
+
+
+@pytest.fixture(scope="module")
+def counting():
+    return native(count)
+
+
+@pytest.fixture(autouse=True, params=["pool", "team"])
+def _always_threaded(request, monkeypatch):
+    if request.param == "team":
+        pytest.importorskip("lifecycle.torch.optimizers")
+        if _threads._team is None:
+            pytest.skip("torch's threads cannot be reached here")
+    monkeypatch.setattr(_threads, "_team_here", request.param == "team")
+    monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
+    monkeypatch.setattr(_threads, "_SMALLEST", 1)
     monkeypatch.setattr(_threads, "_default", 3)
 
 
-def covered(size):
-    seen = np.zeros(size, dtype=int)
-    names = set()
-
-    def chunk(begin, end):
-        seen[begin:end] += 1
-        names.add(threading.current_thread().name)
-
-    _threads.run(chunk, size)
-    return seen, names
-
-
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1000, 100_003])
-def test_every_element_is_covered_once(size):
-    assert (covered(size)[0] == 1).all()
+@pytest.mark.parametrize("unit", [1, 256])
+def test_every_element_is_covered_once(counting, size, unit):
+    seen = np.zeros(size, np.int64)
+    call = _threads.Call(counting, size, unit, seen)
+    for times in (1, 2):
+        call()
+        assert (seen == times).all()
 
 
-def test_a_call_inside_a_chunk_runs_serially():
-    names = []
-    _threads.run(lambda begin, end: names.append((threading.current_thread().name, covered(1000)[1])), 1000)
-    assert len(names) == 3
-    assert all(inner == {outer} for outer, inner in names)
-
-
-def test_an_error_in_any_chunk_is_raised_after_all_have_ended():
-    ended = []
-
-    def chunk(begin, end):
-        if begin:
-            raise RuntimeError("in a chunk")
-        ended.append(begin)
-
-    with pytest.raises(RuntimeError, match="in a chunk"):
-        _threads.run(chunk, 1000)
-    assert ended == [0]
-
-
-def test_threads_of_the_caller_may_share_the_pool():
+def test_many_threads_may_call_at_once(counting):
     failures = []
 
     def work():
-        for _ in range(50):
-            if not (covered(5000)[0] == 1).all():
-                failures.append(1)
+        seen = np.zeros(5000, np.int64)
+        call = _threads.Call(counting, 5000, 1, seen)
+        for times in range(1, 51):
+            call()
+            if not (seen == times).all():
+                failures.append(times)
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
+    workers = [threading.Thread(target=work) for _ in range(8)]
     for w in workers:
         w.start()
     for w in workers:
@@ -72,21 +69,23 @@ def test_threads_of_the_caller_may_share_the_pool():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_makes_its_own_pool():
-    code = """
+@pytest.mark.parametrize("before", ["", "import lifecycle.torch.optimizers"])
+def test_a_forked_child_makes_its_own_pool(before):
+    code = f"""
 import os, numpy as np, lifecycle as lc
 from lifecycle import _threads
-_threads.SERIAL_BELOW = 1
+{before}
+_threads.SERIAL_BELOW = dict(pool=1, team=1)
 lc.set_num_threads(3)
 def step():
-    x = np.ones(10_000); lc.GD(lr=1.0).step(x, np.ones(10_000), lc.GD().init(x)); return not x.any()
+    x = np.ones(100_000); lc.GD(lr=1.0).step(x, np.ones(100_000), lc.GD().init(x)); return not x.any()
 assert step()
 child = os.fork()
 if child == 0:
     os._exit(0 if step() else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and step()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
 
 
 def test_settings(monkeypatch):
@@ -103,9 +102,35 @@ def test_settings(monkeypatch):
             lc.set_num_threads(wrong)
     with pytest.raises(TypeError, match="n must be an integer"):
         lc.set_num_threads(1.5)
-    monkeypatch.setenv("LIFECYCLE_NUM_THREADS", "five")
+
+
+@pytest.mark.parametrize("text", ["five", "0", "5"])
+def test_the_environment(text, monkeypatch):
     monkeypatch.setattr(_threads, "_default", None)
-    with pytest.raises(ValueError, match="LIFECYCLE_NUM_THREADS"):
-        _threads.num_threads()
-    monkeypatch.setenv("LIFECYCLE_NUM_THREADS", "5")
-    assert _threads.num_threads() == 5
+    monkeypatch.setenv("LIFECYCLE_NUM_THREADS", text)
+    _threads._from_environment.cache_clear()
+    try:
+        if text == "5":
+            assert _threads.num_threads() == 5
+        else:
+            with pytest.raises(ValueError, match="LIFECYCLE_NUM_THREADS"):
+                _threads.num_threads()
+    finally:
+        monkeypatch.undo()
+        _threads._from_environment.cache_clear()
+
+
+def test_torch_s_own_setting_is_followed_until_ours_is_made(monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("lifecycle.torch.optimizers")
+    monkeypatch.setattr(_threads, "_default", None)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert _threads.num_threads() == 1
+        torch.set_num_threads(3)
+        assert _threads.num_threads() == 3
+        with lc.threads(2):
+            assert _threads.num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

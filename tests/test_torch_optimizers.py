@@ -453,14 +453,10 @@ def test_the_path_of_other_devices_takes_the_same_steps(name, monkeypatch):
     """On a GPU the rule runs as torch operations; they are tried here on the CPU."""
     from lifecycle.torch import _stepping
 
-    def by_torch(kind, tables, factor):
-        for table in tables:
-            _stepping.by_torch(table, factor)
-
     nets = [small_net() for _ in range(2)]
     optimizers = [ours(name)(net.parameters(), max_grad_norm=1.0, ema_decay=0.9) for net in nets]
     train(nets[0], optimizers[0], 5)
-    monkeypatch.setattr(_stepping, "_by_kernel", by_torch)
+    monkeypatch.setattr(_stepping, "_BY_KERNEL", ())
     train(nets[1], optimizers[1], 5)
     assert distance(nets[0].parameters(), nets[1].parameters()) < 1e-5
     means = [[o.state[p]["ema"] for p in net.parameters()] for o, net in zip(optimizers, nets, strict=True)]
@@ -609,6 +605,42 @@ def test_tensors_that_are_replaced_between_steps_are_seen():
         optimizer.state[p]["momentum_buffer"].zero_()
 
     assert run(zeroed)[0] == forgot[0]
+
+    def elsewhere(p, q, optimizer):  # as a snippet that moves optimizers between devices does
+        for own in optimizer.state.values():
+            own["momentum_buffer"].data = own["momentum_buffer"].data.clone()
+
+    assert run(elsewhere) == same
+
+    def larger_rate(p, q, optimizer):
+        optimizer.param_groups[0]["lr"] = 1.0
+
+    assert run(larger_rate)[0] == pytest.approx([1 - 0.1 - 0.19 - 2.71] * 3)
+
+    def first_two(p, q, optimizer):
+        p.data, p.grad = p.data[:2], None
+        p.grad = torch.ones(2)
+        optimizer.state[p]["momentum_buffer"] = optimizer.state[p]["momentum_buffer"][:2]
+
+    assert run(first_two) == (same[0][:2], same[1])
+
+    def strided(p, q, optimizer):
+        p.grad = torch.ones(6)[::2]
+
+    assert run(strided) == same
+
+    def missing_slot(p, q, optimizer):
+        del optimizer.state[p]["momentum_buffer"]
+
+    assert run(missing_slot)[0] == forgot[0]
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    p = torch.nn.Parameter(torch.ones(4))
+    p.grad = torch.ones(4)
+    p.data = torch.ones(6)
+    with pytest.raises(TypeError, match="must match"):
+        lt.SGD([p]).step()
 
 
 def test_hooks_scaler_deepcopy_and_pickle():

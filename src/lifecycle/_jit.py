@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -18,8 +18,8 @@ from numba.extending import intrinsic, overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
 __all__ = [
-    "absolute", "bits", "element", "from_bits", "from_half_bits", "half_bits", "kernel", "maximum", "memory", "noise",
-    "sign", "sqrt", "stamp", "to_fixed_tuple",
+    "absolute", "bits", "element", "fetch_and_add", "from_bits", "from_half_bits", "half_bits", "kernel", "maximum",
+    "memory", "native", "noise", "sign", "sqrt", "stamp", "start", "to_fixed_tuple",
 ]  # fmt: skip
 
 
@@ -29,10 +29,27 @@ def kernel(function: Callable, mark: str = "", *, reassociate: bool = False) -> 
     `mark`: the `stamp` of the functions that it takes from its closure; it must stand in its closure too.
     `reassociate`: a sum may be taken in another order, the same at each call, which lets it be vectorized.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc"} if reassociate else False}
-    function = _named(function, mark)
+    return _cached(numba.njit, _named(function, mark), nogil=True, **_options(reassociate))
+
+
+def native(function: Callable, mark: str = "", *, reassociate: bool = False, arguments: int = 3) -> Any:
+    """Compile a function of int64 arguments as a C function with an `address`, which any kind of thread may call.
+
+    A loop takes (arguments, begin, end): where the addresses and lengths of its arrays stand, and its range.
+    """
+    signature = types.void(*[types.int64] * arguments)
+    made = _cached(partial(numba.cfunc, signature), _named(function, mark), **_options(reassociate))
+    made.call = made.ctypes  # releases the GIL
+    return made
+
+
+def _options(reassociate: bool) -> dict[str, Any]:
+    return {"error_model": "numpy", "fastmath": {"reassoc"} if reassociate else False}
+
+
+def _cached(compiler: Callable, function: Callable, **options: Any) -> Any:
     try:
-        return numba.njit(cache=True, **options)(function)
+        return compiler(cache=True, **options)(function)
     except RuntimeError as error:  # numba found no folder that it may write to
         if "no locator" not in str(error):
             raise
@@ -40,7 +57,7 @@ def kernel(function: Callable, mark: str = "", *, reassociate: bool = False) -> 
             "compiled kernels cannot be kept, as neither the package's folder nor the user's cache is writable: every "
             "process compiles them again; NUMBA_CACHE_DIR names another folder"
         )
-        return numba.njit(**options)(function)
+        return compiler(**options)(function)
 
 
 @cache
@@ -109,20 +126,45 @@ def _add_code(code: Any, function: Any, found: Any, seen: set[int]) -> None:
                 _add_to_hash(getattr(value, attribute, None), found, seen)
 
 
+_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+
+
 @intrinsic
-def _pointer(typingctx, address, like):
-    pointer = types.CPointer(like.dtype)
+def _pointer(typingctx, address, start, dtype):
+    pointer = types.CPointer(dtype.dtype)
 
     def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(pointer))
+        return builder.gep(builder.inttoptr(args[0], context.get_value_type(pointer)), [args[1]])
 
-    return pointer(address, like), codegen
+    return pointer(address, types.int64, dtype), codegen
 
 
 @element
-def memory(address, start, size, like):
-    """`size` elements of like's dtype, from the element `start` of those at an address (compiled code only)."""
-    return numba.carray(_pointer(address + start * like.itemsize, like), size)  # type: ignore[call-arg]
+def memory(address, start, size, dtype):
+    """`size` elements of a dtype, from the element `start` of those at an address (compiled code only)."""
+    return numba.carray(_pointer(address, start, dtype), size)  # type: ignore[call-arg]
+
+
+@intrinsic
+def start(typingctx, address, arguments, begin, end):
+    """Call the C function at an address (compiled code only)."""
+
+    def codegen(context, builder, sig, args):
+        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [_I64] * 3).as_pointer())
+        builder.call(function, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def fetch_and_add(typingctx, address, n):
+    """The int64 at an address, to which n is added in one indivisible operation (compiled code only)."""
+
+    def codegen(context, builder, sig, args):
+        return builder.atomic_rmw("add", builder.inttoptr(args[0], _I64.as_pointer()), args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), codegen
 
 
 # array -> tuple of a length known when compiling; numba's type says nothing of how an intrinsic is called
@@ -153,9 +195,9 @@ def from_half_bits(pattern: Any) -> Any:
     return np.asarray(pattern, np.uint16).view(np.float16).astype(np.float32)[()]
 
 
-def noise(place: Any, key: Any) -> Any:
-    """32 bits that look random, from the place of an element and a key: a multiplicative hash."""
-    x = np.asarray(place).astype(np.uint32) ^ np.uint32(key)
+def noise(start: Any, i: Any, key: Any) -> Any:
+    """32 bits that look random, from the place start + i of an element and a key: a multiplicative hash."""
+    x = np.asarray(start + i).astype(np.uint32) ^ np.uint32(key)
     with np.errstate(over="ignore"):
         for factor, shift in _MIXING:
             x = x * np.uint32(factor)
@@ -179,7 +221,7 @@ def _cast(function: Callable, source: Any, target: Any, build: Callable) -> None
         return (lambda x: cast(x)) if x == source else None  # type: ignore[call-arg]
 
 
-_I16, _I32, _F16, _F32 = ir.IntType(16), ir.IntType(32), ir.HalfType(), ir.FloatType()
+_F16, _F32 = ir.HalfType(), ir.FloatType()
 _cast(bits, types.float32, types.uint32, lambda b, x: b.bitcast(x, _I32))
 _cast(from_bits, types.uint32, types.float32, lambda b, x: b.bitcast(x, _F32))
 _cast(half_bits, types.float32, types.uint16, lambda b, x: b.bitcast(b.fptrunc(x, _F16), _I16))
@@ -187,20 +229,22 @@ _cast(from_half_bits, types.uint16, types.float32, lambda b, x: b.fpext(b.bitcas
 
 
 @intrinsic
-def _noise(typingctx, place, key):
+def _noise(typingctx, start, i, key):
     def codegen(context, builder, sig, args):
-        x = builder.xor(builder.trunc(args[0], _I32), args[1])
+        # both are cut before they are added: a vector of i then counts in 32 bits
+        x = builder.add(builder.trunc(args[0], _I32), builder.trunc(args[1], _I32))
+        x = builder.xor(x, args[2])
         for factor, shift in _MIXING:
             x = builder.mul(x, ir.Constant(_I32, factor))
             x = builder.xor(x, builder.lshr(x, ir.Constant(_I32, shift)))
         return x
 
-    return types.uint32(types.int64, types.uint32), codegen
+    return types.uint32(types.int64, types.int64, types.uint32), codegen
 
 
 @overload(noise, inline="always")
-def _noise_of(place, key):
-    return lambda place, key: _noise(place, key)  # type: ignore[call-arg]
+def _noise_of(start, i, key):
+    return lambda start, i, key: _noise(start, i, key)  # type: ignore[call-arg]
 
 
 # -- elementwise functions of a rule: on numpy scalars and arrays, inside kernels, and on torch tensors ------------

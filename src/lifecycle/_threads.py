@@ -1,7 +1,8 @@
-"""The only home of threads: run chunks of a kernel on n threads.
+"""The only home of threads: run a kernel's range in chunks on n threads.
 
-A pool belongs to the process that made it (a forked child makes its own), a call from inside a pool thread runs
-serially, and below `SERIAL_BELOW` elements threads cost more than they give.
+Where a framework has a team of threads waiting, `use_team` has the chunks run on it: two teams on the same cores wait
+for each other. Else a pool of Python threads does it. Both belong to the process that made them; a forked child makes
+a pool of its own. Below `SERIAL_BELOW` elements threads cost more than they give.
 """
 
 import os
@@ -9,11 +10,17 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ._check import integer
+from ._jit import fetch_and_add, memory, native, start
 
-SERIAL_BELOW = 1 << 20
+SERIAL_BELOW = {"pool": 1 << 18, "team": 1 << 16}
 _ALIGN = 64  # elements: chunks start on a cache line, so that no two threads write to one
+_SMALLEST, _PER_THREAD = 1 << 14, 8  # elements of a chunk, at least; chunks for each thread, at most
 
 _local = threading.local()
 _lock = threading.Lock()
@@ -21,31 +28,52 @@ _pool: tuple[int, int, ThreadPoolExecutor] | None = None  # (process id, size, p
 _default: int | None = None
 
 
-def _from_environment() -> int:
-    text = os.environ.get("LIFECYCLE_NUM_THREADS")
-    if text is not None:
-        if not text.strip().isdigit() or int(text) < 1:
-            raise ValueError(f"LIFECYCLE_NUM_THREADS must be an integer >= 1; got {text!r}")
-        return int(text)
+class Team(NamedTuple):
+    """Threads of a framework: (address of a C function, its argument, number of threads) and how many it has."""
+
+    start: Callable[[int, int, int], object]
+    size: Callable[[], int]
+
+
+_team: Team | None = None
+_team_here = False  # not in a forked child, where its threads do not exist
+
+
+def use_team(team: Team) -> None:
+    """From now on run chunks on the threads of a framework; their number is its own, unless ours was set."""
+    global _team, _team_here
+    _team, _team_here = team, True
+
+
+@cache
+def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # joblib gives its workers their share of the cores through these
     shares = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")]
     return max(1, min([cores, *(int(s) for s in shares if s.isdigit())]))
 
 
+@cache
+def _from_environment() -> int | None:
+    text = os.environ.get("LIFECYCLE_NUM_THREADS")
+    if text is None:
+        return None
+    if not text.strip().isdigit() or int(text) < 1:
+        raise ValueError(f"LIFECYCLE_NUM_THREADS must be an integer >= 1; got {text!r}")
+    return int(text)
+
+
 def num_threads() -> int:
     """Threads that a kernel call of this thread may use."""
-    inside = getattr(_local, "limit", None)
-    if inside is not None:
-        return inside
-    global _default
-    if _default is None:
-        _default = _from_environment()
-    return _default
+    set_by_user = getattr(_local, "limit", None) or _default or _from_environment()
+    return set_by_user or (_cores() if _team is None else _team.size())
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads that kernels use in this process (default: LIFECYCLE_NUM_THREADS, else the cores)."""
+    """Set the number of threads that kernels use in this process.
+
+    Without it: LIFECYCLE_NUM_THREADS, else, once lifecycle.torch is imported, torch.get_num_threads(), else the cores.
+    """
     global _default
     _default = integer("n", n, low=1)
 
@@ -62,44 +90,75 @@ def threads(n: int) -> Iterator[None]:
         _local.limit = before
 
 
-def _submit(size: int, function: Callable, bounds: list) -> list:
+class Call:
+    """A kernel and its arguments: arrays whose contents may change between two calls.
+
+    Parameters
+    ----------
+    kernel : made by `_jit.native`
+        Called with (arguments, begin, end); at `arguments` stand address and length of every array, as int64.
+    size, unit : int
+        The range is [0, size), each of `unit` elements.
+    """
+
+    def __init__(self, kernel: Any, size: int, unit: int, *arrays: np.ndarray):
+        self.kernel, self.size, self.unit = kernel, size, unit
+        self.arrays = arrays  # kept alive
+        self._packed = np.array([x for a in arrays for x in (a.ctypes.data, len(a))], np.int64)
+        self.arguments = self._packed.ctypes.data
+
+    def __call__(self) -> None:
+        size, unit = self.size, self.unit
+        on_team = _team is not None and _team_here
+        n = num_threads() if size * unit >= SERIAL_BELOW["team" if on_team else "pool"] else 1
+        if n == 1:
+            self.kernel.call(self.arguments, 0, size)
+            return
+        align = max(1, _ALIGN // unit)
+        step = max(-(-size // (n * _PER_THREAD)), _SMALLEST // unit)
+        step = -(-step // align) * align
+        job = np.array([self.kernel.address, self.arguments, size, step, 0], np.int64)
+        if on_team:
+            _team.start(_drain().address, job.ctypes.data, n)  # type: ignore[union-attr]
+        else:
+            _on_pool(n, _drain().call, job)
+
+
+@cache
+def _drain() -> Any:
+    """Kernel (job): take one chunk of a job after another, until none is left."""
+    int64 = np.dtype(np.int64)
+
+    def drain(job):
+        at = memory(job, 0, 5, int64)
+        kernel, arguments, size, step = at[0], at[1], at[2], at[3]
+        begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg, var-annotated]
+        while begin < size:
+            start(kernel, arguments, begin, min(begin + step, size))  # type: ignore[call-arg]
+            begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg]
+
+    return native(drain, arguments=1)
+
+
+def _on_pool(n: int, drain: Callable, job: np.ndarray) -> None:
     global _pool
+    address = job.ctypes.data
     with _lock:  # a pool that another thread outgrows may not close between here and the last submit
-        if _pool is None or _pool[0] != os.getpid() or _pool[1] < size:
+        if _pool is None or _pool[0] != os.getpid() or _pool[1] < n - 1:
             if _pool is not None and _pool[0] == os.getpid():
                 _pool[2].shutdown(wait=False)
-            _pool = (os.getpid(), size, ThreadPoolExecutor(size, thread_name_prefix="lifecycle"))
-        return [_pool[2].submit(function, *b) for b in bounds]
+            _pool = (os.getpid(), n - 1, ThreadPoolExecutor(n - 1, thread_name_prefix="lifecycle"))
+        futures = [_pool[2].submit(drain, address) for _ in range(n - 1)]
+    drain(address)
+    for future in futures:
+        if not future.cancel():  # its thread has begun: the memory is the caller's again when it has ended
+            future.result()
 
 
 def _renew_after_fork() -> None:
-    global _lock, _pool
-    _lock, _pool = threading.Lock(), None
+    global _lock, _pool, _team_here
+    _lock, _pool, _team_here = threading.Lock(), None, False
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)
-
-
-def run(chunk: Callable[[int, int], object], size: int, unit: int = 1) -> None:
-    """Call `chunk(begin, end)` until [0, size) is covered, each of `unit` elements; an error in any is raised here."""
-    n = num_threads() if size * unit >= SERIAL_BELOW else 1
-    if n == 1:
-        chunk(0, size)
-        return
-    align = max(1, _ALIGN // unit)
-    step = -(-size // (n * align)) * align
-    bounds = [(begin, min(begin + step, size)) for begin in range(0, size, step)]
-
-    def serially(begin: int, end: int) -> None:
-        with threads(1):
-            chunk(begin, end)
-
-    futures = _submit(n, serially, bounds[1:])
-    try:
-        serially(*bounds[0])
-    finally:
-        for future in futures:
-            future.exception()  # wait: the memory belongs to the caller again when this returns
-    for future in futures:
-        future.result()

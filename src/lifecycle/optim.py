@@ -174,8 +174,9 @@ class Optimizer:
             addresses = np.array([[a.ctypes.data for a in row] for row in rows])
             lengths = np.array([row[0].size for row in rows])
             own_format = list_formats()[dtype.name]
-            plain.step(update, tuple(slots.values()), own_format, own_format, addresses, lengths,
-                       np.tile(s.astype(dtype), (len(rows), 1)), np.zeros(len(rows), np.uint32), False)  # fmt: skip
+            scalars, keys = np.tile(s.astype(dtype), (len(rows), 1)), np.zeros(len(rows), np.uint32)
+            plain.prepare(update, tuple(slots.values()), own_format, own_format, addresses, lengths, scalars, keys,
+                          False)()  # fmt: skip
         for p, dense in gapped:
             np.copyto(p, dense)
 

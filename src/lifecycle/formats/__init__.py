@@ -1,6 +1,6 @@
 """How a number is stored: one file each, with how one element is read and written in a kernel.
 
-A format file has `DTYPE`, of the array that holds the numbers, and
+A format file has `DTYPE`, of the array that holds the numbers, `STOCHASTIC`, whether its rounding uses noise, and
   `load(code) -> float`: the number;
   `store(x, noise) -> code`: the number rounded to one of its two neighbours, to the upper one with the probability that
       makes it right in the mean (`noise`: 32 random bits, of which the upper 20 are used at most); what loses nothing

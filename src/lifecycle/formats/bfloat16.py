@@ -6,6 +6,7 @@ from .._jit import bits, element, from_bits
 
 DTYPE = np.dtype(np.uint16)
 BLOCK = 1
+STOCHASTIC = True
 _NAN = np.uint16(0x7FC0)
 
 

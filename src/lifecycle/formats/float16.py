@@ -9,6 +9,7 @@ from .._jit import bits, element, from_bits, from_half_bits, half_bits
 
 DTYPE = np.dtype(np.uint16)
 BLOCK = 1
+STOCHASTIC = True
 _LARGEST = np.float32(65504.0)
 _CUT = np.uint32(0xFFFFE000)  # the mantissa's 13 bits that a float16 has no room for
 

@@ -6,6 +6,7 @@ from .._jit import element
 
 DTYPE = np.dtype(np.float64)
 BLOCK = 1
+STOCHASTIC = False
 
 
 @element

@@ -11,10 +11,12 @@ from .._jit import bits, element, from_bits
 
 DTYPE = np.dtype(np.uint8)
 BLOCK = 256
+STOCHASTIC = True
 _CUT = np.uint32(20)  # of the 23 bits of a float32's mantissa
 _EXPONENT = np.uint32(0x7F800000)
 _SIZE = np.uint32(0x7FFFFFFF)
 _SIGN = np.uint32(0x80000000)
+_SIGNED_STEPS = np.uint32(127 << 20)
 # the smallest step, added before the mantissa is cut, makes the steps near zero equal
 _STEP, _STEP_BITS = np.float32(2.0**-31), np.uint32((127 - 31) << 23)
 _SIGNED_STEP, _SIGNED_STEP_BITS = np.float32(2.0**-15), np.uint32((127 - 15) << 23)
@@ -41,10 +43,10 @@ def scale(largest, before):
 
 @element
 def load(code, scale):
-    steps = np.uint32(np.uint32(code & np.uint8(127)) << _CUT)
-    x = (from_bits(np.uint32(steps + _SIGNED_STEP_BITS)) - _SIGNED_STEP) * scale
-    sign = np.uint32(np.uint32(code & np.uint8(128)) << np.uint32(24))
-    return from_bits(np.uint32(bits(x) | sign))
+    wide = np.uint32(np.uint32(code ^ np.uint8(128)) - np.uint32(128))  # the sign in all upper bits
+    steps = np.uint32(np.uint32(wide << _CUT) & _SIGNED_STEPS)
+    x = (from_bits(np.uint32(steps | _SIGNED_STEP_BITS)) - _SIGNED_STEP) * scale
+    return from_bits(np.uint32(bits(x) | np.uint32(wide & _SIGN)))
 
 
 @element
@@ -65,5 +67,5 @@ def load_positive(code, scale):
 def store_positive(x, inverse, noise):
     steps = np.uint32(bits(x * inverse + _STEP) - _STEP_BITS)
     code = np.uint32(np.uint32(steps + np.uint32(noise >> np.uint32(12))) >> _CUT)
-    least = np.uint32(1) if x > np.float32(0.0) else np.uint32(0)
-    return np.uint8(max(min(code, np.uint32(255)), least))
+    least = min(bits(x), np.uint32(1))  # 0 for zero alone
+    return np.uint8(min(max(code, least), np.uint32(255)))

@@ -7,33 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from .. import _threads
-from .._jit import kernel, memory, noise, stamp, to_fixed_tuple
+from .._jit import memory, native, noise, stamp, to_fixed_tuple
+from .._threads import Call
 from . import plain
 from ._update import uniform
+from .plain import INT64, UINT32
+
+_FLOAT32 = np.dtype(np.float32)
 
 
-def step(update: Callable, kinds: Sequence[str], param: ModuleType, slot: ModuleType, addresses: np.ndarray,
-         lengths: np.ndarray, scalars: np.ndarray, keys: np.ndarray, averaged: bool) -> None:  # fmt: skip
-    """As `plain.step`; every slot has two columns of addresses, its codes and its scales (float32, one a block)."""
+def prepare(update: Callable, kinds: Sequence[str], param: ModuleType, slot: ModuleType, addresses: np.ndarray,
+            lengths: np.ndarray, scalars: np.ndarray, keys: np.ndarray, averaged: bool) -> Call:  # fmt: skip
+    """As `plain.prepare`; every slot has two columns of addresses, its codes and its scales (float32, one a block)."""
     if not kinds:
-        plain.step(update, kinds, param, param, addresses, lengths, scalars, keys, averaged)
-        return
-    size = slot.BLOCK
-    ends = np.cumsum(-(-lengths // size))  # in blocks
-    if ends.size and ends[-1]:
-        walk = compiled(update, tuple(kinds), param, slot, scalars.shape[1] - 2, averaged)
-        like = np.empty(0, param.DTYPE), np.empty(0, slot.DTYPE)
-        _threads.run(
-            lambda begin, end: walk(addresses, lengths, ends, scalars, keys, *like, begin, end), int(ends[-1]), size
-        )
+        return plain.prepare(update, kinds, param, param, addresses, lengths, scalars, keys, averaged)
+    ends = np.cumsum(-(-lengths // slot.BLOCK))  # in blocks
+    walk = compiled(update, tuple(kinds), param, slot, scalars.dtype, scalars.shape[1] - 2, averaged)
+    return Call(walk, int(ends[-1]) if ends.size else 0, slot.BLOCK, addresses, lengths, ends, scalars, keys)
 
 
 @cache
-def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: ModuleType, n_scalars: int,
-             averaged: bool) -> Any:  # fmt: skip
-    """Kernel (addresses, lengths, ends, scalars, keys, like, like_slot, begin, end): blocks [begin, end)."""
+def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: ModuleType, dtype: np.dtype,
+             n_scalars: int, averaged: bool) -> Any:  # fmt: skip
+    """Kernel (addresses, lengths, ends, scalars, keys): blocks [begin, end) of all segments laid end to end."""
     n_slots, size = len(kinds), slot.BLOCK
+    width, last = n_scalars + 2, 1 + 2 * n_slots + averaged
+    of_p, of_slot = param.DTYPE, slot.DTYPE
     apply = uniform(update, n_slots)
     loads = [slot.load_positive if kind == "non-negative" else slot.load for kind in kinds]
     stores = [slot.store_positive if kind == "non-negative" else slot.store for kind in kinds]
@@ -43,14 +42,17 @@ def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: 
     mark = stamp(apply, load_p, store_p, pattern, scale, slot.load, slot.store, slot.load_positive,
                  slot.store_positive)  # fmt: skip
 
-    def walk(addresses, lengths, ends, scalars, keys, like, like_slot, begin, end):
+    def walk(arguments, begin, end):
         mark  # noqa: B018
-        new_a, new_b, new_c = (
-            np.empty(size, scalars.dtype),
-            np.empty(size, scalars.dtype),
-            np.empty(size, scalars.dtype),
-        )
-        for k in range(np.searchsorted(ends, begin, "right"), ends.size):
+        at = memory(arguments, 0, 10, INT64)
+        n_segments = at[1]
+        addresses = memory(at[0], 0, n_segments * (last + 1), INT64)
+        lengths = memory(at[2], 0, n_segments, INT64)
+        ends = memory(at[4], 0, n_segments, INT64)
+        scalars = memory(at[6], 0, n_segments * width, dtype)
+        keys = memory(at[8], 0, n_segments, UINT32)
+        new_a, new_b, new_c = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
+        for k in range(np.searchsorted(ends, begin, "right"), n_segments):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break
@@ -58,19 +60,20 @@ def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: 
             n_blocks = min(end, ends[k]) - first - here
             lo = here * size
             n = min(lengths[k] - lo, n_blocks * size)
-            s = to_fixed_tuple(scalars[k], n_scalars)
-            factor, share, key = scalars[k, n_scalars], scalars[k, n_scalars + 1], keys[k]
+            row = addresses[k * (last + 1) : (k + 1) * (last + 1)]
+            s = to_fixed_tuple(scalars[k * width : (k + 1) * width], n_scalars)
+            factor, share, key = scalars[k * width + n_scalars], scalars[k * width + n_scalars + 1], keys[k]
             other = np.uint32(key ^ np.uint32(0x5BD1E995))
-            p = memory(addresses[k, 0], lo, n, like)
-            g = memory(addresses[k, 1], lo, n, like)
+            p = memory(row[0], lo, n, of_p)
+            g = memory(row[1], lo, n, of_p)
             # columns that are not there are not read: the branches are decided when the kernel is compiled
-            a = memory(addresses[k, min(2, 2 * n_slots)], lo, n, like_slot)
-            b = memory(addresses[k, min(4, 2 * n_slots)], lo, n, like_slot)
-            c = memory(addresses[k, min(6, 2 * n_slots)], lo, n, like_slot)
-            scale_a = memory(addresses[k, min(3, 2 * n_slots + 1)], here, n_blocks, scalars)
-            scale_b = memory(addresses[k, min(5, 2 * n_slots + 1)], here, n_blocks, scalars)
-            scale_c = memory(addresses[k, min(7, 2 * n_slots + 1)], here, n_blocks, scalars)
-            mean = memory(addresses[k, addresses.shape[1] - 1], lo, n, scalars)
+            a = memory(row[min(2, 2 * n_slots)], lo, n, of_slot)
+            b = memory(row[min(4, 2 * n_slots)], lo, n, of_slot)
+            c = memory(row[min(6, 2 * n_slots)], lo, n, of_slot)
+            scale_a = memory(row[min(3, 2 * n_slots + 1)], here, n_blocks, _FLOAT32)
+            scale_b = memory(row[min(5, 2 * n_slots + 1)], here, n_blocks, _FLOAT32)
+            scale_c = memory(row[min(7, 2 * n_slots + 1)], here, n_blocks, _FLOAT32)
+            mean = memory(row[last], lo, n, dtype)
             for block in range(n_blocks):  # from 0: else numba cannot rule negative indices out, and vectorizes nothing
                 o = block * size
                 m = min(size, n - o)
@@ -84,7 +87,7 @@ def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: 
                     vb = load_b(b[o + i], old_b) if n_slots > 1 else x
                     vc = load_c(c[o + i], old_c) if n_slots > 2 else x
                     x, va, vb, vc = apply(x, factor * load_p(g[o + i]), va, vb, vc, s)
-                    p[o + i] = store_p(x, noise(lo + o + i, other))
+                    p[o + i] = store_p(x, noise(lo + o, i, other))
                     new_a[i] = va
                     top_a = max(top_a, pattern(va))
                     if n_slots > 1:
@@ -102,11 +105,11 @@ def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: 
                 if n_slots > 2:
                     inverse_c, scale_c[block] = scale(top_c, old_c)
                 for i in range(m):
-                    r = noise(lo + o + i, key)
+                    r = noise(lo + o, i, key)
                     a[o + i] = store_a(new_a[i], inverse_a, r)
                     if n_slots > 1:
                         b[o + i] = store_b(new_b[i], inverse_b, np.uint32(r << np.uint32(12)))
                     if n_slots > 2:
-                        c[o + i] = store_c(new_c[i], inverse_c, np.uint32(noise(lo + o + i, other) << np.uint32(12)))
+                        c[o + i] = store_c(new_c[i], inverse_c, np.uint32(noise(lo + o, i, other) << np.uint32(12)))
 
-    return kernel(walk, mark)
+    return native(walk, mark)

@@ -1,19 +1,21 @@
 """The sum of squares of all elements of all segments."""
 
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .. import _threads
-from .._jit import kernel, memory, stamp
+from .._jit import memory, native, stamp
+from .._threads import Call
 
+_INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 _BLOCK = 4096  # elements whose squares are summed before they are added to the others, in a fixed order
 
 
-def sum_of_squares(form: ModuleType, addresses: np.ndarray, lengths: np.ndarray) -> float:
-    """Sum of squares in double precision; the same bits on any number of threads.
+def prepare(form: ModuleType, addresses: np.ndarray, lengths: np.ndarray) -> Callable[[], float]:
+    """A call that returns the sum of squares in double precision; the same bits on any number of threads.
 
     Parameters
     ----------
@@ -21,34 +23,42 @@ def sum_of_squares(form: ModuleType, addresses: np.ndarray, lengths: np.ndarray)
     addresses, lengths : int64, (segments,)
     """
     ends = np.cumsum(-(-lengths // _BLOCK))
-    if not ends.size or not ends[-1]:
-        return 0.0
-    partial = np.empty(ends[-1])
-    walk, like = compiled(form), np.empty(0, form.DTYPE)
-    _threads.run(lambda begin, end: walk(addresses, lengths, ends, like, partial, begin, end), partial.size, _BLOCK)
-    return float(partial.sum())
+    partial = np.zeros(ends[-1] if ends.size else 0)
+    call = Call(compiled(form), partial.size, _BLOCK, addresses, lengths, ends, partial)
+
+    def total() -> float:
+        call()
+        return float(partial.sum())
+
+    return total
 
 
 @cache
 def compiled(form: ModuleType) -> Any:
-    """Kernel (addresses, lengths, ends, like, partial, begin, end): blocks [begin, end)."""
-    load = form.load
+    """Kernel (addresses, lengths, ends, partial): blocks [begin, end) of all segments laid end to end."""
+    load, of_g = form.load, form.DTYPE
     mark = stamp(load)
 
-    def walk(addresses, lengths, ends, like, partial, begin, end):
+    def walk(arguments, begin, end):
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited format)
-        for k in range(np.searchsorted(ends, begin, "right"), ends.size):
+        at = memory(arguments, 0, 8, _INT64)
+        n_segments = at[1]
+        addresses = memory(at[0], 0, n_segments, _INT64)
+        lengths = memory(at[2], 0, n_segments, _INT64)
+        ends = memory(at[4], 0, n_segments, _INT64)
+        partial = memory(at[6], 0, at[7], _FLOAT64)
+        for k in range(np.searchsorted(ends, begin, "right"), n_segments):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break
             for block in range(max(begin, first), min(end, ends[k])):
                 lo = (block - first) * _BLOCK
                 n = min(_BLOCK, lengths[k] - lo)
-                g = memory(addresses[k], lo, n, like)
+                g = memory(addresses[k], lo, n, of_g)
                 total = 0.0
                 for i in range(n):
                     x = np.float64(load(g[i]))
                     total += x * x
                 partial[block] = total
 
-    return kernel(walk, mark, reassociate=True)
+    return native(walk, mark, reassociate=True)

@@ -1,7 +1,8 @@
 """From parameters and their gradients to tables of memory, and one kernel call for each kind of them."""
 
-from collections.abc import Iterable
-from operator import is_
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
+from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..loops import blocks, norm, plain
 from . import _slots
 
 _FLOATS = {*_slots.TORCH_DTYPES.values(), *_slots.REAL} - {torch.uint8}
+_BY_KERNEL = ("cpu",)
 _ON_TORCH = ("cuda", "xpu", "mps")  # devices where the rule runs as torch operations
 
 
@@ -47,73 +49,149 @@ class Table:
         self.grads: list[torch.Tensor] = []
         self.owns: list[dict[str, Any]] = []
         self.indices: list[int] = []  # of the parameters among all of the optimizer
-        self.kept: dict[str, list[torch.Tensor]] = {}  # the columns, where the next step may begin with them
 
-    def column(self, name: str) -> list[torch.Tensor]:
-        """A state tensor of every row."""
-        return [own[name] for own in self.owns]
+    def goes_on(self) -> tuple[int, tuple[float, ...]] | None:
+        """Number and coefficients of the next step; None if the group asks for another kind of step now."""
+        rule, group, kind = self.kind.rule, self.group, self.kind
+        hyper = {name: _number(group[name]) for name in rule.defaults}
+        update, slots = rule.variant(hyper)
+        if update is not kind.update or tuple(slots.items()) != kind.slots:
+            return None
+        if not _same(map(_step_of, self.owns), repeat(self.t)):
+            return None
+        scalars = dict(zip(rule.scalars, self.s, strict=False))
+        for name, value in scalars.items():
+            if not _same((own.get(name) for own in self.owns), repeat(value)):
+                return None
+        return self.t + 1, rule.advance(self.t + 1, hyper, scalars)
+
+
+class Batch:
+    """The rows of one kind on the CPU: one kernel call, made again while what it walks stays where it is."""
+
+    def __init__(self, kind: Kind, tables: list[Table]):
+        self.kind, self.tables = kind, tables
+        forms = list_formats()
+        param, slot = forms[kind.param], forms[kind.slot] if kind.slots else forms[kind.param]
+        self.owns = [own for table in tables for own in table.owns]
+        self.params = [p for table in tables for p in table.params]
+        self.grads = [g for table in tables for g in table.grads]
+        shares = [share for table in tables for share in _shares(table)]  # also makes the averages
+        names = [*kind.columns, *(["ema"] if kind.averaged else [])]
+        self.columns = {name: [own[name] for own in self.owns] for name in names}
+        self.held = list(chain(self.params, *self.columns.values()))
+        self.places = [place for table in tables for place in table.indices]
+        self.dtypes = [p.dtype for p in self.params]
+        self.sizes = [p.numel() for p in self.params]
+        self.strides = None if all(p.is_contiguous() for p in self.params) else [p.stride() for p in self.params]
+        self.starts = np.cumsum([0, *(len(table.params) for table in tables)])  # of the rows of each table
+
+        self.pointers = list(map(_pointer, self.held))
+        self.gradients = np.array(list(map(_pointer, self.grads)), np.int64)
+        lengths = np.array([2 * n if p.is_complex() else n for p, n in zip(self.params, self.sizes, strict=True)])
+        held = np.array(self.pointers, np.int64).reshape(1 + len(names), len(self.params))
+        self.addresses = np.ascontiguousarray(np.insert(held, 1, self.gradients, axis=0).T)
+        dtype = np.float64 if kind.param == "float64" else np.float32
+        self.scalars = np.empty((len(self.params), len(tables[0].s) + 2), dtype)
+        self.scalars[:, -1] = shares
+        self.stochastic = param.STOCHASTIC or slot.STOCHASTIC
+        self.keys = np.zeros(len(self.params), np.uint32)
+        walk = plain if slot.BLOCK == 1 else blocks
+        self.call = walk.prepare(kind.update, [of for _, of in kind.slots], param, slot, self.addresses, lengths,
+                                 self.scalars, self.keys, kind.averaged)  # fmt: skip
+        self.sum_of_squares = norm.prepare(param, self.gradients, lengths)
+
+    def takes(self, grads: list) -> bool:
+        """Whether these gradients fit, and all else is where it was: then they are those of the next step.
+
+        Python's loop over tensors is what many small ones cost, so every check runs over the whole list.
+        """
+        try:
+            if not (
+                _same(map(_dtype, grads), self.dtypes)
+                and all(map(_is_cpu, grads))
+                and list(map(torch.Tensor.numel, grads)) == self.sizes
+                and (
+                    all(map(torch.Tensor.is_contiguous, grads))
+                    if self.strides is None
+                    else list(map(torch.Tensor.stride, grads)) == self.strides
+                )
+                and all(_same(map(itemgetter(name), self.owns), column) for name, column in self.columns.items())
+                and list(map(_pointer, self.held)) == self.pointers
+            ):
+                return False
+            self.gradients[:] = list(map(_pointer, grads))
+        except (AttributeError, KeyError, RuntimeError, TypeError):  # no gradient, a sparse one; a slot that is gone
+            return False
+        self.addresses[:, 1], self.grads = self.gradients, grads
+        if self.kind.averaged:
+            for table, rows in self._rows():
+                self.scalars[rows, -1] = 1.0 - table.group["ema_decay"]
+        return True
+
+    def step(self, factor: float) -> None:
+        for table, rows in self._rows():
+            self.scalars[rows, :-2] = table.s
+            if self.stochastic:
+                self.keys[rows] = _keys(table)
+        self.scalars[:, -2] = factor
+        self.call()
+
+    def _rows(self) -> Iterator[tuple[Table, slice]]:
+        for k, table in enumerate(self.tables):
+            yield table, slice(self.starts[k], self.starts[k + 1])
 
 
 class Plan:
-    """The tables of one step, made without moving anything."""
+    """What one step does, made without moving anything; it serves the next ones while only the gradients change."""
 
     def __init__(self, optimizer: Any):
         self.tables: list[Table] = []
         self.sharded = False
         self._gapped: list[tuple[torch.Tensor, torch.Tensor]] = []  # parameters whose memory has gaps, dense copies
+        rule, self.params, self.options = optimizer.rule, _params(optimizer), _options(optimizer)
         index = 0
-        for number, group in enumerate(optimizer.param_groups):
-            rule = optimizer.rule
+        for group in optimizer.param_groups:
             hyper = {name: _number(group[name]) for name in rule.defaults}
-            again = self._as_last_time(optimizer, number, group, hyper)
-            if again is None:
-                self._row_by_row(optimizer, number, group, hyper, index)
-            else:
-                self.tables.append(again)
+            self._row_by_row(optimizer, group, hyper, index)
             index += len(group["params"])
+        self.states = list(optimizer.state.values())
+        by_kind: dict[Kind, list[Table]] = {}
+        for table in self.tables:
+            by_kind.setdefault(table.kind, []).append(table)
+        self.batches = [Batch(kind, tables) for kind, tables in by_kind.items() if kind.device in _BY_KERNEL]
+        self.elsewhere = [table for table in self.tables if table.kind.device not in _BY_KERNEL]
+        self.idle = sorted({*range(index)} - {place for table in self.tables for place in table.indices})
 
     @property
     def next_step(self) -> int:
         return max((table.t for table in self.tables), default=1)
 
-    def _as_last_time(self, optimizer: Any, number: int, group: dict[str, Any], hyper: dict) -> Table | None:
-        """The table of a group whose tensors are those of the last step, but for the gradients; None if they are not.
-
-        Python's loop over tensors is what many small ones cost, so these checks run over whole lists.
-        """
-        old: Table | None = optimizer.__dict__.setdefault("_last", {}).get(number)
-        params, state, rule = group["params"], optimizer.state, optimizer.rule
-        if old is None or len(params) != len(old.params) or not all(map(is_, params, old.params)):
-            return None
-        grads = [p.grad for p in params]
-        owns, dtype = old.owns, params[0].dtype
-        update, slots = rule.variant(hyper)
-        slot = _slots.format_of(params[0], group["state_dtype"])
-        averaged = group["ema_decay"] is not None
-        kind = Kind(rule, update, tuple(slots.items()), old.kind.param, slot, averaged, "cpu")
-        if kind != old.kind or not all(map(is_, map(state.get, params), owns)):
-            return None
+    def goes_on(self, optimizer: Any) -> bool:
+        """Whether the step after the last one differs in its gradients and coefficients alone; if so, take them."""
+        params = _params(optimizer)
+        if self.elsewhere or self._gapped or not _same(params, self.params) or _options(optimizer) != self.options:
+            return False
+        if len(optimizer.state) != len(self.states) or not _same(optimizer.state.values(), self.states):
+            return False
+        grads: list[Any] = [p.grad for p in params]
+        if any(grads[place] is not None for place in self.idle):
+            return False
         try:
-            usual = all([g.dtype is dtype and g.is_cpu and g.is_contiguous() for g in grads])
-        except (AttributeError, RuntimeError):  # None; sparse
-            return None
-        if not usual or not all([p.is_contiguous() for p in params]):
-            return None
-        for name, tensors in old.kept.items():
-            if not all(map(is_, [own.get(name) for own in owns], tensors)):
-                return None
-        if {own["step"] for own in owns} != {old.t}:
-            return None
-        carried = {name: {own[name] for own in owns} for name in rule.scalars}
-        if any(len(values) != 1 for values in carried.values()):
-            return None
-        s = rule.advance(old.t + 1, hyper, {name: values.pop() for name, values in carried.items()})
-        table = Table(kind, group, old.t + 1, s)
-        table.params, table.grads, table.owns, table.indices = old.params, grads, owns, old.indices
-        table.kept = old.kept
-        return table
+            found = [table.goes_on() for table in self.tables]
+        except KeyError:  # a step's number that is gone
+            return False
+        for batch in self.batches:
+            in_order = len(self.batches) == 1 and not self.idle
+            if not batch.takes(grads if in_order else [grads[place] for place in batch.places]):
+                return False
+        for table, one in zip(self.tables, found, strict=True):
+            if one is None:
+                return False
+            table.t, table.s = one
+        return True
 
-    def _row_by_row(self, optimizer: Any, number: int, group: dict[str, Any], hyper: dict, index: int) -> None:
+    def _row_by_row(self, optimizer: Any, group: dict[str, Any], hyper: dict, index: int) -> None:
         rule = optimizer.rule
         update, slots = rule.variant(hyper)
         kinds = tuple(slots.items())
@@ -152,7 +230,6 @@ class Plan:
             table.owns.append(own)
             table.indices.append(index + place)
         self.tables += found.values()
-        optimizer.__dict__.setdefault("_last", {}).pop(number, None)
 
     def _check(self, p: torch.Tensor, g: torch.Tensor) -> None:
         """Refuse what cannot be stepped, before anything is made or moved."""
@@ -162,10 +239,10 @@ class Plan:
                     f"a {what} of shape {tuple(a.shape)} is {a.dtype}, {a.layout} on {a.device}; this optimizer steps "
                     "dense float, bfloat16, float16 and complex tensors on the CPU, and on a GPU"
                 )
-        if p.dtype is not g.dtype or p.device != g.device:
+        if p.dtype is not g.dtype or p.device != g.device or p.shape != g.shape:
             raise TypeError(
                 f"a parameter of shape {tuple(p.shape)} is {p.dtype} on {p.device}, its gradient {g.dtype} on "
-                f"{g.device}; they must match"
+                f"{g.device} of shape {tuple(g.shape)}; they must match"
             )
         kinds = {base.__name__ for base in type(p).__mro__}
         if "DTensor" in kinds:
@@ -190,37 +267,57 @@ class Plan:
                 own.pop(name + _slots.SCALE, None)
                 own.update(made)
 
+    def gradient_norm(self) -> float:
+        """The norm of all gradients together."""
+        total = sum(batch.sum_of_squares() for batch in self.batches)
+        for table in self.elsewhere:
+            total += sum(float(torch.linalg.vector_norm(g, dtype=torch.float32)) ** 2 for g in table.grads)
+        return total**0.5
+
     def where_not_finite(self) -> str:
         """Which gradients hold NaN or infinity."""
-        rows = [(i, g) for table in self.tables for i, g in zip(table.indices, table.grads, strict=True)]
+        rows = [(i, g) for batch in self.batches for i, g in zip(batch.places, batch.grads, strict=True)]
+        rows += [(i, g) for table in self.elsewhere for i, g in zip(table.indices, table.grads, strict=True)]
         names = [f"that of parameter {i}, {tuple(g.shape)}" for i, g in rows if not bool(torch.isfinite(g).all())]
         return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
-    def finish(self, optimizer: Any) -> None:
-        """Count the steps, bring parameters with gaps up to date, and tell autograd what moved."""
-        number = {id(group): k for k, group in enumerate(optimizer.param_groups)}
-        per_group: dict[int, list[Table]] = {}
+    def step(self, factor: float) -> None:
+        """Step every row by its gradient times `factor`, count the steps, and tell autograd what moved."""
+        for batch in self.batches:
+            batch.step(factor)
+            torch.autograd.graph.increment_version(batch.params)  # autograd does not see writes through a pointer
+            batch.grads = []  # their memory is not ours to hold
+        for table in self.elsewhere:
+            by_torch(table, factor)
         for table in self.tables:
-            t = table.t
+            t, table.grads = table.t, []
             for own in table.owns:
                 own["step"] = t
-            for place, name in enumerate(table.kind.rule.scalars):
+            for name, value in zip(table.kind.rule.scalars, table.s, strict=False):
                 for own in table.owns:
-                    own[name] = table.s[place]
-            per_group.setdefault(number[id(table.group)], []).append(table)
+                    own[name] = value
         for p, dense in self._gapped:
             p.copy_(dense)
-        moved = [p for table in self.tables if table.kind.device == "cpu" for p in table.params]
-        if moved:
-            torch.autograd.graph.increment_version(moved)  # autograd does not see writes through a pointer
-        for k, tables in per_group.items():
-            (table, *others) = tables
-            whole = len(table.params) == len(optimizer.param_groups[k]["params"])
-            if not others and whole and not self._gapped and table.kind.device == "cpu":
-                names = [*table.kind.columns, *(["ema"] if table.kind.averaged else [])]
-                table.kept = table.kept or {name: table.column(name) for name in names}
-                table.grads = []
-                optimizer._last[k] = table
+
+
+_pointer, _dtype, _is_cpu, _step_of = (
+    torch.Tensor.data_ptr, attrgetter("dtype"), attrgetter("is_cpu"), itemgetter("step")
+)  # fmt: skip
+
+
+def _same(some: Iterable, others: Iterable) -> bool:
+    """Whether these are the very same objects."""
+    return all(map(is_, some, others))
+
+
+def _params(optimizer: Any) -> list[torch.Tensor]:
+    groups = optimizer.param_groups
+    return [p for group in groups for p in group["params"]]
+
+
+def _options(optimizer: Any) -> list[tuple]:
+    """What decides how rows are stored and grouped, for each group."""
+    return [(id(g), len(g["params"]), g["state_dtype"], g["ema_decay"] is None) for g in optimizer.param_groups]
 
 
 def _number(value: Any) -> Any:
@@ -231,45 +328,10 @@ def _is_dense(p: torch.Tensor) -> bool:
     return p.is_contiguous() or p.stride() == torch.empty_like(p).stride()
 
 
-def _pointers(tensors: Iterable[torch.Tensor]) -> list[int]:
-    return [a.data_ptr() for a in tensors]
-
-
-def _lengths(table: Table) -> list[int]:
-    numbers = 2 if table.params[0].is_complex() else 1  # in an element
-    return [numbers * p.numel() for p in table.params]
-
-
-def gradient_norm(plan: Plan) -> float:
-    """The norm of all gradients together."""
-    total = 0.0
-    for table in plan.tables:
-        if table.kind.device == "cpu":
-            form = list_formats()[table.kind.param]
-            addresses = np.array(_pointers(table.grads), np.int64)
-            total += norm.sum_of_squares(form, addresses, np.array(_lengths(table), np.int64))
-        else:
-            total += sum(float(torch.linalg.vector_norm(g, dtype=torch.float32)) ** 2 for g in table.grads)
-    return total**0.5
-
-
 def clip_factor(norm: float, largest: float) -> float:
     """What `torch.nn.utils.clip_grad_norm_` multiplies the gradients by."""
     factor = largest / (norm + 1e-6)
     return factor if not factor >= 1.0 else 1.0  # NaN stays NaN
-
-
-def step_all(plan: Plan, factor: float) -> None:
-    """Step every row of every table; tables of a kind share one kernel call."""
-    by_kind: dict[Kind, list[Table]] = {}
-    for table in plan.tables:
-        by_kind.setdefault(table.kind, []).append(table)
-    for kind, tables in by_kind.items():
-        if kind.device == "cpu":
-            _by_kernel(kind, tables, factor)
-        else:
-            for table in tables:
-                by_torch(table, factor)
 
 
 def _shares(table: Table) -> list[float]:
@@ -285,28 +347,10 @@ def _shares(table: Table) -> list[float]:
     return shares
 
 
-def _by_kernel(kind: Kind, tables: list[Table], factor: float) -> None:
-    forms = list_formats()
-    param, slot = forms[kind.param], forms[kind.slot]
-    shares = [share for table in tables for share in _shares(table)]
-    names = [*kind.columns, *(["ema"] if kind.averaged else [])]
-    addresses = [[a for t in tables for a in _pointers(t.params)], [a for t in tables for a in _pointers(t.grads)]]
-    addresses += [[a for t in tables for a in _pointers(t.kept.get(name) or t.column(name))] for name in names]
-    counts = [len(table.params) for table in tables]
-    scalars = np.empty((len(shares), len(tables[0].s) + 2), np.float64 if kind.param == "float64" else np.float32)
-    scalars[:, :-2] = np.repeat(np.array([table.s for table in tables]), counts, axis=0)
-    scalars[:, -2], scalars[:, -1] = factor, shares
-    walk = plain if slot.BLOCK == 1 else blocks
-    walk.step(kind.update, [of for _, of in kind.slots], param, slot if kind.slots else param,
-              np.ascontiguousarray(np.array(addresses, np.int64).T),
-              np.array([n for table in tables for n in _lengths(table)], np.int64), scalars,
-              np.concatenate([_keys(table) for table in tables]), kind.averaged)  # fmt: skip
-
-
 def _keys(table: Table) -> np.ndarray:
     """A key of the stochastic rounding for each row, from the seed, the step's number and the parameter's."""
-    key = noise(np.array(table.t), np.uint32(table.group["seed"] % 2**32))
-    return noise(np.array(table.indices, np.int64), key)
+    key = noise(table.t, 0, np.uint32(table.group["seed"] % 2**32))
+    return noise(np.array(table.indices, np.int64), 0, key)
 
 
 def by_torch(table: Table, factor: float) -> None:

@@ -10,12 +10,14 @@ import torch
 from .._check import NonFiniteGradient, number, one_of
 from ..optim import Optimizer, check_hyperparameters
 from ..rules import Rule, list_rules
-from . import _slots
-from ._stepping import Plan, Sharded, clip_factor, gradient_norm, step_all
+from . import _slots, _team
+from ._stepping import Plan, Sharded, clip_factor
 
 _KEYWORD_ONLY = ("maximize", "bias_correction", "decoupled_weight_decay")
 _OF_A_GROUP = ("state_dtype", "ema_decay", "seed")  # options that are no hyperparameters of a rule
 _IGNORED = {"foreach": None, "fused": None}  # one kernel serves them all
+
+_team.use()
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -71,6 +73,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.max_grad_norm = max_grad_norm
         self.nonfinite = one_of("nonfinite", nonfinite, ("propagate", "skip", "raise"))
         self.last_grad_norm, self.skipped_steps = None, 0
+        self._plan: Plan | None = None
         defaults = check_hyperparameters(self.rule, {k: _plain(v) for k, v in hyper.items()})
         # a tensor lr stays the caller's tensor, read at each step
         defaults |= {k: v for k, v in hyper.items() if isinstance(v, torch.Tensor)}
@@ -91,7 +94,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # also the way in for load_state_dict: complete what a torch twin's checkpoint does not say
         super().__setstate__(state)
-        self._last: dict[int, Any] = {}
+        self._plan = None
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
@@ -175,7 +178,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        plan = Plan(self)
+        plan, self._plan = self._plan, None  # it stays away if anything is raised
+        if plan is None or not plan.goes_on(self):
+            plan = Plan(self)
         factor = 1.0
         if self.max_grad_norm is not None or self.nonfinite != "propagate":
             if self.max_grad_norm is not None and plan.sharded:
@@ -183,7 +188,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                     "max_grad_norm with sharded parameters would clip by this rank's own norm: leave it out and call "
                     "the clip_grad_norm_ of the sharded model"
                 )
-            self.last_grad_norm = norm = gradient_norm(plan)
+            self.last_grad_norm = norm = plan.gradient_norm()
             if self.nonfinite != "propagate" and not norm < float("inf"):
                 if self.nonfinite == "raise":
                     raise NonFiniteGradient(
@@ -193,8 +198,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 return loss
             if self.max_grad_norm is not None:
                 factor = clip_factor(norm, self.max_grad_norm)
-        step_all(plan, factor)
-        plan.finish(self)
+        plan.step(factor)
+        self._plan = plan
         return loss
 
 
