@@ -20,11 +20,11 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle import _plain, store
+from lifecycle import _bundle, _plain
 
 from .networks import ReferenceLSTM, reference_cnn, run
 
-DIGEST = store._DIGEST_AT
+DIGEST = _bundle._DIGEST_AT
 
 
 def signed(data):
@@ -507,7 +507,7 @@ def test_plain_values():
                 _plain.to_plain(value)
     for text in ('{"a": 1e999}', '{"a": NaN}', '{"a": 1, "a": 2}'):
         with pytest.raises(ValueError, match=r"is no JSON|stands there twice"):
-            store._strict_json(text)
+            _bundle._strict_json(text)
 
 
 def test_names_in_a_file_set_no_attribute_but_fitted_ones(file):
@@ -523,7 +523,7 @@ def test_names_in_a_file_set_no_attribute_but_fitted_ones(file):
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(file, monkeypatch):
     before = file.read_bytes()
-    monkeypatch.setattr(store.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         lc.save(nn.Linear(2, 2), file)
     assert file.read_bytes() == before
@@ -574,7 +574,7 @@ def test_what_cannot_be_saved(tmp_path):
 
 
 def test_a_configuration_too_long_for_a_header_is_said_before_it_is_written(file, monkeypatch):
-    monkeypatch.setattr(store, "_LARGEST_HEADER", 1000)
+    monkeypatch.setattr(_bundle, "_LARGEST_HEADER", 1000)
     monkeypatch.setattr("safetensors.numpy.save", None)
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored in one header"):
         lc.save(lc.prune(nn.Linear(2, 2), 0.5), file, metadata={"a": "x" * 500})

@@ -18,6 +18,7 @@ _ROOMS = {
     "estimators": ("LinearClassifier", "LinearRegressor"),
     "compression": ("prune", "quantize", "size_of"),
     "store": ("save", "load", "inspect"),
+    "checkpoints": ("save_checkpoint", "load_checkpoint"),
     "evaluation": ("evaluate",),
     "reporting": ("report",),
     "_versions": ("show_versions",),

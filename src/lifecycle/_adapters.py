@@ -13,7 +13,7 @@ import numpy as np
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
 
-__all__ = ["COMPUTED", "Adapter", "Layer", "adapter_for", "adapter_for_kind"]
+__all__ = ["COMPUTED", "Adapter", "Layer", "adapter_for", "adapter_for_kind", "checkpoints_of"]
 
 # where a class, or one of its bases, was defined -> the room; the first that fits wins
 _BY_PACKAGE = {
@@ -94,3 +94,12 @@ def adapter_for_kind(kind: Any) -> Adapter:
     if not isinstance(kind, str) or kind not in _BY_KIND:
         raise CorruptBundle(f"the file holds a model of the unknown kind {kind!r}; known: {', '.join(_BY_KIND)}")
     return cast(Adapter, import_module(_BY_KIND[kind]))
+
+
+def checkpoints_of(model: Any) -> Any:
+    """The room that takes a run of this model apart and puts it back."""
+    if not any(base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__):
+        raise UnsupportedModel(
+            f"a checkpoint is of a torch.nn.Module; got a {type(model).__name__}: lifecycle.save stores models"
+        )
+    return import_module("lifecycle.torch.checkpoint")

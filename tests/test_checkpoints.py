@@ -1,0 +1,252 @@
+"""Checkpoints: a run goes on with the same bits in a new process; what does not fit is named and nothing changes."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+
+import lifecycle as lc
+import lifecycle.torch as lt
+
+from .resumed import bits, build, train
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.safetensors"
+
+
+@pytest.mark.parametrize("rule", ["AdamW", "NAdam"])
+@pytest.mark.parametrize("state", [None, "bfloat16", "int8"])
+def test_continued_in_a_new_process_is_never_stopped(state, rule, path, tmp_path):
+    def seeds():
+        torch.manual_seed(3)
+        np.random.seed(4)
+        random.seed(5)
+
+    seeds()
+    whole = build(state, rule)
+    train(*whole, 8)
+    seeds()
+    parts = build(state, rule)
+    train(*parts, 4)
+    lc.save_checkpoint(path, model=parts[0], optimizer=parts[1], scheduler=parts[2], metadata={"left": 4})
+    out = tmp_path / "bits.json"
+    command = [sys.executable, "-m", "tests.resumed", str(state), rule, str(path), str(out)]
+    subprocess.run(command, check=True, timeout=300, cwd=Path(__file__).parents[1])
+    assert json.loads(out.read_text()) == list(bits(*whole))
+
+
+def small(names=("a", "b"), seed=0):
+    torch.manual_seed(seed)
+    return nn.ModuleDict({name: nn.Linear(3, 2 + k) for k, name in enumerate(sorted(names))})
+
+
+def step(net, optimizer, steps=2):
+    for _ in range(steps):
+        for p in net.parameters():
+            p.grad = torch.randn_like(p)
+        optimizer.step()
+
+
+def test_parameters_are_found_by_name_in_any_order(path):
+    net = small()
+    optimizer = lt.AdamW(net.parameters())
+    step(net, optimizer)
+    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    other = small(seed=1)
+    again = lt.AdamW(reversed(list(other.parameters())))
+    lc.load_checkpoint(path, model=other, optimizer=again)
+    for name, p in net.named_parameters():
+        q = other.get_parameter(name)
+        assert torch.equal(p, q)
+        for slot in ("exp_avg", "exp_avg_sq"):
+            assert torch.equal(optimizer.state[p][slot], again.state[q][slot])
+
+
+@pytest.mark.parametrize(("saved", "loaded"), [(lt.AdamW, torch.optim.AdamW), (torch.optim.AdamW, lt.AdamW)])
+def test_the_state_moves_between_twins(saved, loaded, path):
+    net, other = small(), small(seed=1)
+    first, second = saved(net.parameters(), lr=1e-2), loaded(other.parameters(), lr=1.0)
+    step(net, first)
+    lc.save_checkpoint(path, model=net, optimizer=first)
+    lc.load_checkpoint(path, model=other, optimizer=second)
+    for each in ((net, first), (other, second)):
+        torch.manual_seed(2)
+        step(*each)
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
+
+
+def test_only_the_model_and_not_the_random_state(path):
+    net, other = small(), small(seed=1)
+    lc.save_checkpoint(path, model=net, optimizer=lt.SGD(net.parameters()))
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert lc.load_checkpoint(path, model=other, random_state=False) == {}
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(net["a"].weight, other["a"].weight)
+    lc.load_checkpoint(path, model=other)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_tied_complex_bfloat16_and_odd_layouts(path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+            self.b.weight = self.a.weight
+            self.z = nn.Parameter(torch.randn(5, dtype=torch.complex64))
+            self.h = nn.Parameter(torch.randn(6, 2).t().to(torch.bfloat16))
+            self.register_buffer("n", torch.tensor(3))
+
+    net, other = Net(), Net()
+    optimizer = lt.Adam(net.parameters())
+    step(net, optimizer)
+    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    again = lt.Adam(other.parameters())
+    lc.load_checkpoint(path, model=other, optimizer=again)
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert torch.equal(optimizer.state[p]["exp_avg"], again.state[q]["exp_avg"])
+        assert optimizer.state[p]["exp_avg"].stride() == again.state[q]["exp_avg"].stride()
+    assert other.a.weight is other.b.weight
+    assert sum("model.a.weight" == name or "model.b.weight" == name for name in load_file(path)) == 1
+
+
+def bits_of(*objects):
+    return [[t.clone() for t in o.state_dict().values()] if isinstance(o, nn.Module) else json.dumps(
+        {k: v for k, v in o.state_dict().items() if k != "state"}, default=str) for o in objects]  # fmt: skip
+
+
+def mismatches():
+    def named(names):
+        return lambda: (net := small(names), lt.AdamW(net.parameters()), None)
+
+    def wider():
+        net = small()
+        net["a"] = nn.Linear(4, 2)
+        return net, lt.AdamW(net.parameters()), None
+
+    def half():
+        net = small().half()
+        return net, lt.AdamW(net.parameters()), None
+
+    def other_rule():
+        net = small()
+        return net, lt.SGD(net.parameters()), None
+
+    def other_groups():
+        net = small()
+        groups = [{"params": net["a"].parameters()}, {"params": net["b"].parameters()}]
+        return net, lt.AdamW(groups), None
+
+    def fewer():
+        net = small()
+        return net, lt.AdamW(net["a"].parameters()), None
+
+    def scheduler():
+        net = small()
+        optimizer = lt.AdamW(net.parameters())
+        return net, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 2)
+
+    return {
+        "missing c.weight, c.bias; unexpected b.weight, b.bias": named("ac"),
+        "a.weight is float32 of shape (2, 4) here and float32 of shape (2, 3) in it": wider,
+        "a.weight is float16": half,
+        "holds the state of AdamW, the optimizer is SGD": other_rule,
+        "has 1 parameter groups, this one 2": other_groups,
+        "does not fit the optimizer: unexpected b.weight, b.bias": fewer,
+        "holds the state of ConstantLR, the scheduler is StepLR": scheduler,
+    }
+
+
+@pytest.mark.parametrize("sentence", mismatches())
+def test_what_does_not_fit_is_named_and_nothing_changes(sentence, path):
+    net = small()
+    optimizer = lt.AdamW(net.parameters())
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    step(net, optimizer)
+    lc.save_checkpoint(path, model=net, optimizer=optimizer, scheduler=scheduler)
+    given = mismatches()[sentence]()
+    before, random_before = bits_of(*filter(None, given)), torch.get_rng_state()
+    with pytest.raises(ValueError, match="the checkpoint") as raised:
+        lc.load_checkpoint(path, model=given[0], optimizer=given[1], scheduler=given[2])
+    assert sentence in str(raised.value)
+    after = bits_of(*filter(None, given))
+    assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
+    assert before[1:] == after[1:]
+    assert not given[1].state
+    assert torch.equal(torch.get_rng_state(), random_before)
+
+
+def test_what_a_checkpoint_cannot_hold(path):
+    net = small()
+    with pytest.raises(ValueError, match="none of the model's"):
+        lc.save_checkpoint(path, model=net["a"], optimizer=lt.SGD(net.parameters()))
+    with pytest.raises(lc.UnsupportedModel, match=r"LinearClassifier: lifecycle\.save"):
+        lc.save_checkpoint(path, model=lc.LinearClassifier())
+    with pytest.raises(TypeError, match="optimizer must be a torch Optimizer; got a str"):
+        lc.save_checkpoint(path, model=net, optimizer="adam")
+    optimizer = lt.SGD(net.parameters(), momentum=0.9)
+    step(net, optimizer)
+    optimizer.state[net["a"].weight]["note"] = object()
+    with pytest.raises(lc.UnsupportedModel, match=r"optimizer.state.a.weight.note is a object"):
+        lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    assert not path.exists()
+
+
+def test_other_files(path, tmp_path):
+    net = small()
+    lc.save_checkpoint(path, model=net)
+    with pytest.raises(lc.UnsupportedModel, match="is a checkpoint: load_checkpoint"):
+        lc.load(path)
+    assert "ModuleDict (checkpoint): load_checkpoint reads it" in repr(lc.inspect(path))
+    with pytest.raises(ValueError, match="holds no optimizer: leave optimizer= out"):
+        lc.load_checkpoint(path, model=net, optimizer=lt.SGD(net.parameters()))
+    model = tmp_path / "model.safetensors"
+    lc.save(net, model)
+    with pytest.raises(lc.CorruptBundle, match=r"holds a model \(torch.module\), no checkpoint"):
+        lc.load_checkpoint(model, model=net)
+    torch.save(net.state_dict(), model)
+    with pytest.raises(lc.CorruptBundle, match="zip archive"):
+        lc.load_checkpoint(model, model=net)
+    data = bytearray(path.read_bytes())
+    for place in range(0, len(data), 997):
+        altered = bytearray(data)
+        altered[place] ^= 1
+        path.write_bytes(altered)
+        with pytest.raises(lc.CorruptBundle):
+            lc.load_checkpoint(path, model=net)
+
+
+def test_a_manifest_that_somebody_made_is_refused(path):
+    """The digest is no signature: whoever writes one can write another."""
+    from lifecycle import _bundle
+
+    net = small()
+    optimizer = lt.AdamW(net.parameters())
+    step(net, optimizer)
+    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    manifest, tensors = _bundle.parse(path.name, _bundle.read(path))
+    arrays = _bundle.arrays_of(manifest, tensors)
+    whole = json.dumps(manifest["config"])
+    for old, new in (
+        ('"dtype": "float32"', '"dtype": "object"'),
+        ('"order": [0, 1]', '"order": [0, 0]'),
+        ('"$tensor": "model.a.bias"', '"$tensor": "nothing"'),
+        ('"$tuple"', '"$call"'),
+        ('"groups"', '"group"'),
+        ('"random"', '"chance"'),
+    ):
+        assert old in whole
+        _bundle.write(Path(path), json.loads(whole.replace(old, new)), arrays, None, small=False)
+        with pytest.raises(lc.CorruptBundle):
+            lc.load_checkpoint(path, model=net, optimizer=optimizer)
