@@ -249,7 +249,8 @@ class Plan:
             raise TypeError(
                 "a parameter is a DTensor, of which this process holds a part: pass its local tensor, p.to_local()"
             )
-        self.sharded |= "FlatParameter" in kinds
+        # FullyShardedDataParallel marks its flat parameters, and the originals of which they are made
+        self.sharded |= hasattr(p, "_is_flat_param") or hasattr(p, "_fsdp_flattened")
 
     @staticmethod
     def _complete(rule: Any, hyper: dict, p: torch.Tensor, own: dict[str, Any], kind: Kind) -> None:

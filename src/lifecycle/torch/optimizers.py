@@ -32,7 +32,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         stochastic rounding. The slots of a float64 parameter stay float64.
     max_grad_norm : float, optional
         Clip the norm of all gradients together, as `torch.nn.utils.clip_grad_norm_` before the step does. The gradients
-        themselves are left alone.
+        themselves are left alone. Where this process holds a part of them only (FullyShardedDataParallel,
+        ZeroRedundancyOptimizer) it raises.
     ema_decay : float, optional
         Keep an exponential moving average of the parameters, from the first step on; see `averaged_weights`.
     nonfinite : {"propagate", "skip", "raise"}
@@ -70,6 +71,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             one_of(name, choice, (None, True, False))
         if max_grad_norm is not None:
             max_grad_norm = number("max_grad_norm", max_grad_norm, above=0.0)
+            _refuse_a_part_of_the_norm()
         self.max_grad_norm = max_grad_norm
         self.nonfinite = one_of("nonfinite", nonfinite, ("propagate", "skip", "raise"))
         self.last_grad_norm, self.skipped_steps = None, 0
@@ -201,6 +203,18 @@ class RuleOptimizer(torch.optim.Optimizer):
         plan.step(factor)
         self._plan = plan
         return loss
+
+
+def _refuse_a_part_of_the_norm() -> None:
+    """ZeroRedundancyOptimizer gives each rank some of the parameters, and nothing in them says so: ask who calls."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if type(frame.f_locals.get("self")).__name__ == "ZeroRedundancyOptimizer":
+            raise Sharded(
+                "max_grad_norm inside ZeroRedundancyOptimizer would clip by this rank's own norm: leave it out and "
+                "call torch.nn.utils.clip_grad_norm_ before the step"
+            )
+        frame = frame.f_back
 
 
 class _Kept:

@@ -1,0 +1,255 @@
+"""The optimizers among threads, forks, workers and ranks, and on the inputs that torch tests its own with."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lifecycle as lc
+import lifecycle.torch as lt
+from lifecycle import _threads
+from lifecycle.rules import list_rules
+
+from .networks import recorded_gradients
+
+ROOT = Path(__file__).parents[1]
+SIZES = [(400, 500), (333,), (3, 7, 11)]
+
+
+def trained(seed=0, *, steps=3, rule="AdamW", state="int8"):
+    """Bytes of the parameters after a few steps of an optimizer of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    params = [nn.Parameter(torch.randn(size, generator=generator)) for size in SIZES]
+    optimizer = getattr(lt, rule)(params, lr=1e-2, state_dtype=state, max_grad_norm=1.0, ema_decay=0.9, seed=seed)
+    for _ in range(steps):
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=generator)
+        optimizer.step()
+    return [p.detach().numpy().tobytes() for p in params]
+
+
+@pytest.fixture(autouse=True)
+def _always_threaded(monkeypatch):
+    monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
+    monkeypatch.setattr(_threads, "_SMALLEST", 256)
+
+
+@pytest.mark.parametrize("state", [None, "bfloat16", "int8"])
+@pytest.mark.parametrize("team", [False, True])
+def test_same_bits_with_1_2_3_and_7_threads(state, team, monkeypatch):
+    monkeypatch.setattr(_threads, "_team_here", team)
+    found = []
+    for n in (1, 2, 3, 7):
+        with lc.threads(n):
+            found.append(trained(state=state))
+    assert all(bits == found[0] for bits in found)
+
+
+def test_torch_s_number_of_threads_changes_no_bit():
+    before, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            assert _threads.num_threads() == n
+            found.append(trained())
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("team", [False, True])
+def test_8_threads_stepping_8_optimizers(team, monkeypatch):
+    monkeypatch.setattr(_threads, "_team_here", team)
+    expected = [trained(seed, steps=10) for seed in range(8)]
+    found = {}
+
+    def work(seed):
+        found[seed] = trained(seed, steps=10)
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert [found[seed] for seed in range(8)] == expected
+
+
+class SteppingDataset(torch.utils.data.Dataset):
+    """Every item is the outcome of a few steps."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return i, trained(i)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_step_in_a_data_loader_worker_that_was_forked_after_the_parent_stepped():
+    expected = [trained(i) for i in range(4)]
+    loader = torch.utils.data.DataLoader(
+        SteppingDataset(), num_workers=2, batch_size=None, multiprocessing_context="fork", timeout=120
+    )
+    assert [bits for _, bits in sorted(loader)] == expected
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_steps_inside_joblib(backend):
+    from joblib import Parallel, delayed
+
+    expected = [trained(i) for i in range(4)]
+    assert Parallel(n_jobs=2, backend=backend)(delayed(trained)(i) for i in range(4)) == expected
+
+
+def python(code, timeout=300, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, cwd=ROOT,
+        capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_lifecycle_num_threads_is_obeyed():
+    code = "from lifecycle import _threads; print(_threads.num_threads())"
+    for before in ("", "import lifecycle.torch.optimizers; "):
+        assert python(before + code, LIFECYCLE_NUM_THREADS="5") == "5"
+    assert python("import lifecycle.torch.optimizers; " + code, OMP_NUM_THREADS="1") == "1"
+    assert python(code, OMP_NUM_THREADS="1") == "1"
+
+
+# -- the cache of compiled kernels: an edited rule is in test_every_rule.py --------------------------------------------
+
+STEP = (
+    "import numpy as np, lifecycle as lc; x = np.ones(1); lc.GD(lr=0.5).step(x, np.ones(1), lc.GD().init(x))\n"
+    "from lifecycle.loops import plain; from lifecycle.formats import float64\n"
+    "k = plain.compiled(lc.GD().rule.variant({}).update, (), float64, float64, x.dtype, 3, False)\n"
+    "print(x[0], k.cache_hits)"
+)
+
+
+def test_a_kernel_of_another_numba_is_not_used(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert python(STEP, **cache) == "0.5 0"
+    assert python(STEP, **cache) == "0.5 1"
+    assert python("import numba; numba.__version__ = '0.1'\n" + STEP, **cache) == "0.5 0"
+
+
+def test_a_kernel_for_another_processor_is_not_used(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert python(STEP, **cache) == "0.5 0"
+    assert python(STEP, **cache, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == "0.5 0"
+
+
+def test_a_read_only_install_works_and_says_so_once(tmp_path):
+    """Neither the package's folder nor the user's cache takes a file (root may write anywhere: numba is told so)."""
+    code = (
+        "import warnings\n"
+        "from numba.core import caching\n"
+        "def refuse(self): raise OSError('read-only')\n"
+        "caching._CacheLocator.ensure_cache_path = refuse\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import numpy as np, lifecycle as lc\n"
+        "    for rule in (lc.GD(lr=0.5), lc.SGD(lr=0.5, momentum=0.9)):\n"
+        "        x = np.ones(1); rule.step(x, np.ones(1), rule.init(x)); print(x[0])\n"
+        "print([str(w.message)[:32] for w in seen])"
+    )
+    assert python(code).splitlines() == ["0.5", "0.5", "['compiled kernels cannot be kept,']"]
+
+
+# -- ranks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
+def test_two_ranks(tmp_path):
+    """DistributedDataParallel is one process with the whole batch; no rank clips by a norm of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.ranks", str(tmp_path / "meeting")]
+    ranks = [
+        subprocess.Popen([*command, str(rank)], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True) for rank in (0, 1)
+    ]  # fmt: skip
+    told = [rank.communicate(timeout=300)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(told)
+
+
+# -- the inputs that torch tests its own optimizers with ---------------------------------------------------------------
+
+db = pytest.importorskip("torch.testing._internal.common_optimizers", exc_type=ImportError)
+TWINS = {rule.class_name: rule for rule in list_rules().values() if hasattr(torch.optim, rule.class_name)}
+INFOS = [info for info in db.optim_db if info.optim_cls.__name__ in TWINS]
+CASES = [
+    pytest.param(info.optim_cls, given.kwargs, id=f"{info.optim_cls.__name__}-{given.desc}")
+    for info in INFOS for given in info.optim_inputs_func(device="cpu")
+]  # fmt: skip
+
+
+def test_every_twin_is_among_them():
+    assert {info.optim_cls.__name__ for info in INFOS} == set(TWINS)
+    assert len(CASES) > 50
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return recorded_gradients(30)
+
+
+@pytest.mark.parametrize(("theirs", "options"), CASES)
+def test_torch_s_own_inputs(theirs, options, recorded, monkeypatch):
+    def run(cls, dtype, **extra):
+        params = [nn.Parameter(torch.tensor(a, dtype=dtype)) for a in recorded[0]]
+        optimizer = cls(params, **options, **extra)
+        for grads in recorded[1]:
+            for p, g in zip(params, grads, strict=True):
+                p.grad = g.to(dtype)
+            optimizer.step()
+        return torch.cat([p.detach().double().ravel() for p in params])
+
+    def distance(a, b):
+        return (a - b).norm() / b.norm()
+
+    ours = getattr(lt, theirs.__name__)
+    single = run(theirs, torch.float32, foreach=False)
+    monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)  # else NAdam's product is in float32
+    exact = run(theirs, torch.float64, foreach=False)
+    assert distance(run(ours, torch.float64), exact) < 1e-13
+    # where p crosses zero, decay through the gradient makes NAdam's steps amplify the rounding: torch's as ours
+    bound = max(1e-6, 4 * distance(single, exact))
+    assert distance(run(ours, torch.float32), exact) < bound
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.optim_cls.__name__)
+def test_torch_s_own_errors(info):
+    ours = getattr(lt, info.optim_cls.__name__)
+    for wrong in info.optim_error_inputs_func(device="cpu", dtype=torch.float32):
+        if wrong.error_on is not db.OptimizerErrorEnum.CONSTRUCTION_ERROR or {"foreach", "fused"} & {
+            *wrong.optimizer_error_input.kwargs
+        }:
+            continue
+        given = wrong.optimizer_error_input
+        if not isinstance(given.params, torch.Tensor) and not given.kwargs:
+            continue  # of the parameters, which is torch's own code
+        with pytest.raises((ValueError, TypeError)):
+            ours(given.params, **given.kwargs)
+
+
+def test_numpy_and_torch_take_the_same_steps():
+    start, gradients = recorded_gradients(5)
+    for name in ("AdamW", "RAdam", "RMSprop"):
+        arrays, params = [a.copy() for a in start], [nn.Parameter(torch.tensor(a)) for a in start]
+        ours, theirs = getattr(lc, name)(lr=1e-3), getattr(lt, name)(params, lr=1e-3)
+        state = ours.init(arrays)
+        for grads in gradients:
+            ours.step(arrays, [g.double().numpy() for g in grads], state)
+            for p, g in zip(params, grads, strict=True):
+                p.grad = g.double()
+            theirs.step()
+        for a, p in zip(arrays, params, strict=True):
+            np.testing.assert_array_equal(a, p.detach().numpy())
