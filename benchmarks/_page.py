@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ._harness import RESULTS
 
-NAMES = ("optimizers", "training")  # in the order of the page
+NAMES = ("optimizers", "quality", "training")  # in the order of the page
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

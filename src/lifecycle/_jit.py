@@ -167,6 +167,19 @@ def fetch_and_add(typingctx, address, n):
     return types.int64(types.int64, types.int64), codegen
 
 
+@element
+def first_after(ends, place):
+    """Index of the first of the rising numbers `ends` above `place` (numpy's searchsorted compiles much longer)."""
+    low, high = 0, ends.size
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] > place:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
 # array -> tuple of a length known when compiling; numba's type says nothing of how an intrinsic is called
 to_fixed_tuple: Any = _to_fixed_tuple
 

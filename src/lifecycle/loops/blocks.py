@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import memory, native, noise, stamp, to_fixed_tuple
+from .._jit import first_after, memory, native, noise, stamp, to_fixed_tuple
 from .._threads import Call
 from . import plain
 from ._update import uniform
@@ -52,7 +52,7 @@ def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: 
         scalars = memory(at[6], 0, n_segments * width, dtype)
         keys = memory(at[8], 0, n_segments, UINT32)
         new_a, new_b, new_c = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
-        for k in range(np.searchsorted(ends, begin, "right"), n_segments):
+        for k in range(first_after(ends, begin), n_segments):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break

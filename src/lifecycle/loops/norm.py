@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import memory, native, stamp
+from .._jit import first_after, memory, native, stamp
 from .._threads import Call
 
 _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
@@ -47,7 +47,7 @@ def compiled(form: ModuleType) -> Any:
         lengths = memory(at[2], 0, n_segments, _INT64)
         ends = memory(at[4], 0, n_segments, _INT64)
         partial = memory(at[6], 0, at[7], _FLOAT64)
-        for k in range(np.searchsorted(ends, begin, "right"), n_segments):
+        for k in range(first_after(ends, begin), n_segments):
             first = ends[k - 1] if k else 0
             if first >= end:
                 break

@@ -1,6 +1,7 @@
 """From parameters and their gradients to tables of memory, and one kernel call for each kind of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import chain, repeat
 from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
@@ -99,7 +100,12 @@ class Batch:
         walk = plain if slot.BLOCK == 1 else blocks
         self.call = walk.prepare(kind.update, [of for _, of in kind.slots], param, slot, self.addresses, lengths,
                                  self.scalars, self.keys, kind.averaged)  # fmt: skip
-        self.sum_of_squares = norm.prepare(param, self.gradients, lengths)
+        self.lengths = lengths
+
+    @cached_property
+    def sum_of_squares(self) -> Callable[[], float]:
+        """Of the gradients."""
+        return norm.prepare(list_formats()[self.kind.param], self.gradients, self.lengths)
 
     def takes(self, grads: list) -> bool:
         """Whether these gradients fit, and all else is where it was: then they are those of the next step.
