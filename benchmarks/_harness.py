@@ -70,13 +70,15 @@ def _processor() -> str:
 
 def versions() -> dict[str, str]:
     """Installed versions of what was measured."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: version_of(name) for name in PACKAGES}
+
+
+def version_of(name: str) -> str:
+    """Of a package, or that it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def record(name: str, **content) -> dict:

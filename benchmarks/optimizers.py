@@ -1,9 +1,18 @@
-"""Optimizer steps of lifecycle.torch against torch.optim: default, foreach and fused.
+"""Optimizer steps of lifecycle.torch against torch.optim (default, foreach, fused) and the 8-bit ones that run on CPUs.
 
 Every candidate steps its own copy of the parameters over the same recorded gradients; only `step()` is timed. Beside
 each time stands its answer: the relative difference in norm of the parameters after all steps from torch in float64.
+The 8-bit peers (bitsandbytes, torchao) take part where they are installed.
 """
 
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -16,7 +25,7 @@ from lifecycle._jit import element
 from lifecycle.formats import list_formats
 from lifecycle.loops import plain
 
-from ._harness import alternate, markdown, quartiles, record, summary
+from ._harness import alternate, markdown, quartiles, record, summary, version_of
 
 OURS = "lifecycle"
 PEERS = {
@@ -25,6 +34,20 @@ PEERS = {
     "torch, fused": {"fused": True},
 }
 PROBE = "memory probe"
+EIGHT_BIT = {"bitsandbytes, 8 bits": "bitsandbytes.optim", "torchao, 8 bits": "torchao.optim"}
+
+
+def eight_bit_peers() -> dict[str, Any]:
+    """AdamW8bit of the packages that are installed."""
+    found = {}
+    for who, module in EIGHT_BIT.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found[who] = import_module(module).AdamW8bit
+        except ImportError:
+            pass
+    return found
 
 
 class Stack:
@@ -116,7 +139,8 @@ def from_reference_cnn(n_gradients: int) -> tuple[list, list]:
 class Candidate:
     """One optimizer over its own copy of the parameters; a call makes `steps` steps and returns their seconds."""
 
-    def __init__(self, cls, hyper: dict, start: list, grads: list, steps: int, dtype=torch.float32):
+    def __init__(self, cls, hyper: dict, start: list, grads: list, steps: int, dtype=torch.float32, before=None):
+        self.before = before
         self.params = [torch.nn.Parameter(a.to(dtype, copy=True)) for a in start]
         self.optimizer = cls(self.params, **hyper)
         self.grads, self.steps, self.dtype, self.done = grads, steps, dtype, 0
@@ -126,6 +150,8 @@ class Candidate:
         for _ in range(self.steps):
             for p, g in zip(self.params, self.grads[self.done % len(self.grads)], strict=True):
                 p.grad = g.to(self.dtype)
+            if self.before is not None:
+                self.before()
             begin = perf_counter()
             self.optimizer.step()
             seconds += perf_counter() - begin
@@ -142,20 +168,40 @@ class Candidate:
         return (gap / norm) ** 0.5
 
 
-def measure(case: str, start: list, grads: list, steps: int, rounds: int, *, probe: bool) -> list[dict]:
-    """Every rule on one set of parameters: a record for each rule."""
+class Case(NamedTuple):
+    """One set of parameters and gradients, and what is measured on it."""
+
+    name: str
+    data: Callable[[], tuple[list, list]]
+    steps: int  # in a run
+    probe: bool = False
+    before: Callable | None = None  # each step
+    rules: tuple[str, ...] = tuple(RULES)
+
+
+def measure(case: Case, rounds: int) -> list[dict]:
+    """A record for each rule."""
+    start, grads = case.data()
     n = sum(p.numel() for p in start)
     found = []
-    for name, rule in RULES.items():
-        runs = {OURS: Candidate(getattr(lt, rule.ours), rule.hyper, start, grads, steps)}
-        for state in rule.states:
-            options = {**rule.hyper, "state_dtype": state}
-            runs[f"{OURS}, {state} states"] = Candidate(getattr(lt, rule.ours), options, start, grads, steps)
+
+    def candidate(cls, hyper, **more) -> Candidate:
+        return Candidate(cls, hyper, start, grads, case.steps, before=case.before, **more)
+
+    for name in case.rules:
+        rule = RULES[name]
+        ours = getattr(lt, rule.ours)
+        runs = {OURS: candidate(ours, rule.hyper)}
         runs |= {
-            who: Candidate(rule.theirs, {**rule.hyper, **how}, start, grads, steps) for who, how in rule.peers.items()
+            f"{OURS}, {state} states": candidate(ours, {**rule.hyper, "state_dtype": state}) for state in rule.states
         }
-        extra = {PROBE: MemoryProbe(n)} if probe else {}
-        seconds = alternate({**runs, **extra}, rounds)
+        runs |= {who: candidate(rule.theirs, {**rule.hyper, **how}) for who, how in rule.peers.items()}
+        if case.probe and rule.states:
+            runs |= {who: candidate(cls, rule.hyper) for who, cls in eight_bit_peers().items()}
+        extra = {PROBE: MemoryProbe(n)} if case.probe else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what peers say of their own while they compile
+            seconds = alternate({**runs, **extra}, rounds)
         probed = seconds.pop(PROBE, None)
         exact = Candidate(rule.theirs, {**rule.hyper, "fused": False}, start, grads, 1, torch.float64)
         for _ in range(runs[OURS].done):
@@ -165,7 +211,7 @@ def measure(case: str, start: list, grads: list, steps: int, rounds: int, *, pro
             row |= {"ns_per_parameter": 1e9 * row["median"] / n, "error": runs[who].distance(exact)}
             if hasattr(runs[who].optimizer, "state_bytes"):
                 row["state_bytes_per_parameter"] = runs[who].optimizer.state_bytes() / n
-        one = {"case": case, "rule": name, "parameters": n, "tensors": len(start), "steps": runs[OURS].done}
+        one = {"case": case.name, "rule": name, "parameters": n, "tensors": len(start), "steps": runs[OURS].done}
         if probed is not None:
             one["probe_gb_per_s"] = extra[PROBE].bytes / quartiles(probed)[1] / 1e9
             one["our_gb_per_s"] = rule.bytes * n / rows[OURS]["median"] / 1e9
@@ -173,22 +219,64 @@ def measure(case: str, start: list, grads: list, steps: int, rounds: int, *, pro
     return found
 
 
+FIRST = """
+import time, torch
+p = torch.nn.Parameter(torch.zeros({n}))
+p.grad = torch.ones({n})
+torch.optim.SGD([p])  # imports what torch imports then
+begin = time.perf_counter()
+{code}
+optimizer.step()
+print(time.perf_counter() - begin)
+"""
+FIRST_OF = {
+    "lifecycle, nothing compiled yet": "import lifecycle.torch as lt; optimizer = lt.AdamW([p])",
+    "lifecycle, compiled before": "import lifecycle.torch as lt; optimizer = lt.AdamW([p])",
+    "torch, fused": "optimizer = torch.optim.AdamW([p], fused=True)",
+}
+
+
+def first_steps(rounds: int) -> dict[str, dict]:
+    """Import, making an optimizer and its first step in a new process, without the import of torch."""
+    seconds: dict[str, list[float]] = {who: [] for who in FIRST_OF}
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(rounds):
+            for who, code in FIRST_OF.items():
+                cache = str(Path(folder) / (f"new {k}" if "nothing" in who else "kept"))
+                done = [
+                    subprocess.run([sys.executable, "-c", FIRST.format(n=1 << 21, code=code)], check=True, text=True,
+                                   env={**os.environ, "NUMBA_CACHE_DIR": cache}, capture_output=True).stdout
+                    for _ in range(2 if "before" in who and not k else 1)
+                ]  # fmt: skip
+                seconds[who].append(float(done[-1]))
+    return summary(seconds, "torch, fused")
+
+
 def run(rounds: int = 20, threads: int = 2, scale: float = 1.0) -> dict:
     """The cases; `scale` < 1 shrinks those of made-up tensors, to try the program."""
     torch.set_num_threads(threads)
     large, many = max(1, round(scale * (1 << 24))), max(1, round(scale * 1000))
+    square = torch.randn(600, 600)
     cases = [
-        ("one tensor of 16 M", lambda: made_up([(large,)], 3), 1, True),
-        ("1,000 tensors of 1,000", lambda: made_up([(1000,)] * many, 8), 5, False),
-        ("the shapes of MiniLM", lambda: made_up(minilm_shapes() if scale == 1 else [(50, 8)] * 103, 2), 1, False),
-        ("the reference CNN", lambda: from_reference_cnn(20 if scale == 1 else 2), 5, False),
-    ]
+        Case("one tensor of 16 M", lambda: made_up([(large,)], 3), 1, probe=True),
+        Case("1,000 tensors of 1,000", lambda: made_up([(1000,)] * many, 8), 5),
+        Case("the shapes of MiniLM", lambda: made_up(minilm_shapes() if scale == 1 else [(50, 8)] * 103, 2), 1),
+        Case("the reference CNN", lambda: from_reference_cnn(20 if scale == 1 else 2), 5),
+        Case("the reference CNN, right after a matrix product", lambda: from_reference_cnn(20 if scale == 1 else 2), 5,
+             before=lambda: square @ square, rules=("AdamW",)),
+    ]  # fmt: skip
     found: list[dict] = []
     with lc.threads(threads):
-        for case, data, steps, probe in cases:
-            found += measure(case, *data(), steps, rounds, probe=probe)
+        for case in cases:
+            found += measure(case, rounds)
     settings = {"rounds": rounds, "threads": threads, "scale": scale, "dtype": "float32"}
-    return record("optimizers", settings=settings, cases=found)
+    first = first_steps(min(rounds, 10))
+    return record("optimizers", settings=settings, cases=found, first=first, peers=peer_versions())
+
+
+def peer_versions() -> dict[str, str]:
+    """Of the 8-bit peers."""
+    return {name: version_of(name) for name in ("bitsandbytes", "torchao")}
 
 
 def table(result: dict) -> str:
@@ -227,6 +315,18 @@ def table(result: dict) -> str:
                 f"lifecycle's step moved {one['our_gb_per_s']:.1f} GB/s."
             )
         lines.append(note)
+    lines += [
+        "### the first step in a new process",
+        markdown(
+            ("", "median", "quartiles"),
+            [
+                (who, duration(row["median"]), f"{duration(row['q1'])} – {duration(row['q3'])}")
+                for who, row in result["first"].items()
+            ],
+        ),
+        "Import, making AdamW over 2 M parameters, one step; the import of torch is not counted. "
+        f"8-bit peers: {', '.join(f'{name} {version}' for name, version in result['peers'].items())}.",
+    ]
     return "\n\n".join(lines) + "\n"
 
 

@@ -5,7 +5,6 @@ stands its answer: the accuracy on rows that were not trained on.
 """
 
 import copy
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import nn
 import lifecycle as lc
 import lifecycle.torch as lt
 
-from ._harness import alternate, markdown, record, summary
+from ._harness import alternate, markdown, record, summary, version_of
 from .optimizers import duration
 
 OURS, BY_HAND, SKORCH = "lifecycle", "torch, a loop by hand", "skorch"
@@ -28,14 +27,6 @@ CASES: dict[str, tuple[Any, tuple[int, ...], Any]] = {
     "MLP, AdamW of torch": (lambda: lt.MLP(64, 10), (64,), torch.optim.AdamW),
     "CNN, AdamW of lifecycle": (lambda: lt.CNN(1, 10, 8, channels=(16, 32)), (1, 8, 8), lt.AdamW),
 }
-
-
-def skorch_version() -> str:
-    """Its version, or that it is not installed."""
-    try:
-        return metadata.version("skorch")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 class Ours:
@@ -101,7 +92,7 @@ def measure(case: str, rounds: int, epochs: int) -> dict:
     X = (X / 16).astype(np.float32).reshape(-1, *shape)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
     torch.manual_seed(0)
-    candidates = {OURS: Ours, BY_HAND: ByHand} | ({} if skorch_version() == "not installed" else {SKORCH: Skorch})
+    candidates = {OURS: Ours, BY_HAND: ByHand} | ({} if version_of("skorch") == "not installed" else {SKORCH: Skorch})
     net = make()
     runs = {name: cls(net, optimizer, X, y, epochs) for name, cls in candidates.items()}
     rows = summary(alternate(runs, rounds), BY_HAND)
@@ -117,7 +108,7 @@ def run(rounds: int = 20, threads: int = 2, scale: float = 1.0) -> dict:
     with lc.threads(threads):
         cases = [measure(case, rounds, epochs) for case in CASES]
     settings = {"rounds": rounds, "threads": threads, "scale": scale, "epochs": epochs, "batch_size": BATCH, "lr": LR,
-                "skorch": skorch_version()}  # fmt: skip
+                "skorch": version_of("skorch")}  # fmt: skip
     return record("training", settings=settings, cases=cases)
 
 

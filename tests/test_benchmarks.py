@@ -90,17 +90,23 @@ def test_a_trial_of_the_optimizers_writes_its_record_and_page(tmp_path):
         [*command, "--out", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     result = json.loads((tmp_path / "optimizers.json").read_text())
-    assert len(result["cases"]) == 16
+    assert len(result["cases"]) == 17
+    assert all(row["median"] > 0 for row in result["first"].values())
     for one in result["cases"]:
         assert {"lifecycle"} < set(one["rows"])
         for who, row in one["rows"].items():
-            bound = 0.1 if "states" in who else 2e-6
+            bound = 0.1 if "states" in who or "8 bits" in who else 2e-6
             assert row["error"] <= bound, (one["case"], one["rule"], who)
             assert row["median"] > 0
         if one["rule"] == "AdamW":
             assert one["rows"]["lifecycle, int8 states"]["state_bytes_per_parameter"] < 2.1
     page = _page.text(tmp_path)
-    for expected in ("these times mean nothing", "### the reference CNN: AdamW", result["versions"]["torch"]):
+    for expected in (
+        "these times mean nothing",
+        "### the reference CNN: AdamW",
+        "### the first step in a new process",
+        result["versions"]["torch"],
+    ):
         assert expected in page
         assert expected in done.stdout
 
