@@ -187,6 +187,100 @@ def test_what_does_not_fit_is_named_and_nothing_changes(sentence, path):
     assert torch.equal(torch.get_rng_state(), random_before)
 
 
+def sequential(optimizer, *schedulers):
+    made = [cls(optimizer) for cls in schedulers]
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, made, list(range(2, 1 + len(made))))
+
+
+@pytest.mark.parametrize(("inside", "sentence"), [("LL", "is made of 3, this one of 2"), ("LCL", "unexpected")])
+def test_the_schedulers_inside_of_one_are_compared(inside, sentence, path):
+    torch_s = torch.optim.lr_scheduler
+    kinds = {"L": torch_s.LinearLR, "C": lambda o: torch_s.CosineAnnealingLR(o, 5)}
+    net = small()
+    optimizer = lt.SGD(net.parameters(), lr=0.1)
+    step(net, optimizer)
+    scheduler = sequential(optimizer, *[kinds[k] for k in "LLL"])
+    lc.save_checkpoint(path, model=net, optimizer=optimizer, scheduler=scheduler)
+    other = small(seed=1)
+    another = lt.SGD(other.parameters(), lr=0.3)
+    before = bits_of(other, another)
+    with pytest.raises(ValueError, match=sentence):
+        lc.load_checkpoint(
+            path, model=other, optimizer=another, scheduler=sequential(another, *[kinds[k] for k in inside])
+        )
+    after = bits_of(other, another)
+    assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
+    assert "0.3" in after[1]
+
+
+def test_milestones_come_back_as_what_they_were(path):
+    net = small()
+    optimizer = lt.SGD(net.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3])
+    lc.save_checkpoint(path, model=net, optimizer=optimizer, scheduler=scheduler)
+    lc.load_checkpoint(path, model=net, optimizer=optimizer, scheduler=scheduler)
+    with pytest.warns(UserWarning, match="epoch parameter"):
+        scheduler.step(5)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("state", [None, "int8"])
+def test_a_number_as_a_parameter(state, path):
+    """Like the temperature of a contrastive model; torch casts what has no dimension when it loads a state."""
+    nets = [nn.Module() for _ in range(2)]
+    for net in nets:
+        net.scale = nn.Parameter(torch.tensor(2.6).to(torch.bfloat16 if state is None else torch.float32))
+    optimizers = [lt.AdamW(net.parameters(), lr=0.01, state_dtype=state, ema_decay=0.9) for net in nets]
+    step(nets[0], optimizers[0], 20)
+    optimizers[0].skipped_steps = 3
+    lc.save_checkpoint(path, model=nets[0], optimizer=optimizers[0])
+    lc.load_checkpoint(path, model=nets[1], optimizer=optimizers[1])
+    assert optimizers[1].skipped_steps == 3
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        torch.manual_seed(1)
+        step(net, optimizer, 20)
+    assert torch.equal(nets[0].scale, nets[1].scale)
+    own = [optimizer.state[net.scale] for net, optimizer in zip(nets, optimizers, strict=True)]
+    assert all(torch.equal(own[0][name], own[1][name]) for name in own[0] if name != "step")
+
+
+@pytest.mark.parametrize("state", [None, "int8"])
+@pytest.mark.parametrize(("name", "wrong"), [
+    ("exp_avg", torch.zeros(3)), ("exp_avg", torch.zeros(4, 3, dtype=torch.int64)), ("exp_avg", 3.0),
+    ("exp_avg_scale", torch.ones(7)), ("exp_avg_scale", torch.ones(1, dtype=torch.float64)), ("exp_avg_scale", "x"),
+    ("ema", torch.tensor(1.0)), ("ema", torch.zeros(4, 3, dtype=torch.int32)), ("step", -5), ("step", float("nan")),
+])  # fmt: skip
+def test_a_state_that_is_not_the_parameter_s_is_refused(name, wrong, state, path):
+    """A kernel would write beyond the end of it."""
+    net = nn.Linear(3, 4, bias=False)
+    optimizer = lt.AdamW(net.parameters(), state_dtype=state, ema_decay=0.9)
+    step(net, optimizer)
+    own = optimizer.state[net.weight]
+    if name.endswith("_scale") and state is None:
+        pytest.skip("float32 has no scales")
+    own[name] = wrong
+    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    other = nn.Linear(3, 4, bias=False)
+    before = other.weight.detach().clone()
+    with pytest.raises(ValueError, match=r"."):
+        lc.load_checkpoint(path, model=other, optimizer=lt.AdamW(other.parameters(), ema_decay=0.9))
+    assert torch.equal(other.weight, before)
+
+
+def test_models_without_numbers(path):
+    lc.save_checkpoint(path, model=nn.Linear(3, 4))
+    for model in (nn.Linear(3, 4, device="meta"), nn.LazyLinear(4)):
+        for call in (lc.save_checkpoint, lc.load_checkpoint):
+            with pytest.raises(ValueError, match="weight of the model has no numbers yet"):
+                call(path, model=model)
+
+
+def test_metadata_is_what_it_was(path):
+    for wrong in ({1: "a"}, {"a": {None: 1}}, {"a": float("nan")}, {"a": object()}, [1]):
+        with pytest.raises(ValueError, match="metadata must be"):
+            lc.save_checkpoint(path, model=small(), metadata=wrong)
+
+
 def test_what_a_checkpoint_cannot_hold(path):
     net = small()
     with pytest.raises(ValueError, match="none of the model's"):
@@ -245,6 +339,8 @@ def test_a_manifest_that_somebody_made_is_refused(path):
         ('"$tuple"', '"$call"'),
         ('"groups"', '"group"'),
         ('"random"', '"chance"'),
+        ('["python", {"$tuple": [3, ', '["python", {"$tuple": [7, '),
+        ('["step", 2]', '["step", -2]'),
     ):
         assert old in whole
         _bundle.write(Path(path), json.loads(whole.replace(old, new)), arrays, None, small=False)

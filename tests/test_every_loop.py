@@ -70,8 +70,9 @@ class Segments:
         self.prepare(averaged)()
 
     def prepare(self, averaged=True):
-        walk = plain if self.slot.BLOCK == 1 else blocks
-        return walk.prepare(self.update, self.kinds, self.param, self.slot, self.table(), self.lengths, self.scalars(),
+        slot = self.slot if self.kinds else self.param
+        walk = plain if slot.BLOCK == 1 else blocks
+        return walk.prepare(self.update, self.kinds, self.param, slot, self.table(), self.lengths, self.scalars(),
                             self.keys, averaged)  # fmt: skip
 
     @np.errstate(over="ignore")  # bit patterns wrap around

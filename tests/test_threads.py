@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import lifecycle as lc
 from lifecycle import _threads
 from lifecycle._jit import memory, native
 
+# torch's team runs, and lifecycle.torch is there, but no optimizer yet: the child makes the first one
+TORCH_RAN = "import torch, lifecycle.torch; torch.set_num_threads(2); torch.randn(500, 500) @ torch.randn(500, 500)"
 INT64 = np.dtype(np.int64)
 
 
@@ -68,8 +71,43 @@ def test_many_threads_may_call_at_once(counting):
     assert failures == []
 
 
+def test_ctrl_c_leaves_no_thread_at_work(counting, monkeypatch):
+    """The caller's memory may be gone the moment that the exception arrives."""
+    if _threads._team_here:
+        pytest.skip("a team is waited for in C")
+    seen = np.zeros(5000, np.int64)
+    call = _threads.Call(counting, 5000, 1, seen)
+    ended = []
+
+    def wait(futures):
+        if not ended:
+            ended.append(False)
+            raise KeyboardInterrupt
+        ended.append(all(f.result() is None for f in futures))
+
+    class Slow(_threads.ThreadPoolExecutor):
+        def submit(self, work):
+            return super().submit(lambda: (time.sleep(0.2), work())[1])
+
+    monkeypatch.setattr(_threads, "wait", wait)
+    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Slow)
+    monkeypatch.setattr(_threads, "_pool", None)
+    blocker = threading.Event()
+    monkeypatch.setattr(_threads.Future, "cancel", lambda self: blocker.is_set())
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert ended[:2] == [False, True]
+    assert (seen == 1).all()
+
+
+def test_more_threads_than_any_machine_has_are_refused():
+    for wrong in (1025, 2**32 + 1):
+        with pytest.raises(ValueError, match="n must be >= 1 and <= 1024"):
+            lc.set_num_threads(wrong)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("before", ["", "import lifecycle.torch.optimizers"])
+@pytest.mark.parametrize("before", ["", "import lifecycle.torch.optimizers", TORCH_RAN])
 def test_a_forked_child_makes_its_own_pool(before):
     code = f"""
 import os, numpy as np, lifecycle as lc
@@ -82,6 +120,9 @@ def step():
 assert step()
 child = os.fork()
 if child == 0:
+    import sys
+    if "lifecycle.torch" in sys.modules:
+        import lifecycle.torch.optimizers
     os._exit(0 if step() else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and step()
 """
@@ -98,13 +139,13 @@ def test_settings(monkeypatch):
     lc.set_num_threads(4)
     assert _threads.num_threads() == 4
     for wrong in (0, -1):
-        with pytest.raises(ValueError, match="n must be >= 1"):
+        with pytest.raises(ValueError, match="n must be >= 1 and <= 1024"):
             lc.set_num_threads(wrong)
     with pytest.raises(TypeError, match="n must be an integer"):
         lc.set_num_threads(1.5)
 
 
-@pytest.mark.parametrize("text", ["five", "0", "5"])
+@pytest.mark.parametrize("text", ["five", "0", "²", "2000", "5"])
 def test_the_environment(text, monkeypatch):
     monkeypatch.setattr(_threads, "_default", None)
     monkeypatch.setenv("LIFECYCLE_NUM_THREADS", text)

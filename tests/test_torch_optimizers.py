@@ -681,6 +681,132 @@ def test_tensors_that_are_replaced_between_steps_are_seen():
 
     assert run(missing_slot)[0] == forgot[0]
 
+    def transposed(p, q, optimizer):
+        q.data, q.grad = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+        optimizer.state[q].clear()
+        optimizer.step()
+        q.data = q.data.t()
+        optimizer.state[q]["momentum_buffer"] = torch.zeros(2, 2)
+
+    assert run(transposed)[1] == [pytest.approx([0.8, 2.5]), pytest.approx([1.5, 3.2])]
+
+
+def test_averages_follow_the_parameter_s_type_and_layout():
+    net = torch.nn.Conv2d(2, 3, 2)
+    optimizer = lt.SGD(net.parameters(), lr=0.0, ema_decay=0.5)
+    for change in (lambda: None, net.double, net.float, lambda: net.to(memory_format=torch.channels_last), net.half):
+        change()
+        for p in net.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        for p in net.parameters():
+            torch.testing.assert_close(optimizer.state[p]["ema"].to(p.dtype), p.detach())
+
+
+@pytest.mark.parametrize("nonfinite", ["skip", "raise"])
+def test_the_average_after_a_first_step_that_was_none(nonfinite):
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = lt.SGD([p], lr=0.1, ema_decay=0.9, nonfinite=nonfinite)
+    p.grad = torch.full((3,), float("inf"))
+    try:
+        optimizer.step()
+    except lc.NonFiniteGradient:
+        assert nonfinite == "raise"
+    with optimizer.averaged_weights():
+        assert p.tolist() == [1, 1, 1]
+    p.grad = torch.ones(3)
+    optimizer.step()
+    assert optimizer.state[p]["ema"].tolist() == pytest.approx([0.9 * 1 + 0.1 * 0.9] * 3)
+
+
+@pytest.mark.parametrize("kind", ["another head", "enlarged"])
+def test_a_state_of_another_shape_is_refused(kind):
+    p = torch.nn.Parameter(torch.ones(6, 50))
+    optimizer = lt.AdamW([p])
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    if kind == "another head":
+        q = torch.nn.Parameter(torch.ones(60_000, 50))
+        q.grad = torch.ones_like(q)
+        other = lt.AdamW([q])
+        other.load_state_dict(optimizer.state_dict())
+        p, optimizer = q, other
+    else:
+        p.grad = None
+        p.data = torch.ones(60_000, 50)
+        p.grad = torch.ones_like(p)
+    before = p.detach().clone()
+    with pytest.raises(ValueError, match=r"exp_avg of a parameter of shape .* belongs to another one"):
+        optimizer.step()
+    assert torch.equal(p, before)
+
+
+def test_conjugate_and_negative_views():
+    x = torch.tensor([1 + 2j, 3 + 4j])
+    found = []
+    for cls in (lt.SGD, torch.optim.SGD):
+        p = torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+        q = torch.nn.Parameter(torch.tensor([1 + 2j]).conj())
+        r = torch.nn.Parameter(torch.ones(2))
+        optimizer = cls([p, q, r], lr=1.0)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (p.conj() * x).real.sum().backward()
+            q.grad, r.grad = torch.tensor([1j]), torch._neg_view(torch.ones(2))
+            assert p.grad.is_conj()
+            optimizer.step()
+        found.append([p.detach().resolve_conj(), q.detach().resolve_conj(), r.detach()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_tensors_without_memory_are_refused():
+    two = pytest.importorskip("torch.testing._internal.two_tensor").TwoTensor
+    p = torch.nn.Parameter(two(torch.ones(3), torch.ones(3)))
+    p.grad = two(torch.ones(3), torch.ones(3))
+    with pytest.raises(TypeError, match="TwoTensor without memory of its own"):
+        lt.SGD([p]).step()
+
+
+def test_a_parameter_twice_in_a_group_is_refused():
+    p = torch.nn.Parameter(torch.ones(3))
+    with pytest.warns(UserWarning, match="duplicate"), pytest.raises(ValueError, match="stands twice in its group"):
+        lt.SGD([p, p])
+
+
+def test_options_of_a_group_are_checked_when_they_change():
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = lt.AdamW([{"params": [p], "name": "all", "lr_scale": 0.5, "capturable": False}])
+    p.grad = torch.ones(3)
+    optimizer.step()
+    group = optimizer.param_groups[0]
+    assert (group["name"], group["lr_scale"]) == ("all", 0.5)
+    group["state_dtype"] = torch.bfloat16
+    optimizer.step()
+    assert optimizer.state[p]["exp_avg"].dtype is torch.bfloat16
+    for name, wrong in (("state_dtype", "int4"), ("ema_decay", 2.0), ("ema_decay", "x"), ("seed", 1.5)):
+        kept, group[name], before = group[name], wrong, p.tolist()
+        with pytest.raises((ValueError, TypeError), match=name):
+            optimizer.step()
+        assert p.tolist() == before
+        group[name] = kept
+    for name in ("weight_decy", "beta", "capturable"):
+        with pytest.raises(ValueError, match=name):
+            optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], name: True})
+
+
+def test_the_options_of_one_s_own_groups_stay_when_a_twin_s_state_says_nothing():
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = lt.AdamW([{"params": [p], "state_dtype": "int8", "seed": 5, "ema_decay": 0.9}])
+    seen = []
+    optimizer.register_load_state_dict_pre_hook(lambda o, d: seen.append(type(d["state"][0]["exp_avg"])) or None)
+    twin = torch.optim.AdamW([p])
+    p.grad = torch.ones(3)
+    twin.step()
+    optimizer.load_state_dict(twin.state_dict())
+    group = optimizer.param_groups[0]
+    assert (group["state_dtype"], group["seed"], group["ema_decay"]) == ("int8", 5, 0.9)
+    assert seen == [torch.Tensor]
+
 
 def test_a_gradient_of_another_shape_is_refused():
     p = torch.nn.Parameter(torch.ones(4))

@@ -60,10 +60,19 @@ def _user_metadata(metadata: Any) -> Any:
     if metadata is not None and not isinstance(metadata, dict):
         raise ValueError(f"metadata must be a dict; got {metadata!r}")
     try:
-        text = json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        found = json.loads(json.dumps(metadata, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"metadata must be JSON: {error}") from None
-    return json.loads(text)
+    if _keys(found) != _keys(metadata):
+        raise ValueError("metadata must be JSON, in which the keys of a dict are strings")
+    return found
+
+
+def _keys(value: Any) -> list:
+    """All keys of nested dicts."""
+    if isinstance(value, (list, tuple)):
+        return [key for v in value for key in _keys(v)]
+    return [key for k, v in value.items() for key in (k, *_keys(v))] if isinstance(value, dict) else []
 
 
 def _versions() -> dict[str, str]:

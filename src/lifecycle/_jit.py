@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -18,9 +19,13 @@ from numba.extending import intrinsic, overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
 __all__ = [
-    "absolute", "bits", "element", "fetch_and_add", "from_bits", "from_half_bits", "half_bits", "kernel", "maximum",
-    "memory", "native", "noise", "sign", "sqrt", "stamp", "start", "to_fixed_tuple",
+    "absolute", "bits", "element", "fetch_and_add", "first_after", "from_bits", "from_half_bits", "half_bits", "kernel",
+    "maximum", "memory", "native", "noise", "sign", "sqrt", "stamp", "start", "to_fixed_tuple",
 ]  # fmt: skip
+
+
+# kernels call the functions below, of which the intrinsic ones show no code that could be hashed
+_OWN_SOURCE = hashlib.sha256(Path(__file__).read_bytes()).digest()
 
 
 def kernel(function: Callable, mark: str = "", *, reassociate: bool = False) -> Any:
@@ -81,17 +86,19 @@ def _named(function: Callable, mark: str) -> Callable:
     return function
 
 
-def stamp(*functions: Callable) -> str:
-    """Hash of what the functions do, and the functions that they call, for the closure of a kernel that uses them.
+def stamp(*parts: Any) -> str:
+    """Hash of what functions do, and the functions that they call, and of constants, for the closure of a kernel.
 
     numba's disk cache looks at a kernel's own source only; with this string in its closure the kernel
     is compiled again after a function that it calls, or a constant that it uses, was edited. It is made of the
-    compiled code that runs, not of the source on the disk, which may be another one by now.
+    compiled code that runs, not of the source on the disk, which may be another one by now. Whatever else makes two
+    kernels of one function differ belongs into it too: numba tells them apart by their closures within a file that
+    two processes may write at once, and by nothing once they are loaded.
     """
-    found = hashlib.sha256()
+    found = hashlib.sha256(_OWN_SOURCE)
     seen: set[int] = set()
-    for function in functions:
-        _add_to_hash(function, found, seen)
+    for part in parts:
+        _add_to_hash(part, found, seen)
     return found.hexdigest()
 
 

@@ -6,9 +6,11 @@ a pool of its own. Below `SERIAL_BELOW` elements threads cost more than they giv
 """
 
 import os
+import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._check import integer
-from ._jit import fetch_and_add, memory, native, start
 
 SERIAL_BELOW = {"pool": 1 << 18, "team": 1 << 16}
-_ALIGN = 64  # elements: chunks start on a cache line, so that no two threads write to one
+_ALIGN = 64  # elements: where a segment starts on a cache line, so do the chunks of it
+_MOST = 1024  # threads: the system ends a process that asks for too many
 _SMALLEST, _PER_THREAD = 1 << 14, 8  # elements of a chunk, at least; chunks for each thread, at most
 
 _local = threading.local()
@@ -36,13 +38,20 @@ class Team(NamedTuple):
 
 
 _team: Team | None = None
-_team_here = False  # not in a forked child, where its threads do not exist
+_team_here = False
+_forked = False  # the threads of the parent do not exist in a forked child, but its team would wait for them
 
 
 def use_team(team: Team) -> None:
     """From now on run chunks on the threads of a framework; their number is its own, unless ours was set."""
     global _team, _team_here
-    _team, _team_here = team, True
+    _team, _team_here = team, not (_forked or _made_by_fork())
+
+
+def _made_by_fork() -> bool:
+    """Whether multiprocessing forked this process; one that it spawned has imported the main module anew."""
+    module = sys.modules.get("multiprocessing")
+    return module is not None and module.parent_process() is not None and "__mp_main__" not in sys.modules
 
 
 @cache
@@ -50,7 +59,7 @@ def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # joblib gives its workers their share of the cores through these
     shares = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")]
-    return max(1, min([cores, *(int(s) for s in shares if s.isdigit())]))
+    return max(1, min([cores, *(int(s) for s in shares if re.fullmatch("[0-9]+", s))]))
 
 
 @cache
@@ -58,8 +67,8 @@ def _from_environment() -> int | None:
     text = os.environ.get("LIFECYCLE_NUM_THREADS")
     if text is None:
         return None
-    if not text.strip().isdigit() or int(text) < 1:
-        raise ValueError(f"LIFECYCLE_NUM_THREADS must be an integer >= 1; got {text!r}")
+    if not re.fullmatch("[0-9]+", text.strip()) or not 1 <= int(text) <= _MOST:
+        raise ValueError(f"LIFECYCLE_NUM_THREADS must be an integer from 1 to {_MOST}; got {text!r}")
     return int(text)
 
 
@@ -75,13 +84,13 @@ def set_num_threads(n: int) -> None:
     Without it: LIFECYCLE_NUM_THREADS, else, once lifecycle.torch is imported, torch.get_num_threads(), else the cores.
     """
     global _default
-    _default = integer("n", n, low=1)
+    _default = integer("n", n, low=1, high=_MOST)
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
     """Use `n` threads for the kernels called from this thread inside the block."""
-    integer("n", n, low=1)
+    integer("n", n, low=1, high=_MOST)
     before = getattr(_local, "limit", None)
     _local.limit = n
     try:
@@ -110,8 +119,8 @@ class Call:
     def __call__(self) -> None:
         size, unit = self.size, self.unit
         on_team = _team is not None and _team_here
-        n = num_threads() if size * unit >= SERIAL_BELOW["team" if on_team else "pool"] else 1
-        if n == 1:
+        n = min(num_threads(), -(-size * unit // _SMALLEST))
+        if n <= 1 or size * unit < SERIAL_BELOW["team" if on_team else "pool"]:
             self.kernel.call(self.arguments, 0, size)
             return
         align = max(1, _ALIGN // unit)
@@ -121,15 +130,51 @@ class Call:
         if on_team:
             _team.start(_drain().address, job.ctypes.data, n)  # type: ignore[union-attr]
         else:
-            _on_pool(n, _drain().call, job)
+            self._on_pool(n, job)
+
+    def _on_pool(self, n: int, job: np.ndarray) -> None:
+        global _pool
+        drain = _drain().call
+
+        def work() -> None:
+            drain(job.ctypes.data)  # the closure keeps job and arrays until the last thread is done
+
+        futures: list[Future] = []
+        try:
+            with _lock:  # a pool that another thread outgrows may not close between here and the last submit
+                if _pool is None or _pool[0] != os.getpid() or _pool[1] < n - 1:
+                    if _pool is not None and _pool[0] == os.getpid():
+                        _pool[2].shutdown(wait=False)
+                    _pool = (os.getpid(), n - 1, ThreadPoolExecutor(n - 1, thread_name_prefix="lifecycle"))
+                futures += [_pool[2].submit(work) for _ in range(n - 1)]
+            work()
+        finally:
+            job[4] = job[2]  # whatever happened, no more is begun
+            _end(futures)
+
+
+def _end(futures: list[Future]) -> None:
+    """The memory is the caller's again when no thread is at work on it, and no sooner: not after Ctrl-C either."""
+    interrupted = None
+    for future in futures:
+        while not (future.cancel() or future.done()):
+            try:
+                wait([future])
+            except KeyboardInterrupt as error:
+                interrupted = error
+    if interrupted is not None:
+        raise interrupted
 
 
 @cache
 def _drain() -> Any:
     """Kernel (job): take one chunk of a job after another, until none is left."""
-    int64 = np.dtype(np.int64)
+    from ._jit import fetch_and_add, memory, native, stamp, start
+
+    int64, mark = np.dtype(np.int64), stamp()
 
     def drain(job):
+        mark  # noqa: B018
         at = memory(job, 0, 5, int64)
         kernel, arguments, size, step = at[0], at[1], at[2], at[3]
         begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg, var-annotated]
@@ -137,27 +182,12 @@ def _drain() -> Any:
             start(kernel, arguments, begin, min(begin + step, size))  # type: ignore[call-arg]
             begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg]
 
-    return native(drain, arguments=1)
-
-
-def _on_pool(n: int, drain: Callable, job: np.ndarray) -> None:
-    global _pool
-    address = job.ctypes.data
-    with _lock:  # a pool that another thread outgrows may not close between here and the last submit
-        if _pool is None or _pool[0] != os.getpid() or _pool[1] < n - 1:
-            if _pool is not None and _pool[0] == os.getpid():
-                _pool[2].shutdown(wait=False)
-            _pool = (os.getpid(), n - 1, ThreadPoolExecutor(n - 1, thread_name_prefix="lifecycle"))
-        futures = [_pool[2].submit(drain, address) for _ in range(n - 1)]
-    drain(address)
-    for future in futures:
-        if not future.cancel():  # its thread has begun: the memory is the caller's again when it has ended
-            future.result()
+    return native(drain, mark, arguments=1)
 
 
 def _renew_after_fork() -> None:
-    global _lock, _pool, _team_here
-    _lock, _pool, _team_here = threading.Lock(), None, False
+    global _lock, _pool, _team_here, _forked
+    _lock, _pool, _team_here, _forked = threading.Lock(), None, False, True
 
 
 if hasattr(os, "register_at_fork"):

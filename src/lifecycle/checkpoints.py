@@ -25,8 +25,8 @@ def save_checkpoint(
 
     It holds the parameters and buffers of the model, the state of the optimizer by the names of its parameters (slots
     of any type, averages of the weights), the state of the scheduler, and the state of the random generators of
-    Python, numpy (the global one) and torch. The file is written beside its place and renamed, so that nobody ever
-    finds half of it. It is no pickle: nothing in it can run.
+    Python, numpy (the global one) and torch (CPU and CUDA). The file is written beside its place and renamed, so that
+    nobody ever finds half of it. It is no pickle: nothing in it can run.
 
     Parameters
     ----------
@@ -97,4 +97,4 @@ def load_checkpoint(
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
         raise CorruptBundle(f"the manifest of {path.name} does not describe a checkpoint: {error}") from error
     room.put_back(found, model, optimizer, scheduler, random_state)
-    return manifest["metadata"] or {}
+    return manifest.get("metadata") or {}

@@ -9,7 +9,6 @@ import numpy as np
 
 from .._jit import first_after, memory, native, noise, stamp, to_fixed_tuple
 from .._threads import Call
-from . import plain
 from ._update import uniform
 from .plain import INT64, UINT32
 
@@ -19,8 +18,6 @@ _FLOAT32 = np.dtype(np.float32)
 def prepare(update: Callable, kinds: Sequence[str], param: ModuleType, slot: ModuleType, addresses: np.ndarray,
             lengths: np.ndarray, scalars: np.ndarray, keys: np.ndarray, averaged: bool) -> Call:  # fmt: skip
     """As `plain.prepare`; every slot has two columns of addresses, its codes and its scales (float32, one a block)."""
-    if not kinds:
-        return plain.prepare(update, kinds, param, param, addresses, lengths, scalars, keys, averaged)
     ends = np.cumsum(-(-lengths // slot.BLOCK))  # in blocks
     walk = compiled(update, tuple(kinds), param, slot, scalars.dtype, scalars.shape[1] - 2, averaged)
     return Call(walk, int(ends[-1]) if ends.size else 0, slot.BLOCK, addresses, lengths, ends, scalars, keys)
@@ -40,7 +37,7 @@ def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: 
     store_a, store_b, store_c = [*stores, slot.store, slot.store, slot.store][:3]
     load_p, store_p, pattern, scale = param.load, param.store, slot.pattern, slot.scale
     mark = stamp(apply, load_p, store_p, pattern, scale, slot.load, slot.store, slot.load_positive,
-                 slot.store_positive)  # fmt: skip
+                 slot.store_positive, kinds, of_p, of_slot, dtype, n_scalars, averaged)  # fmt: skip
 
     def walk(arguments, begin, end):
         mark  # noqa: B018

@@ -37,7 +37,7 @@ def prepare(form: ModuleType, addresses: np.ndarray, lengths: np.ndarray) -> Cal
 def compiled(form: ModuleType) -> Any:
     """Kernel (addresses, lengths, ends, partial): blocks [begin, end) of all segments laid end to end."""
     load, of_g = form.load, form.DTYPE
-    mark = stamp(load)
+    mark = stamp(load, of_g)
 
     def walk(arguments, begin, end):
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited format)

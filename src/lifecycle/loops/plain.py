@@ -40,7 +40,8 @@ def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: 
     stores = [slot.store_positive if kind == "non-negative" else slot.store for kind in kinds]
     store_a, store_b, store_c = [*stores, slot.store, slot.store, slot.store][:3]
     load_p, store_p, load = param.load, param.store, slot.load
-    mark = stamp(apply, load_p, store_p, load, slot.store, slot.store_positive)
+    mark = stamp(apply, load_p, store_p, load, slot.store, slot.store_positive, kinds, of_p, of_slot, dtype, n_scalars,
+                 averaged)  # fmt: skip
 
     def walk(arguments, begin, end):
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited rule)

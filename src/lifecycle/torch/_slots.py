@@ -5,6 +5,7 @@ torch tensors of that type, int8 as the uint8 codes of `formats/int8.py` in the 
 scales of its blocks beside it under "NAME_scale" (float32).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,33 @@ def format_of(p: torch.Tensor, name: str | None) -> str:
     """The format in which the slots of a parameter are stored; a double parameter keeps double slots."""
     own = NAMES[REAL.get(p.dtype, p.dtype)]
     return own if name is None or own == "float64" else name
+
+
+def check(p: torch.Tensor, own: dict[str, Any], names: Iterable[str]) -> None:
+    """Refuse a stored tensor that cannot be a slot of this parameter: a kernel would write beyond its end.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name in names:
+        if name not in own:
+            continue
+        value = own[name]
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        if shape != tuple(p.shape) or value.device != p.device or value.layout is not torch.strided:
+            what = f"of shape {shape} on {value.device}" if shape is not None else f"a {type(value).__name__}"
+            raise ValueError(
+                f"{name} of a parameter of shape {tuple(p.shape)} on {p.device} is {what}: it belongs to another one"
+            )
+        if value.dtype not in NAMES and value.dtype not in REAL:
+            raise ValueError(f"{name} is stored as {value.dtype}; a slot is {', '.join(TORCH_DTYPES)}, or complex")
+        if format_found(own, name) == "int8":
+            scales: Any = own.get(name + SCALE)
+            blocks = -(-value.numel() // list_formats()["int8"].BLOCK)
+            whole = isinstance(scales, torch.Tensor) and scales.shape == (blocks,) and scales.is_contiguous()
+            if not whole or scales.dtype is not torch.float32 or scales.device != p.device:
+                raise ValueError(f"{name} holds int8 codes, of which {name}{SCALE} must be the {blocks} float32 scales")
 
 
 def make(p: torch.Tensor, slot: str, kind: str, form: str, start: float) -> dict[str, torch.Tensor]:

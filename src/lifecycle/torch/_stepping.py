@@ -15,6 +15,7 @@ from ..loops import blocks, norm, plain
 from . import _slots
 
 _FLOATS = {*_slots.TORCH_DTYPES.values(), *_slots.REAL} - {torch.uint8}
+OF_A_GROUP = ("state_dtype", "ema_decay", "seed")  # options that are no hyperparameters of a rule
 _BY_KERNEL = ("cpu",)
 _ON_TORCH = ("cuda", "xpu", "mps")  # devices where the rule runs as torch operations
 
@@ -50,8 +51,9 @@ class Table:
         self.grads: list[torch.Tensor] = []
         self.owns: list[dict[str, Any]] = []
         self.indices: list[int] = []  # of the parameters among all of the optimizer
+        self.shares: list[float] = []  # by which each average moves towards its parameter; its first step: wholly
 
-    def goes_on(self) -> tuple[int, tuple[float, ...]] | None:
+    def advanced(self) -> tuple[int, tuple[float, ...]] | None:
         """Number and coefficients of the next step; None if the group asks for another kind of step now."""
         rule, group, kind = self.kind.rule, self.group, self.kind
         hyper = {name: _number(group[name]) for name in rule.defaults}
@@ -77,13 +79,14 @@ class Batch:
         self.owns = [own for table in tables for own in table.owns]
         self.params = [p for table in tables for p in table.params]
         self.grads = [g for table in tables for g in table.grads]
-        shares = [share for table in tables for share in _shares(table)]  # also makes the averages
         names = [*kind.columns, *(["ema"] if kind.averaged else [])]
         self.columns = {name: [own[name] for own in self.owns] for name in names}
         self.held = list(chain(self.params, *self.columns.values()))
         self.places = [place for table in tables for place in table.indices]
         self.dtypes = [p.dtype for p in self.params]
+        self.complex = any(p.is_complex() for p in self.params)
         self.sizes = [p.numel() for p in self.params]
+        self.filled = np.array(self.sizes) > 0
         self.strides = None if all(p.is_contiguous() for p in self.params) else [p.stride() for p in self.params]
         self.starts = np.cumsum([0, *(len(table.params) for table in tables)])  # of the rows of each table
 
@@ -94,7 +97,7 @@ class Batch:
         self.addresses = np.ascontiguousarray(np.insert(held, 1, self.gradients, axis=0).T)
         dtype = np.float64 if kind.param == "float64" else np.float32
         self.scalars = np.empty((len(self.params), len(tables[0].s) + 2), dtype)
-        self.scalars[:, -1] = shares
+        self.scalars[:, -1] = [share for table in tables for share in table.shares]
         self.stochastic = param.STOCHASTIC or slot.STOCHASTIC
         self.keys = np.zeros(len(self.params), np.uint32)
         walk = plain if slot.BLOCK == 1 else blocks
@@ -107,8 +110,8 @@ class Batch:
         """Of the gradients."""
         return norm.prepare(list_formats()[self.kind.param], self.gradients, self.lengths)
 
-    def takes(self, grads: list) -> bool:
-        """Whether these gradients fit, and all else is where it was: then they are those of the next step.
+    def take(self, grads: list) -> bool:
+        """Take the gradients of the next step, if they fit and all else is where it was; whether that is so.
 
         Python's loop over tensors is what many small ones cost, so every check runs over the whole list.
         """
@@ -122,11 +125,20 @@ class Batch:
                     if self.strides is None
                     else list(map(torch.Tensor.stride, grads)) == self.strides
                 )
+                and (
+                    all(map(torch.Tensor.is_contiguous, self.params))
+                    if self.strides is None
+                    else list(map(torch.Tensor.stride, self.params)) == self.strides
+                )
+                and not any(map(torch.Tensor.is_neg, grads))
+                and not (self.complex and any(map(torch.Tensor.is_conj, chain(grads, self.params))))
                 and all(_same(map(itemgetter(name), self.owns), column) for name, column in self.columns.items())
                 and list(map(_pointer, self.held)) == self.pointers
             ):
                 return False
             self.gradients[:] = list(map(_pointer, grads))
+            if not self.gradients[self.filled].all():  # without memory of its own
+                return False
         except (AttributeError, KeyError, RuntimeError, TypeError):  # no gradient, a sparse one; a slot that is gone
             return False
         self.addresses[:, 1], self.grads = self.gradients, grads
@@ -158,6 +170,7 @@ class Plan:
         rule, self.params, self.options = optimizer.rule, _params(optimizer), _options(optimizer)
         index = 0
         for group in optimizer.param_groups:
+            optimizer.check_options(group)
             hyper = {name: _number(group[name]) for name in rule.defaults}
             self._row_by_row(optimizer, group, hyper, index)
             index += len(group["params"])
@@ -170,13 +183,18 @@ class Plan:
         self.idle = sorted({*range(index)} - {place for table in self.tables for place in table.indices})
 
     @property
+    def lasting(self) -> bool:
+        """Whether the next step may begin with it."""
+        return not (self.elsewhere or self._gapped)
+
+    @property
     def next_step(self) -> int:
         return max((table.t for table in self.tables), default=1)
 
-    def goes_on(self, optimizer: Any) -> bool:
-        """Whether the step after the last one differs in its gradients and coefficients alone; if so, take them."""
+    def renew(self, optimizer: Any) -> bool:
+        """Make it the plan of the next step, if gradients and coefficients are all that is new; whether that is so."""
         params = _params(optimizer)
-        if self.elsewhere or self._gapped or not _same(params, self.params) or _options(optimizer) != self.options:
+        if not _same(params, self.params) or _options(optimizer) != self.options:
             return False
         if len(optimizer.state) != len(self.states) or not _same(optimizer.state.values(), self.states):
             return False
@@ -184,12 +202,12 @@ class Plan:
         if any(grads[place] is not None for place in self.idle):
             return False
         try:
-            found = [table.goes_on() for table in self.tables]
+            found = [table.advanced() for table in self.tables]
         except KeyError:  # a step's number that is gone
             return False
         for batch in self.batches:
             in_order = len(self.batches) == 1 and not self.idle
-            if not batch.takes(grads if in_order else [grads[place] for place in batch.places]):
+            if not batch.take(grads if in_order else [grads[place] for place in batch.places]):
                 return False
         for table, one in zip(self.tables, found, strict=True):
             if one is None:
@@ -219,10 +237,14 @@ class Plan:
                 raise TypeError(f"complex parameters keep float32 slots; {form} is not for them")
             own = optimizer.state[p]
             dense = p
-            if not _is_dense(p):
+            if not _is_dense(p) or p.is_conj() or p.is_neg():
                 dense = torch.empty_like(p).copy_(p)
                 self._gapped.append((p, dense))
+            share = 0.0
+            if kind.averaged:
+                share = 1.0 - group["ema_decay"] if "ema" in own else 1.0
             self._complete(rule, hyper, dense, own, kind)
+            g = g.resolve_conj().resolve_neg()
             if g.stride() != dense.stride():  # the same elements in another memory order
                 g = torch.empty_like(dense).copy_(g)
             scalars = {name: own[name] for name in rule.scalars}
@@ -235,6 +257,7 @@ class Plan:
             table.grads.append(g)
             table.owns.append(own)
             table.indices.append(index + place)
+            table.shares.append(share)
         self.tables += found.values()
 
     def _check(self, p: torch.Tensor, g: torch.Tensor) -> None:
@@ -255,6 +278,11 @@ class Plan:
             raise TypeError(
                 "a parameter is a DTensor, of which this process holds a part: pass its local tensor, p.to_local()"
             )
+        for what, a in (("parameter", p), ("gradient", g)):
+            if a.numel() and not a.data_ptr():
+                raise TypeError(
+                    f"a {what} is a {type(a).__name__} without memory of its own, which cannot be stepped here"
+                )
         # FullyShardedDataParallel marks its flat parameters, and the originals of which they are made
         self.sharded |= hasattr(p, "_is_flat_param") or hasattr(p, "_fsdp_flattened")
 
@@ -265,6 +293,7 @@ class Plan:
             own["step"] = 0  # new, or its first step with slots
         for name, value in rule.scalars.items():
             own.setdefault(name, value)
+        _slots.check(p, own, [*(name for name, _ in kind.slots), *(["ema"] if kind.averaged else [])])
         wanted = p.dtype if p.is_complex() else _slots.TORCH_DTYPES[kind.slot]
         for name, of in kind.slots:
             if name not in own:
@@ -273,12 +302,20 @@ class Plan:
                 made = _slots.converted(own, p, name, of, kind.slot)
                 own.pop(name + _slots.SCALE, None)
                 own.update(made)
+        if kind.averaged:
+            wide = torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype
+            mean = own.setdefault("ema", p)
+            if mean is p or mean.dtype is not wide or mean.stride() != p.stride():
+                own["ema"] = torch.empty_like(p, dtype=wide, requires_grad=False).copy_(mean)
 
     def gradient_norm(self) -> float:
         """The norm of all gradients together."""
         total = sum(batch.sum_of_squares() for batch in self.batches)
         for table in self.elsewhere:
-            total += sum(float(torch.linalg.vector_norm(g, dtype=torch.float32)) ** 2 for g in table.grads)
+            for g in table.grads:
+                flat = torch.view_as_real(g) if g.is_complex() else g
+                wide = torch.float64 if flat.dtype is torch.float64 else torch.float32
+                total += float(torch.linalg.vector_norm(flat, dtype=wide)) ** 2
         return total**0.5
 
     def where_not_finite(self) -> str:
@@ -324,7 +361,7 @@ def _params(optimizer: Any) -> list[torch.Tensor]:
 
 def _options(optimizer: Any) -> list[tuple]:
     """What decides how rows are stored and grouped, for each group."""
-    return [(id(g), len(g["params"]), g["state_dtype"], g["ema_decay"] is None) for g in optimizer.param_groups]
+    return [(id(g), len(g["params"]), *(g[name] for name in OF_A_GROUP)) for g in optimizer.param_groups]
 
 
 def _number(value: Any) -> Any:
@@ -339,19 +376,6 @@ def clip_factor(norm: float, largest: float) -> float:
     """What `torch.nn.utils.clip_grad_norm_` multiplies the gradients by."""
     factor = largest / (norm + 1e-6)
     return factor if not factor >= 1.0 else 1.0  # NaN stays NaN
-
-
-def _shares(table: Table) -> list[float]:
-    """By how much each average moves towards its parameter; at its first step it becomes the parameter."""
-    if not table.kind.averaged:
-        return [0.0] * len(table.params)
-    decay, shares = table.group["ema_decay"], []
-    for p, own in zip(table.params, table.owns, strict=True):
-        shares.append(1.0 - decay if "ema" in own else 1.0)
-        if "ema" not in own:
-            wide = p.dtype if p.dtype not in (torch.bfloat16, torch.float16) else torch.float32
-            own["ema"] = torch.zeros_like(p, dtype=wide)
-    return shares
 
 
 def _keys(table: Table) -> np.ndarray:
@@ -371,7 +395,7 @@ def by_torch(table: Table, factor: float) -> None:
 
     names = [name for name, _ in table.kind.slots]
     positive = [False, *(of == "non-negative" for _, of in table.kind.slots)]
-    rows = zip(table.params, table.grads, table.owns, _shares(table), _keys(table).tolist(), strict=True)
+    rows = zip(table.params, table.grads, table.owns, table.shares, _keys(table).tolist(), strict=True)
     for p, g, own, share, key in rows:
         held = [own[name] for name in names]
         new, *slots = table.kind.update(wide(p), factor * wide(g), *map(wide, held), table.s)

@@ -1,7 +1,11 @@
 """A training run as JSON and arrays, by parameter name, and back."""
 
+import copy
 import random
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,7 +14,11 @@ from torch import nn
 
 from lifecycle._check import UnsupportedModel
 from lifecycle._plain import NotPlain, from_plain, to_plain
-from lifecycle.torch.optimizers import RuleOptimizer
+from lifecycle.optim import check_hyperparameters
+from lifecycle.rules import list_rules
+from lifecycle.torch import _slots
+from lifecycle.torch._stepping import OF_A_GROUP
+from lifecycle.torch.optimizers import RuleOptimizer, checked, plain
 
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16,
@@ -33,7 +41,7 @@ def take_apart(model: Any, optimizer: Any, scheduler: Any) -> tuple[dict[str, An
     for name, value in tensors.items():
         if not isinstance(value, torch.Tensor):
             raise UnsupportedModel(f"{name} of the model is a {type(value).__name__}; a checkpoint holds tensors only")
-    config = {
+    config: dict[str, Any] = {
         "class": type(model).__name__,
         "model": apart("model", tensors),
         "random": apart("random", _random_state()),
@@ -41,6 +49,8 @@ def take_apart(model: Any, optimizer: Any, scheduler: Any) -> tuple[dict[str, An
     if optimizer is not None:
         state = _by_name(optimizer.state_dict(), _names(model, optimizer))
         config["optimizer"] = {"class": type(optimizer).__name__, "state": apart("optimizer", state)}
+        if isinstance(optimizer, RuleOptimizer):
+            config["optimizer"]["skipped_steps"] = optimizer.skipped_steps
     if scheduler is not None:
         config["scheduler"] = {
             "class": type(scheduler).__name__, "state": apart("scheduler", dict(scheduler.state_dict()))
@@ -57,12 +67,22 @@ def decode(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, A
     if not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found["model"].items()):
         raise ValueError("the model's state holds what is no tensor")
     if "optimizer" in found:
-        for group in found["optimizer"][1]["groups"]:
-            group["params"] = [str(name) for name in group["params"]]
-        if not all(isinstance(own, dict) for own in found["optimizer"][1]["state"].values()):
-            raise ValueError("the optimizer's state is malformed")
+        groups, state = found["optimizer"][1]["groups"], found["optimizer"][1]["state"]
+        names = [name for group in groups for name in group["params"]]
+        if len(set(names)) < len(names) or not all(isinstance(name, str) for name in [*names, *state]):
+            raise ValueError("the optimizer's parameters are malformed")
+        for own in state.values():
+            if not all(isinstance(slot, str) for slot in own):
+                raise ValueError("the optimizer's state is malformed")
+            step = own.get("step", 0)
+            if not isinstance(step, (int, float, torch.Tensor)) or not float(step) >= 0 or float(step) != int(step):
+                raise ValueError("the optimizer's number of steps is malformed")
+        found["skipped_steps"] = int(config["optimizer"].get("skipped_steps", 0))
     if "scheduler" in found and not isinstance(found["scheduler"][1], dict):
         raise ValueError("the scheduler's state is malformed")
+    random.Random().setstate(found["random"]["python"])
+    np.random.RandomState().set_state(found["random"]["numpy"])
+    torch.Generator().set_state(found["random"]["torch"])
     return found
 
 
@@ -76,13 +96,30 @@ def put_back(found: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, 
     state = None if optimizer is None else _by_number(found["optimizer"], model, optimizer)
     if scheduler is not None:
         _check_scheduler(found["scheduler"], scheduler)
-    model.load_state_dict(found["model"])
-    if optimizer is not None:
-        optimizer.load_state_dict(state)
-    if scheduler is not None:
-        scheduler.load_state_dict(found["scheduler"][1])
+    # what only loading can tell is tried before the model is touched, and taken back
+    with _taken_back_on_error("scheduler", scheduler), _taken_back_on_error("optimizer", optimizer):
+        if optimizer is not None:
+            optimizer.load_state_dict(state)
+        if scheduler is not None:
+            scheduler.load_state_dict(found["scheduler"][1])
+        model.load_state_dict(found["model"])
+    if isinstance(optimizer, RuleOptimizer):
+        optimizer.skipped_steps = found["skipped_steps"]
     if random_state:
         _set_random_state(found["random"])
+
+
+@contextmanager
+def _taken_back_on_error(what: str, owner: Any) -> Iterator[None]:
+    before = None if owner is None else copy.copy(owner.state_dict())
+    if what == "scheduler":
+        before = copy.deepcopy(before)
+    try:
+        yield
+    except Exception as error:
+        if owner is not None:
+            owner.load_state_dict(before)
+        raise ValueError(f"the checkpoint does not fit: {error}") from error
 
 
 def _check_kinds(model: Any, optimizer: Any, scheduler: Any) -> None:
@@ -92,6 +129,9 @@ def _check_kinds(model: Any, optimizer: Any, scheduler: Any) -> None:
     for name, value, kind in kinds:
         if not isinstance(value, kind) and (value is not None or name == "model"):
             raise TypeError(f"{name} must be a torch {kind.__name__}; got a {type(value).__name__}")
+    for name, value in chain(model.named_parameters(), model.named_buffers()):
+        if nn.parameter.is_lazy(value) or value.is_meta:
+            raise ValueError(f"{name} of the model has no numbers yet: run it once, or give it memory, before this")
     if scheduler is not None and not hasattr(scheduler, "load_state_dict"):
         raise TypeError(f"scheduler must have a state_dict and load_state_dict; got a {type(scheduler).__name__}")
 
@@ -124,6 +164,10 @@ def _check_model(stored: dict[str, torch.Tensor], model: nn.Module) -> None:
     _compare("model", stored, here)
     for name, value in here.items():
         told = (tuple(stored[name].shape), stored[name].dtype)
+        if isinstance(value, torch.Tensor) and any(
+            n > 1 and s == 0 for n, s in zip(value.shape, value.stride(), strict=True)
+        ):
+            raise ValueError(f"{name} of the model is expanded, and cannot be filled: make it contiguous")
         if isinstance(value, torch.Tensor) and told != (tuple(value.shape), value.dtype):
             raise ValueError(
                 f"the checkpoint does not fit the model: {name} is {_told(value)} here and {_told(stored[name])} in it"
@@ -174,25 +218,48 @@ def _by_number(found: tuple[str, dict[str, Any]], model: nn.Module, optimizer: t
     for k, (group, own) in enumerate(zip(groups, optimizer.param_groups, strict=True)):
         mine = names[begin : begin + len(own["params"])]
         _compare(f"optimizer's parameter group {k}", group["params"], mine)
+        _check_options(group, optimizer)
         made.append({**group, "params": [number[name] for name in mine]})
         if "param_names" in group:
             made[-1]["param_names"] = own.get("param_names", mine)
         begin += len(mine)
-        if not isinstance(optimizer, RuleOptimizer) and group.get("state_dtype") not in (None, "float32"):
-            raise ValueError(f"the checkpoint's state is {group['state_dtype']}, which torch's {here} cannot read")
     params = [p for group in optimizer.param_groups for p in group["params"]]
     for name, own in stored["state"].items():
         if name not in number:
             raise ValueError(f"the checkpoint does not fit the optimizer: unexpected {name}")
-        for slot, value in own.items():
-            p = params[number[name]]
-            whole = isinstance(value, torch.Tensor) and value.ndim and not slot.endswith("_scale")
-            if whole and isinstance(optimizer, RuleOptimizer) and value.shape != p.shape:
-                raise ValueError(
-                    f"the checkpoint does not fit the optimizer: {slot} of {name} has the shape {tuple(value.shape)}, "
-                    f"the parameter {tuple(p.shape)}"
-                )
+        if here in _twins():
+            slots = [slot for slot in own if slot not in _SCALARS and not slot.endswith(_slots.SCALE)]
+            try:
+                _slots.check(params[number[name]], own, slots)
+            except ValueError as error:
+                raise ValueError(f"the checkpoint does not fit the optimizer: {name}: {error}") from None
     return {"param_groups": made, "state": {number[name]: own for name, own in stored["state"].items()}}
+
+
+_SCALARS = ("step", "mu_product")
+# of a group; torch fills in what an older checkpoint does not say
+_FILLED_IN = {"foreach", "fused", "capturable", "differentiable", "maximize", "amsgrad", "nesterov",
+              "decoupled_weight_decay"}  # fmt: skip
+
+
+def _twins() -> set[str]:
+    """Optimizers that are known in both libraries, or are ours: their slots are as large as the parameter."""
+    return {rule.class_name for rule in list_rules().values()}
+
+
+def _check_options(group: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    here = type(optimizer).__name__
+    try:
+        if isinstance(optimizer, RuleOptimizer):
+            rule = optimizer.rule
+            check_hyperparameters(rule, {k: plain(group[k]) for k in rule.defaults if k in group})
+            checked({k: group[k] for k in OF_A_GROUP if k in group})
+        elif group.get("state_dtype") not in (None, "float32"):
+            raise ValueError(f"its state is {group['state_dtype']}, which torch's {here} cannot read")
+        elif missing := sorted(set(optimizer.defaults) - _FILLED_IN - set(group)):
+            raise ValueError(f"missing {', '.join(missing)} of a parameter group")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the checkpoint does not fit the optimizer: {error}") from None
 
 
 # -- the scheduler ---------------------------------------------------------------------------------------------------
@@ -200,7 +267,17 @@ def _by_number(found: tuple[str, dict[str, Any]], model: nn.Module, optimizer: t
 
 def _check_scheduler(found: tuple[str, dict[str, Any]], scheduler: Any) -> None:
     _check_class("scheduler", found[0], type(scheduler).__name__)
-    _compare("scheduler", map(str, found[1]), map(str, scheduler.state_dict()))
+    _compare_schedulers(found[1], scheduler.state_dict())
+
+
+def _compare_schedulers(stored: dict[str, Any], here: dict[str, Any]) -> None:
+    """By what they hold, the ones inside of them too: their classes do not stand in a state dict."""
+    _compare("scheduler", map(str, stored), map(str, here))
+    inner = stored.get("_schedulers", ()), here.get("_schedulers", ())
+    if len(inner[0]) != len(inner[1]):
+        raise ValueError(f"the checkpoint's scheduler is made of {len(inner[0])}, this one of {len(inner[1])}")
+    for a, b in zip(*inner, strict=True):
+        _compare_schedulers(a, b)
 
 
 # -- random generators -----------------------------------------------------------------------------------------------
@@ -230,16 +307,21 @@ def _apart(value: Any, path: str, arrays: dict[str, np.ndarray], seen: dict[int,
     """A value as JSON, its tensors and arrays among `arrays`."""
     if isinstance(value, torch.Tensor):
         if id(value) not in seen:
+            while path in arrays:  # two keys may read the same: 1 and "1"
+                path += "'"
             arrays[path], seen[id(value)] = _tensor_apart(value, path)
         return seen[id(value)]
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        while path in arrays:
+            path += "'"
         arrays[path] = np.ascontiguousarray(value)
         return {"$ndarray": path}
-    if isinstance(value, dict):
-        return {"$dict": [[to_plain(k), _apart(v, f"{path}.{k}", arrays, seen)] for k, v in value.items()]}
-    if isinstance(value, (list, tuple)):
+    if type(value) in (dict, OrderedDict, Counter):
+        tag = "$counter" if isinstance(value, Counter) else "$dict"
+        return {tag: [[to_plain(k), _apart(v, f"{path}.{k}", arrays, seen)] for k, v in value.items()]}
+    if type(value) in (list, tuple):
         inner = [_apart(v, f"{path}.{i}", arrays, seen) for i, v in enumerate(value)]
-        return inner if isinstance(value, list) else {"$tuple": inner}
+        return inner if type(value) is list else {"$tuple": inner}
     try:
         return to_plain(value)
     except NotPlain:
@@ -250,7 +332,7 @@ def _tensor_apart(value: torch.Tensor, path: str) -> tuple[np.ndarray, dict[str,
     """Its numbers in the order of its memory, which the codes of int8 slots hang on, and how to make it of them."""
     dtype = str(value.dtype).removeprefix("torch.")
     if dtype not in _DTYPES or value.layout is not torch.strided:
-        raise NotPlain(f"{path} is a {value.layout} tensor of {dtype}")
+        raise NotPlain(f"{path} is a {dtype} tensor ({value.layout})")
     flat = value.detach().cpu().resolve_conj().resolve_neg()
     strides = flat.stride()
     order = sorted(range(flat.ndim), key=lambda k: (-strides[k], k))
@@ -286,6 +368,8 @@ def _together(value: Any, arrays: dict[str, np.ndarray]) -> Any:
                 return arrays[value["$ndarray"]]
             case "$dict":
                 return {from_plain(k): _together(v, arrays) for k, v in value["$dict"]}
+            case "$counter":
+                return Counter({from_plain(k): _together(v, arrays) for k, v in value["$counter"]})
             case "$tuple":
                 return tuple(_together(v, arrays) for v in value["$tuple"])
     return from_plain(value)

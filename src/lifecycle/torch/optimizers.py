@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 
-from .._check import NonFiniteGradient, number, one_of
+from .._check import NonFiniteGradient, integer, number, one_of
 from ..optim import Optimizer, check_hyperparameters
 from ..rules import Rule, list_rules
 from . import _slots, _team
-from ._stepping import Plan, Sharded, clip_factor
+from ._stepping import OF_A_GROUP, Plan, Sharded, clip_factor
 
 _KEYWORD_ONLY = ("maximize", "bias_correction", "decoupled_weight_decay")
-_OF_A_GROUP = ("state_dtype", "ema_decay", "seed")  # options that are no hyperparameters of a rule
+_NOT_SERVED = ("capturable", "differentiable")
+# what schedulers and training libraries write into a group
+_NOTES = ("params", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr", "param_names", "name",
+          "lr_scale")  # fmt: skip
 _IGNORED = {"foreach": None, "fused": None}  # one kernel serves them all
 
 _team.use()
@@ -37,7 +40,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     ema_decay : float, optional
         Keep an exponential moving average of the parameters, from the first step on; see `averaged_weights`.
     nonfinite : {"propagate", "skip", "raise"}
-        What a gradient with NaN or infinity does: go into the parameters as in torch, leave the step out (counted in
+        What a gradient with NaN or infinity does: spoil the parameters as in torch, leave the step out (counted in
         `skipped_steps`), or raise `NonFiniteGradient`.
     seed : int
         Of the stochastic rounding.
@@ -64,7 +67,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         differentiable: bool = False,
         **hyper: Any,
     ):
-        for name, flag in (("capturable", capturable), ("differentiable", differentiable)):
+        for name, flag in zip(_NOT_SERVED, (capturable, differentiable), strict=True):
             if flag:
                 raise ValueError(f"{name}=True is not served: the step runs in a compiled kernel; leave it out")
         for name, choice in (("foreach", foreach), ("fused", fused)):
@@ -76,22 +79,26 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.nonfinite = one_of("nonfinite", nonfinite, ("propagate", "skip", "raise"))
         self.last_grad_norm, self.skipped_steps = None, 0
         self._plan: Plan | None = None
-        defaults = check_hyperparameters(self.rule, {k: _plain(v) for k, v in hyper.items()})
+        defaults = check_hyperparameters(self.rule, {k: plain(v) for k, v in hyper.items()})
         # a tensor lr stays the caller's tensor, read at each step
         defaults |= {k: v for k, v in hyper.items() if isinstance(v, torch.Tensor)}
         options = {"state_dtype": state_dtype, "ema_decay": ema_decay, "seed": seed}
-        super().__init__(params, {**defaults, **_checked(options), **_IGNORED})
+        super().__init__(params, {**defaults, **checked(options), **_IGNORED})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; what it does not set is the optimizer's own."""
-        own = {k: _plain(v) for k, v in param_group.items() if k in self.rule.defaults}
-        check_hyperparameters(self.rule, {**{k: _plain(self.defaults[k]) for k in self.rule.defaults}, **own})
-        known = {"params", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr", "param_names",
-                 *self.defaults}  # fmt: skip
-        for name in param_group:
-            if name not in known:
+        own = {k: plain(v) for k, v in param_group.items() if k in self.rule.defaults}
+        check_hyperparameters(self.rule, {**{k: plain(self.defaults[k]) for k in self.rule.defaults}, **own})
+        for name, value in param_group.items():
+            if name in _NOT_SERVED and value:
+                raise ValueError(f"{name}=True is not served: the step runs in a compiled kernel; leave it out")
+            if name not in self.defaults and name not in _NOTES + _NOT_SERVED:
                 raise ValueError(f"a parameter group has no option {name!r}; it has {', '.join(sorted(self.defaults))}")
-        super().add_param_group({**param_group, **_checked({k: v for k, v in param_group.items() if k in _OF_A_GROUP})})
+        super().add_param_group({**param_group, **checked({k: v for k, v in param_group.items() if k in OF_A_GROUP})})
+        params = self.param_groups[-1]["params"]
+        if len({id(p) for p in params}) < len(params):
+            del self.param_groups[-1]
+            raise ValueError("a parameter stands twice in its group: it would be stepped twice at once; name it once")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # also the way in for load_state_dict: complete what a torch twin's checkpoint does not say
@@ -122,12 +129,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         state_dict : dict
             As `state_dict()` returned it.
         """
-        # torch would cast every tensor to the parameter's dtype, codes, scales and averages too
-        kept = {
-            k: {name: _Kept(v) if isinstance(v, torch.Tensor) and v.ndim else v for name, v in own.items()}
-            for k, own in state_dict["state"].items()
-        }
-        super().load_state_dict({**state_dict, "state": kept})
+        handle = self.register_load_state_dict_pre_hook(_as_it_is)  # after those of the user
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+
+    def check_options(self, group: dict[str, Any]) -> None:
+        """Check what a user may have put into a group since it was added."""
+        group.update(checked({name: group[name] for name in OF_A_GROUP}))
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("max_grad_norm", "nonfinite", "last_grad_norm", "skipped_steps")
@@ -150,10 +160,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         if all(group["ema_decay"] is None for group in self.param_groups):
             raise ValueError("this optimizer keeps no average of the weights: pass ema_decay, such as 0.999")
         kept = [(p, p.detach().clone(), own["ema"]) for p, own in self.state.items() if "ema" in own]
-        with torch.no_grad():
-            for p, _, mean in kept:
-                p.copy_(mean)
         try:
+            with torch.no_grad():
+                for p, _, mean in kept:
+                    p.copy_(mean)
             yield
         finally:
             with torch.no_grad():
@@ -181,7 +191,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         plan, self._plan = self._plan, None  # it stays away if anything is raised
-        if plan is None or not plan.goes_on(self):
+        if plan is None or not plan.renew(self):
             plan = Plan(self)
         factor = 1.0
         if self.max_grad_norm is not None or self.nonfinite != "propagate":
@@ -201,7 +211,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if self.max_grad_norm is not None:
                 factor = clip_factor(norm, self.max_grad_norm)
         plan.step(factor)
-        self._plan = plan
+        if plan.lasting:
+            self._plan = plan
         return loss
 
 
@@ -209,7 +220,7 @@ def _refuse_a_part_of_the_norm() -> None:
     """ZeroRedundancyOptimizer gives each rank some of the parameters, and nothing in them says so: ask who calls."""
     frame = inspect.currentframe()
     while frame is not None:
-        if type(frame.f_locals.get("self")).__name__ == "ZeroRedundancyOptimizer":
+        if frame.f_code.co_qualname.startswith("ZeroRedundancyOptimizer."):
             raise Sharded(
                 "max_grad_norm inside ZeroRedundancyOptimizer would clip by this rank's own norm: leave it out and "
                 "call torch.nn.utils.clip_grad_norm_ before the step"
@@ -224,24 +235,38 @@ class _Kept:
         self.tensor = tensor
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
+def _as_it_is(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """A state dict whose tensors torch leaves alone, and whose groups say what those of a torch twin do not."""
+    # torch would cast every tensor to the parameter's dtype: codes, scales and averages too
+    state = {
+        k: {name: _Kept(v) if isinstance(v, torch.Tensor) and name != "step" else v for name, v in own.items()}
+        for k, own in state_dict["state"].items()
+    }
+    groups = [dict(group) for group in state_dict["param_groups"]]
+    for group, here in zip(groups, optimizer.param_groups, strict=False):
+        for name in OF_A_GROUP:
+            group.setdefault(name, here[name])
+    return {**state_dict, "state": state, "param_groups": groups}
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a group that are no hyperparameters."""
     if "state_dtype" in options:
         options["state_dtype"] = _slots.state_name(options["state_dtype"])
     if options.get("ema_decay") is not None:
         options["ema_decay"] = number("ema_decay", options["ema_decay"], low=0.0, below=1.0)
-    if "seed" in options and (isinstance(options["seed"], bool) or not isinstance(options["seed"], int)):
-        raise TypeError(f"seed must be an int; got {options['seed']!r}")
+    if "seed" in options:
+        options["seed"] = integer("seed", options["seed"])
     return options
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         if value.numel() != 1:
             raise ValueError(f"a hyperparameter must be one number; got a tensor of shape {tuple(value.shape)}")
         return value.item()
     if isinstance(value, (tuple, list)):
-        return tuple(_plain(v) for v in value)
+        return tuple(plain(v) for v in value)
     return value
 
 
