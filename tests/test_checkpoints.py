@@ -217,6 +217,7 @@ def test_milestones_come_back_as_what_they_were(path):
     net = small()
     optimizer = lt.SGD(net.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3])
+    step(net, optimizer)
     lc.save_checkpoint(path, model=net, optimizer=optimizer, scheduler=scheduler)
     lc.load_checkpoint(path, model=net, optimizer=optimizer, scheduler=scheduler)
     with pytest.warns(UserWarning, match="epoch parameter"):
