@@ -85,6 +85,24 @@ def test_the_state_moves_between_twins(saved, loaded, path):
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_a_compiled_model_and_one_of_data_parallel_are_those_inside(path):
+    net, other = small(), small(seed=1)
+    lc.save_checkpoint(path, model=torch.compile(net))
+    lc.load_checkpoint(path, model=nn.DataParallel(other))
+    assert torch.equal(net["a"].weight, other["a"].weight)
+
+
+def test_the_options_of_the_file_hold(path):
+    net = small()
+    optimizer = lt.SGD(net.parameters(), lr=0.1, max_grad_norm=0.5, nonfinite="skip", state_dtype="bfloat16")
+    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    again = lt.SGD(net.parameters(), lr=0.2)
+    lc.load_checkpoint(path, model=net, optimizer=again)
+    assert (again.max_grad_norm, again.nonfinite) == (0.5, "skip")
+    assert (again.param_groups[0]["lr"], again.param_groups[0]["state_dtype"]) == (0.1, "bfloat16")
+
+
 def test_only_the_model_and_not_the_random_state(path):
     net, other = small(), small(seed=1)
     lc.save_checkpoint(path, model=net, optimizer=lt.SGD(net.parameters()))

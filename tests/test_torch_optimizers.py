@@ -703,6 +703,29 @@ def test_averages_follow_the_parameter_s_type_and_layout():
             torch.testing.assert_close(optimizer.state[p]["ema"].to(p.dtype), p.detach())
 
 
+def test_a_young_average_is_said_to_be_one_and_a_step_inside_is_refused():
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = lt.SGD([p], lr=0.1, ema_decay=0.99)
+    for _ in range(20):
+        p.grad = torch.ones(3)
+        optimizer.step()
+    net = torch.nn.Module()
+    net.p = p
+    block = optimizer.averaged_weights()
+    with pytest.warns(UserWarning, match="consists to 83% of those after the first step: it looks back 100 steps"):
+        block.__enter__()
+    with pytest.raises(ValueError, match="would be lost"):
+        optimizer.step()
+    with pytest.raises(ValueError, match="outside the block"):
+        lc.save_checkpoint("nowhere", model=net, optimizer=optimizer)
+    block.__exit__(None, None, None)
+    optimizer.step()
+    assert "max_grad_norm: None" in repr(optimizer)
+    assert "state_dtype" in lt.AdamW.__doc__
+    with pytest.raises(TypeError, match=r"no 'weigth_decay'; it has lr, .*state_dtype, max_grad_norm"):
+        lt.AdamW([p], weigth_decay=0.1)
+
+
 @pytest.mark.parametrize("nonfinite", ["skip", "raise"])
 def test_the_average_after_a_first_step_that_was_none(nonfinite):
     p = torch.nn.Parameter(torch.ones(3))

@@ -59,8 +59,10 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Put a run that `save_checkpoint` wrote back into a model, optimizer and scheduler that are made as they were.
 
-    The state of each parameter is found by its name, in whatever order the parameters come now. All is compared before
-    anything is changed.
+    The state of each parameter is found by its name, in whatever order the parameters come now (the bits of stochastic
+    rounding hang on the order). All is compared before anything is changed. The options of the file hold from then on,
+    those of the groups (lr, state_dtype, …), max_grad_norm and nonfinite too: change them afterwards. A compiled model
+    and one in DistributedDataParallel are taken for the model inside.
 
     Parameters
     ----------

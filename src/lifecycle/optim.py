@@ -76,7 +76,11 @@ class Optimizer:
 
     rule: Rule
 
-    def __init__(self, **hyper: Any):
+    def __init__(self, *args: Any, **hyper: Any):
+        if args:
+            raise TypeError(
+                f"{type(self).__name__} takes its hyperparameters by name: {type(self).__name__}(lr={args[0]!r})"
+            )
         self._hyper = check_hyperparameters(self.rule, hyper)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

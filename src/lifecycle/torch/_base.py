@@ -300,6 +300,11 @@ class TorchEstimator(BaseEstimator):
         if not params:
             raise ValueError(f"the module {type(net).__name__} has no parameters to train")
         optimizer = optimizers.resolve(self.optimizer, params, lr=self.lr, weight_decay=self.weight_decay)
+        if any(group.get("ema_decay") is not None for group in optimizer.param_groups):
+            raise ValueError(
+                f"ema_decay is an argument of {type(self).__name__}, which keeps the average itself: leave it out of "
+                "the optimizer"
+            )
         loss = self._make_loss(part.weights is not None).to(part.y.device)
         scheduler = _scheduler(self.lr_scheduler, optimizer, self.max_epochs)
         return Plan(optimizer, scheduler, loss, self._shaped, self._score, self.batch_size, self.max_epochs,

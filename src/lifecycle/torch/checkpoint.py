@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lifecycle._check import UnsupportedModel
+from lifecycle._check import UnsupportedModel, integer, number, one_of
 from lifecycle._plain import NotPlain, from_plain, to_plain
 from lifecycle.optim import check_hyperparameters
 from lifecycle.rules import list_rules
@@ -26,9 +26,15 @@ _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
 )}  # fmt: skip
 
 
+_OWN = {"max_grad_norm", "nonfinite", "skipped_steps"}  # of our optimizers, and not in their state dict
+
+
 def take_apart(model: Any, optimizer: Any, scheduler: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Config and arrays of a run."""
+    model = _unwrapped(model)
     _check_kinds(model, optimizer, scheduler)
+    if getattr(optimizer, "averaging", False):
+        raise ValueError("inside averaged_weights() the model holds the averages: save it outside the block")
     arrays: dict[str, np.ndarray] = {}
 
     def apart(what: str, value: Any) -> Any:
@@ -50,7 +56,7 @@ def take_apart(model: Any, optimizer: Any, scheduler: Any) -> tuple[dict[str, An
         state = _by_name(optimizer.state_dict(), _names(model, optimizer))
         config["optimizer"] = {"class": type(optimizer).__name__, "state": apart("optimizer", state)}
         if isinstance(optimizer, RuleOptimizer):
-            config["optimizer"]["skipped_steps"] = optimizer.skipped_steps
+            config["optimizer"]["own"] = {name: getattr(optimizer, name) for name in _OWN}
     if scheduler is not None:
         config["scheduler"] = {
             "class": type(scheduler).__name__, "state": apart("scheduler", dict(scheduler.state_dict()))
@@ -77,7 +83,12 @@ def decode(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, A
             step = own.get("step", 0)
             if not isinstance(step, (int, float, torch.Tensor)) or not float(step) >= 0 or float(step) != int(step):
                 raise ValueError("the optimizer's number of steps is malformed")
-        found["skipped_steps"] = int(config["optimizer"].get("skipped_steps", 0))
+        found["own"] = config["optimizer"].get("own", {})
+        norm, skipped = found["own"].get("max_grad_norm"), found["own"].get("skipped_steps", 0)
+        if norm is not None:
+            number("max_grad_norm", norm, above=0.0)
+        integer("skipped_steps", skipped, low=0)
+        one_of("nonfinite", found["own"].get("nonfinite", "propagate"), ("propagate", "skip", "raise"))
     if "scheduler" in found and not isinstance(found["scheduler"][1], dict):
         raise ValueError("the scheduler's state is malformed")
     random.Random().setstate(found["random"]["python"])
@@ -88,6 +99,7 @@ def decode(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, A
 
 def put_back(found: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, random_state: bool) -> None:
     """Compare everything, then change the model, the optimizer, the scheduler and the random generators."""
+    model = _unwrapped(model)
     _check_kinds(model, optimizer, scheduler)
     _check_model(found["model"], model)
     for what, given in (("optimizer", optimizer), ("scheduler", scheduler)):
@@ -104,7 +116,8 @@ def put_back(found: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, 
             scheduler.load_state_dict(found["scheduler"][1])
         model.load_state_dict(found["model"])
     if isinstance(optimizer, RuleOptimizer):
-        optimizer.skipped_steps = found["skipped_steps"]
+        for name in _OWN & found["own"].keys():
+            setattr(optimizer, name, found["own"][name])
     if random_state:
         _set_random_state(found["random"])
 
@@ -120,6 +133,13 @@ def _taken_back_on_error(what: str, owner: Any) -> Iterator[None]:
         if owner is not None:
             owner.load_state_dict(before)
         raise ValueError(f"the checkpoint does not fit: {error}") from error
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model inside of torch.compile's or DistributedDataParallel's, whose names carry no prefix."""
+    while type(model).__name__ in ("OptimizedModule", "DistributedDataParallel", "DataParallel"):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    return model
 
 
 def _check_kinds(model: Any, optimizer: Any, scheduler: Any) -> None:

@@ -1,6 +1,7 @@
 """Every rule as a torch.optim.Optimizer; the state dict moves both ways with torch's twin."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,7 +39,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         themselves are left alone. Where this process holds a part of them only (FullyShardedDataParallel,
         ZeroRedundancyOptimizer) it raises.
     ema_decay : float, optional
-        Keep an exponential moving average of the parameters, from the first step on; see `averaged_weights`.
+        Keep an exponential moving average of the parameters, from the first step on; see `averaged_weights`. It looks
+        back about 1 / (1 - ema_decay) steps, and takes 4 bytes a parameter (8 for float64).
     nonfinite : {"propagate", "skip", "raise"}
         What a gradient with NaN or infinity does: spoil the parameters as in torch, leave the step out (counted in
         `skipped_steps`), or raise `NonFiniteGradient`.
@@ -51,6 +53,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     rule: Rule
     last_grad_norm: float | None
     skipped_steps: int
+    averaging = False  # the averages are in the model
 
     def __init__(
         self,
@@ -79,6 +82,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.nonfinite = one_of("nonfinite", nonfinite, ("propagate", "skip", "raise"))
         self.last_grad_norm, self.skipped_steps = None, 0
         self._plan: Plan | None = None
+        unknown = [name for name in hyper if name not in self.rule.defaults]
+        if unknown:
+            names = [p for p in inspect.signature(type(self)).parameters if p not in ("params", "foreach", "fused")]
+            raise TypeError(f"{self.rule.class_name} has no {unknown[0]!r}; it has {', '.join(names)}")
         defaults = check_hyperparameters(self.rule, {k: plain(v) for k, v in hyper.items()})
         # a tensor lr stays the caller's tensor, read at each step
         defaults |= {k: v for k, v in hyper.items() if isinstance(v, torch.Tensor)}
@@ -143,6 +150,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         own = ("max_grad_norm", "nonfinite", "last_grad_norm", "skipped_steps")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}max_grad_norm: {self.max_grad_norm}\nnonfinite: {self.nonfinite!r}\n)"
+
     def state_bytes(self) -> int:
         """Bytes that the state tensors take."""
         tensors = [v for own in self.state.values() for v in own.values() if isinstance(v, torch.Tensor)]
@@ -152,6 +162,13 @@ class RuleOptimizer(torch.optim.Optimizer):
     def averaged_weights(self) -> Iterator[None]:
         """The averaged parameters are in the model inside the block; parameters that never moved stay as they are.
 
+        Buffers, such as the statistics of BatchNorm, are not averaged. A step inside the block raises.
+
+        Warns
+        -----
+        UserWarning
+            If the average still holds more than a fifth of the weights after the first step.
+
         Raises
         ------
         ValueError
@@ -160,12 +177,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         if all(group["ema_decay"] is None for group in self.param_groups):
             raise ValueError("this optimizer keeps no average of the weights: pass ema_decay, such as 0.999")
         kept = [(p, p.detach().clone(), own["ema"]) for p, own in self.state.items() if "ema" in own]
+        steps = max((own.get("step", 0) for own in self.state.values() if "ema" in own), default=0)
+        warn_of_a_young_average(max(g["ema_decay"] or 0.0 for g in self.param_groups), steps)
+        self.averaging = True
         try:
             with torch.no_grad():
                 for p, _, mean in kept:
                     p.copy_(mean)
             yield
         finally:
+            self.averaging = False
             with torch.no_grad():
                 for p, before, _ in kept:
                     p.copy_(before)
@@ -186,6 +207,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         NonFiniteGradient
             With nonfinite="raise"; nothing has moved then.
         """
+        if self.averaging:
+            raise ValueError("a step inside averaged_weights() would be lost when the block ends: leave it first")
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -226,6 +249,17 @@ def _refuse_a_part_of_the_norm() -> None:
                 "call torch.nn.utils.clip_grad_norm_ before the step"
             )
         frame = frame.f_back
+
+
+def warn_of_a_young_average(decay: float, steps: int) -> None:
+    """Say so where the first weights make up a fifth of an average or more."""
+    if steps and decay ** (steps - 1) > 0.2:
+        warnings.warn(
+            f"the average of the weights of {steps} steps with ema_decay={decay:g} still consists to "
+            f"{decay ** (steps - 1):.0%} of those after the first step: it looks back {1 / (1 - decay):.0f} steps, so "
+            "take a smaller ema_decay or more steps",
+            stacklevel=4,
+        )
 
 
 class _Kept:
@@ -304,10 +338,17 @@ def _make(rule: Rule) -> type[RuleOptimizer]:
         parameters.append(kinds(name, kind, default=default))
     shared = inspect.signature(RuleOptimizer.__init__).parameters.values()
     parameters += [p for p in shared if p.kind is kinds.KEYWORD_ONLY]
-    body = {"rule": rule, "__doc__": rule.doc, "__module__": __name__, "__init__": __init__}
+    body = {"rule": rule, "__doc__": _doc(rule), "__module__": __name__, "__init__": __init__}
     made = type(rule.class_name, (RuleOptimizer,), body)
     made.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return made
+
+
+def _doc(rule: Rule) -> str:
+    """The rule's own, with what every optimizer takes among its parameters."""
+    shared = inspect.getdoc(RuleOptimizer) or ""
+    own, _, rest = rule.doc.partition("\n\nReferences")
+    return f"{own}\n{shared[shared.index('state_dtype :') :]}" + (f"\n\nReferences{rest}" if rest else "")
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
 from lifecycle.torch.batches import Rows, Sequences
+from lifecycle.torch.optimizers import warn_of_a_young_average
 
 __all__ = ["Loss", "Part", "Plan", "outputs", "seeded", "train"]
 
@@ -153,11 +154,13 @@ class _Average:
     def __init__(self, params: list[torch.Tensor], decay: float | None):
         self.params, self.decay = params, decay
         self.means: list[torch.Tensor] = []
+        self.steps = 0
 
     @torch.no_grad()
     def update(self) -> None:
         if self.decay is None:
             return
+        self.steps += 1
         if self.means:
             torch._foreach_lerp_(self.means, self.params, 1.0 - self.decay)
         else:
@@ -209,6 +212,8 @@ def train(net: nn.Module, part: Part, held_out: Part | None, plan: Plan,
             stop = on_epoch(record)
         if stop or (best_epoch is not None and epoch - best_epoch >= plan.patience):
             break
+    if plan.ema_decay is not None:
+        warn_of_a_young_average(plan.ema_decay, average.steps)
     if best_state is not None:
         net.load_state_dict(best_state)
     else:
