@@ -138,3 +138,51 @@ def test_a_trial_is_not_published():
     )
     assert done.returncode == 2
     assert "not published" in done.stderr
+
+
+def test_the_table_of_the_quality_says_what_lies_inside():
+    pytest.importorskip("torch")
+    from benchmarks import quality
+
+    def runs(*losses):
+        return [{"loss": loss, "accuracy": 1 - loss} for loss in losses]
+
+    rows = {"float32 states": runs(0.1, 0.3), "bfloat16 states": runs(0.15, 0.2), "int8 states": runs(0.3, 0.4)}
+    case = {"case": "trial", "lr": 1e-3, "epochs": 1, "train_rows": 10, "test_rows": 10, "rows": rows}
+    text = quality.table({"settings": {"scale": 1, "rates": [1e-3]}, "cases": [case]})
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
+    assert "0.2000 ± 0.1000 | 0.1000 – 0.3000" in lines["float32 states"]
+    assert [lines[f"{name} states"].rstrip(" |")[-3:].strip() for name in ("float32", "bfloat16", "int8")] == [
+        "yes", "yes", "no"
+    ]  # fmt: skip
+
+
+def test_rules_are_sorted_by_their_loss():
+    pytest.importorskip("torch")
+    from benchmarks import rules
+
+    def row(loss):
+        return {"lr": 0.1, "default_lr": 0.01, "runs": [{"loss": loss, "accuracy": 0.5}] * 2}
+
+    case = {"case": "trial", "epochs": 1, "train_rows": 10, "test_rows": 10, "rows": {"B": row(0.2), "A": row(0.1)}}
+    text = rules.table({"settings": {"scale": 1, "seeds": 2}, "cases": [case]})
+    assert text.index("| A ") < text.index("| B ")
+
+
+def test_the_networks_of_the_quality_learn_from_a_few_rows():
+    """A trial on digits: the real data sets are not always there."""
+    torch = pytest.importorskip("torch")
+    from benchmarks import quality, rules
+
+    import lifecycle.torch as lt
+
+    task = rules.Digits(1.0)
+    task.epochs = 3
+    makers = [lambda params, **more: lt.AdamW(params, state_dtype="int8", **more), *quality.PARAMETERS.values()]
+    for make, dtype in zip(makers, [torch.float32, *[torch.bfloat16] * 3], strict=True):
+        net = type("Task", (), {})
+        for name in ("epochs", "batch", "train", "test", "net"):
+            setattr(net, name, getattr(task, name))
+        net.outputs = staticmethod(lambda module, x, dtype=dtype: module(x.to(dtype)).float())
+        found = quality.fit(net, 0, 1e-2, make, dtype)
+        assert found["accuracy"] > 0.9, make
