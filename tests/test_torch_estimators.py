@@ -402,7 +402,7 @@ def test_callbacks_see_each_epoch_and_stop(digits):
 def test_callbacks_see_the_averaged_weights(digits):
     X, y = digits
     seen = []
-    model = classifier(ema_decay=0.9, callbacks=[lambda m, r: seen.append(weights_of(m))]).fit(X, y)
+    model = classifier(ema_decay=0.5, callbacks=[lambda m, r: seen.append(weights_of(m))]).fit(X, y)
     assert torch.equal(seen[-1], weights_of(model))
     assert not torch.equal(seen[-2], seen[-1])
 
