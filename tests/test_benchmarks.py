@@ -86,7 +86,7 @@ def test_distance_is_relative_in_norm():
 def test_a_trial_of_the_optimizers_writes_its_record_and_page(tmp_path):
     pytest.importorskip("torch")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    command = [sys.executable, "-m", "benchmarks", "optimizers", "--rounds", "2", "--scale", "0.001"]
+    command = [sys.executable, "-m", "benchmarks", "optimizers", "--rounds", "1", "--scale", "0.001"]
     done = subprocess.run(
         [*command, "--out", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
