@@ -231,6 +231,23 @@ def test_the_schedulers_inside_of_one_are_compared(inside, sentence, path):
     assert "0.3" in after[1]
 
 
+def test_a_hook_that_raises_changes_nothing(path):
+    net = small()
+    optimizer = lt.AdamW(net.parameters())
+    step(net, optimizer)
+    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    other = small(seed=1)
+    another = lt.AdamW(other.parameters(), lr=0.3)
+    other.register_load_state_dict_post_hook(lambda *_: 1 / 0)
+    before = bits_of(other, another)
+    with pytest.raises(ValueError, match="does not fit: division by zero"):
+        lc.load_checkpoint(path, model=other, optimizer=another)
+    after = bits_of(other, another)
+    assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))
+    assert "0.3" in after[1]
+    assert not another.state
+
+
 def test_milestones_come_back_as_what_they_were(path):
     net = small()
     optimizer = lt.SGD(net.parameters(), lr=0.1)

@@ -129,6 +129,24 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and step()
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize(("how", "by_fork"), [("fork", "True"), ("spawn", "False")])
+def test_a_child_that_multiprocessing_forked_is_known(how, by_fork, tmp_path):
+    """It may import lifecycle first: its parent's torch has threads that it has not."""
+    script = tmp_path / "children.py"
+    script.write_text(f"""
+import multiprocessing
+def child():
+    from lifecycle import _threads
+    print(_threads._made_by_fork())
+if __name__ == "__main__":
+    process = multiprocessing.get_context({how!r}).Process(target=child)
+    process.start(); process.join()
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == by_fork
+
+
 def test_settings(monkeypatch):
     with lc.threads(2):
         assert _threads.num_threads() == 2

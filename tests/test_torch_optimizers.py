@@ -716,6 +716,8 @@ def test_a_young_average_is_said_to_be_one_and_a_step_inside_is_refused():
         block.__enter__()
     with pytest.raises(ValueError, match="would be lost"):
         optimizer.step()
+    with pytest.raises(ValueError, match="already"):
+        optimizer.averaged_weights().__enter__()
     with pytest.raises(ValueError, match="outside the block"):
         lc.save_checkpoint("nowhere", model=net, optimizer=optimizer)
     block.__exit__(None, None, None)
@@ -739,7 +741,7 @@ def test_the_average_after_a_first_step_that_was_none(nonfinite):
         assert p.tolist() == [1, 1, 1]
     p.grad = torch.ones(3)
     optimizer.step()
-    assert optimizer.state[p]["ema"].tolist() == pytest.approx([0.9 * 1 + 0.1 * 0.9] * 3)
+    assert optimizer.state[p]["ema"].tolist() == pytest.approx([0.9] * 3)
 
 
 @pytest.mark.parametrize("kind", ["another head", "enlarged"])
@@ -780,6 +782,52 @@ def test_conjugate_and_negative_views():
             optimizer.step()
         found.append([p.detach().resolve_conj(), q.detach().resolve_conj(), r.detach()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [("complex64", "complex128"), ("complex64", "float32"), ("float32", "complex64")]
+)
+def test_states_of_another_kind_of_number(before, now):
+    p = torch.nn.Parameter(torch.ones(2000, dtype=getattr(torch, before)))
+    optimizer = lt.Adam([p], lr=0.1)
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    q = torch.nn.Parameter(torch.ones(2000, dtype=getattr(torch, now)))
+    other = lt.Adam([q], lr=0.1)
+    other.load_state_dict(optimizer.state_dict())
+    q.grad = torch.ones_like(q)
+    if now == "complex128":
+        other.step()
+        assert other.state[q]["exp_avg"].dtype is torch.complex128
+        torch.testing.assert_close(other.state[q]["exp_avg"].real, torch.full((2000,), 0.19, dtype=torch.float64))
+    else:
+        with pytest.raises(ValueError, match="both must be complex, or none"):
+            other.step()
+
+
+def test_what_is_no_number_in_a_group_or_a_state_changes_nothing():
+    p, q = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    optimizer = lt.SGD([{"params": [p]}, {"params": [q]}], lr=0.1, momentum=0.9)
+    for each in (p, q):
+        each.grad = torch.ones_like(each)
+    optimizer.step()
+    for wrong in ("x", None):
+        optimizer.param_groups[1]["lr"] = wrong
+        with pytest.raises(TypeError, match="lr of a parameter group must be a number"):
+            optimizer.step()
+    optimizer.param_groups[1]["lr"] = 0.1
+    assert (p[0].item(), q[0].item()) == pytest.approx((0.9, 0.9))
+    for wrong in (None, float("nan"), "x"):
+        state = optimizer.state_dict()
+        state["state"] = {**state["state"], 0: {**state["state"][0], "step": wrong}}
+        before = optimizer.state[p]
+        with pytest.raises(ValueError, match="step in the state of a parameter must be a number"):
+            optimizer.load_state_dict(state)
+        assert optimizer.state[p] is before
+    state = optimizer.state_dict()
+    state["state"] = {**state["state"], 99: {"note": torch.ones(1)}}
+    optimizer.load_state_dict(state)
+    optimizer.step()
 
 
 def test_tensors_without_memory_are_refused():

@@ -49,9 +49,9 @@ def use_team(team: Team) -> None:
 
 
 def _made_by_fork() -> bool:
-    """Whether multiprocessing forked this process; one that it spawned has imported the main module anew."""
-    module = sys.modules.get("multiprocessing")
-    return module is not None and module.parent_process() is not None and "__mp_main__" not in sys.modules
+    """Whether multiprocessing forked this process; in one that it spawned the main module bears another name."""
+    module, main = sys.modules.get("multiprocessing"), sys.modules.get("__main__")
+    return module is not None and module.parent_process() is not None and getattr(main, "__name__", "") != "__mp_main__"
 
 
 @cache

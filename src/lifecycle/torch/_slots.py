@@ -39,8 +39,10 @@ def format_of(p: torch.Tensor, name: str | None) -> str:
     return own if name is None or own == "float64" else name
 
 
-def check(p: torch.Tensor, own: dict[str, Any], names: Iterable[str]) -> None:
+def check(p: torch.Tensor, own: dict[str, Any], names: Iterable[str], *, anywhere: bool = False) -> None:
     """Refuse a stored tensor that cannot be a slot of this parameter: a kernel would write beyond its end.
+
+    `anywhere`: it may be on another device, from which loading moves it.
 
     Raises
     ------
@@ -51,18 +53,21 @@ def check(p: torch.Tensor, own: dict[str, Any], names: Iterable[str]) -> None:
             continue
         value = own[name]
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
-        if shape != tuple(p.shape) or value.device != p.device or value.layout is not torch.strided:
+        here = shape is not None and (anywhere or value.device == p.device) and value.layout is torch.strided
+        if shape != tuple(p.shape) or not here:
             what = f"of shape {shape} on {value.device}" if shape is not None else f"a {type(value).__name__}"
             raise ValueError(
                 f"{name} of a parameter of shape {tuple(p.shape)} on {p.device} is {what}: it belongs to another one"
             )
         if value.dtype not in NAMES and value.dtype not in REAL:
             raise ValueError(f"{name} is stored as {value.dtype}; a slot is {', '.join(TORCH_DTYPES)}, or complex")
+        if value.is_complex() != p.is_complex():
+            raise ValueError(f"{name} is {value.dtype}, its parameter {p.dtype}: both must be complex, or none")
         if format_found(own, name) == "int8":
             scales: Any = own.get(name + SCALE)
             blocks = -(-value.numel() // list_formats()["int8"].BLOCK)
             whole = isinstance(scales, torch.Tensor) and scales.shape == (blocks,) and scales.is_contiguous()
-            if not whole or scales.dtype is not torch.float32 or scales.device != p.device:
+            if not whole or scales.dtype is not torch.float32 or scales.device != value.device:
                 raise ValueError(f"{name} holds int8 codes, of which {name}{SCALE} must be the {blocks} float32 scales")
 
 
@@ -96,7 +101,7 @@ def converted(own: dict[str, Any], p: torch.Tensor, slot: str, kind: str, form: 
     if form == "int8":
         values = _flat(dense.float()).numpy()
         return _encoded(values, torch.empty_like(dense, dtype=torch.uint8), slot, kind)
-    return {slot: dense if dense.is_complex() else dense.to(TORCH_DTYPES[form])}
+    return {slot: dense.to(p.dtype if dense.is_complex() else TORCH_DTYPES[form])}
 
 
 def _encoded(values: np.ndarray, codes: torch.Tensor, slot: str, kind: str) -> dict[str, torch.Tensor]:

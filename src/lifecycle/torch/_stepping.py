@@ -56,7 +56,7 @@ class Table:
     def advanced(self) -> tuple[int, tuple[float, ...]] | None:
         """Number and coefficients of the next step; None if the group asks for another kind of step now."""
         rule, group, kind = self.kind.rule, self.group, self.kind
-        hyper = {name: _number(group[name]) for name in rule.defaults}
+        hyper = _hyper(rule, group)
         update, slots = rule.variant(hyper)
         if update is not kind.update or tuple(slots.items()) != kind.slots:
             return None
@@ -171,7 +171,7 @@ class Plan:
         index = 0
         for group in optimizer.param_groups:
             optimizer.check_options(group)
-            hyper = {name: _number(group[name]) for name in rule.defaults}
+            hyper = _hyper(rule, group)
             self._row_by_row(optimizer, group, hyper, index)
             index += len(group["params"])
         self.states = list(optimizer.state.values())
@@ -242,7 +242,7 @@ class Plan:
                 self._gapped.append((p, dense))
             share = 0.0
             if kind.averaged:
-                share = 1.0 - group["ema_decay"] if "ema" in own else 1.0
+                share = 1.0 - group["ema_decay"] if "ema" in own and own.get("step") else 1.0
             self._complete(rule, hyper, dense, own, kind)
             g = g.resolve_conj().resolve_neg()
             if g.stride() != dense.stride():  # the same elements in another memory order
@@ -364,8 +364,17 @@ def _options(optimizer: Any) -> list[tuple]:
     return [(id(g), len(g["params"]), *(g[name] for name in OF_A_GROUP)) for g in optimizer.param_groups]
 
 
-def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, torch.Tensor) else value
+def _hyper(rule: Any, group: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a group as numbers."""
+    found = {}
+    for name in rule.defaults:
+        value = group[name]
+        if isinstance(value, torch.Tensor):
+            value = value.item()
+        if not isinstance(value, (int, float, tuple)):
+            raise TypeError(f"{name} of a parameter group must be a number, or a tuple of some; got {value!r}")
+        found[name] = value
+    return found
 
 
 def _is_dense(p: torch.Tensor) -> bool:

@@ -108,8 +108,9 @@ def put_back(found: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, 
     state = None if optimizer is None else _by_number(found["optimizer"], model, optimizer)
     if scheduler is not None:
         _check_scheduler(found["scheduler"], scheduler)
-    # what only loading can tell is tried before the model is touched, and taken back
-    with _taken_back_on_error("scheduler", scheduler), _taken_back_on_error("optimizer", optimizer):
+    if getattr(optimizer, "averaging", False):
+        raise ValueError("inside averaged_weights() the model holds the averages: load it outside the block")
+    with _taken_back_on_error(model, optimizer, scheduler):
         if optimizer is not None:
             optimizer.load_state_dict(state)
         if scheduler is not None:
@@ -123,15 +124,23 @@ def put_back(found: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, 
 
 
 @contextmanager
-def _taken_back_on_error(what: str, owner: Any) -> Iterator[None]:
-    before = None if owner is None else copy.copy(owner.state_dict())
-    if what == "scheduler":
-        before = copy.deepcopy(before)
+def _taken_back_on_error(model: nn.Module, optimizer: Any, scheduler: Any) -> Iterator[None]:
+    """What only loading can tell (hooks, schedulers of one's own) must leave nothing half done."""
+    tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    # loading puts other tensors into an optimizer, and changes those of a scheduler
+    states = [
+        (o, keep(o.state_dict())) for o, keep in ((optimizer, copy.copy), (scheduler, copy.deepcopy)) if o is not None
+    ]
     try:
         yield
-    except Exception as error:
-        if owner is not None:
-            owner.load_state_dict(before)
+    except BaseException as error:
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                value.copy_(tensors[name])
+        for owner, state in states:
+            owner.load_state_dict(state)
+        if not isinstance(error, Exception):
+            raise
         raise ValueError(f"the checkpoint does not fit: {error}") from error
 
 
@@ -250,7 +259,7 @@ def _by_number(found: tuple[str, dict[str, Any]], model: nn.Module, optimizer: t
         if here in _twins():
             slots = [slot for slot in own if slot not in _SCALARS and not slot.endswith(_slots.SCALE)]
             try:
-                _slots.check(params[number[name]], own, slots)
+                _slots.check(params[number[name]], own, slots, anywhere=True)
             except ValueError as error:
                 raise ValueError(f"the checkpoint does not fit the optimizer: {name}: {error}") from None
     return {"param_groups": made, "state": {number[name]: own for name, own in stored["state"].items()}}

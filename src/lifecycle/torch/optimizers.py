@@ -118,6 +118,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 if isinstance(group.get(name), list):
                     group[name] = tuple(group[name])
         for p, own in self.state.items():
+            if not isinstance(p, torch.Tensor):  # a note of somebody's
+                continue
             for name, value in own.items():
                 if isinstance(value, _Kept):
                     own[name] = value.tensor.to(p.device, copy=True)
@@ -176,6 +178,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         if all(group["ema_decay"] is None for group in self.param_groups):
             raise ValueError("this optimizer keeps no average of the weights: pass ema_decay, such as 0.999")
+        if self.averaging:
+            raise ValueError("the averages are in the model already: this is inside averaged_weights()")
         kept = [(p, p.detach().clone(), own["ema"]) for p, own in self.state.items() if "ema" in own]
         steps = max((own.get("step", 0) for own in self.state.values() if "ema" in own), default=0)
         warn_of_a_young_average(max(g["ema_decay"] or 0.0 for g in self.param_groups), steps)
@@ -271,9 +275,17 @@ class _Kept:
 
 def _as_it_is(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     """A state dict whose tensors torch leaves alone, and whose groups say what those of a torch twin do not."""
+    known = {k for group in state_dict["param_groups"] for k in group["params"]}
+    for own in (own for k, own in state_dict["state"].items() if k in known):
+        for name in ("step", *optimizer.rule.scalars):  # type: ignore[attr-defined]
+            value = own.get(name, 0)
+            if not isinstance(value, (int, float, torch.Tensor)) or not float(value) == float(value):
+                raise ValueError(f"{name} in the state of a parameter must be a number; got {value!r}")
     # torch would cast every tensor to the parameter's dtype: codes, scales and averages too
     state = {
         k: {name: _Kept(v) if isinstance(v, torch.Tensor) and name != "step" else v for name, v in own.items()}
+        if k in known
+        else own
         for k, own in state_dict["state"].items()
     }
     groups = [dict(group) for group in state_dict["param_groups"]]
