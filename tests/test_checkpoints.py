@@ -298,7 +298,7 @@ def test_a_state_that_is_not_the_parameter_s_is_refused(name, wrong, state, path
     lc.save_checkpoint(path, model=net, optimizer=optimizer)
     other = nn.Linear(3, 4, bias=False)
     before = other.weight.detach().clone()
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(ValueError, match=r"does not fit the optimizer|does not describe a checkpoint"):
         lc.load_checkpoint(path, model=other, optimizer=lt.AdamW(other.parameters(), ema_decay=0.9))
     assert torch.equal(other.weight, before)
 

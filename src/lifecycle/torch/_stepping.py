@@ -12,7 +12,7 @@ import torch
 from .._jit import noise
 from ..formats import list_formats
 from ..loops import blocks, norm, plain
-from . import _slots
+from . import _elsewhere, _slots
 
 _FLOATS = {*_slots.TORCH_DTYPES.values(), *_slots.REAL} - {torch.uint8}
 OF_A_GROUP = ("state_dtype", "ema_decay", "seed")  # options that are no hyperparameters of a rule
@@ -332,7 +332,7 @@ class Plan:
             torch.autograd.graph.increment_version(batch.params)  # autograd does not see writes through a pointer
             batch.grads = []  # their memory is not ours to hold
         for table in self.elsewhere:
-            by_torch(table, factor)
+            _elsewhere.step(table, factor, _keys(table))
         for table in self.tables:
             t, table.grads = table.t, []
             for own in table.owns:
@@ -391,37 +391,3 @@ def _keys(table: Table) -> np.ndarray:
     """A key of the stochastic rounding for each row, from the seed, the step's number and the parameter's."""
     key = noise(table.t, 0, np.uint32(table.group["seed"] % 2**32))
     return noise(np.array(table.indices, np.int64), 0, key)
-
-
-def by_torch(table: Table, factor: float) -> None:
-    """The same rule, as torch operations: on a device that our kernels do not reach."""
-
-    def real(x: torch.Tensor) -> torch.Tensor:
-        return torch.view_as_real(x) if x.is_complex() else x
-
-    def wide(x: torch.Tensor) -> torch.Tensor:
-        return real(x) if x.dtype in (torch.float64, torch.complex128) else real(x).float()
-
-    names = [name for name, _ in table.kind.slots]
-    positive = [False, *(of == "non-negative" for _, of in table.kind.slots)]
-    rows = zip(table.params, table.grads, table.owns, table.shares, _keys(table).tolist(), strict=True)
-    for p, g, own, share, key in rows:
-        held = [own[name] for name in names]
-        new, *slots = table.kind.update(wide(p), factor * wide(g), *map(wide, held), table.s)
-        for k, (stored, value) in enumerate(zip([p, *held], [new, *slots], strict=True)):
-            if stored.dtype == torch.bfloat16:
-                value = _rounded(value, key + k, positive[k])
-            real(stored).copy_(value)
-        if table.kind.averaged:
-            real(own["ema"]).lerp_(new, share)
-
-
-def _rounded(x: torch.Tensor, key: int, positive: bool) -> torch.Tensor:
-    """float32 numbers rounded stochastically to those that bfloat16 has, as `formats/bfloat16.py` does."""
-    place = torch.arange(x.numel(), device=x.device).view(x.shape)
-    noise = (place ^ key) * 0x9E3779B1 & 0xFFFFFFFF
-    noise = (noise ^ noise >> 15) * 0x85EBCA77 & 0xFFFFFFFF
-    cut = (x.contiguous().view(torch.int32) + (noise >> 16).int() & -0x10000).view(torch.float32)
-    if positive:  # never zero unless it is
-        cut = torch.where((cut == 0) & (x > 0), torch.finfo(torch.bfloat16).smallest_normal, cut)
-    return torch.where(x == x, cut, x)
