@@ -182,3 +182,39 @@ def minibatch_epoch(X, Y, weights, order, batch, coef, intercept, rule, grads, s
                     coef[at] = 0.0
         thetas.append(np.concatenate([coef.ravel(), intercept]))
     return coef, intercept, thetas
+
+
+def purged_kfold(start, end, n_splits, embargo):
+    """(train, test) of each fold: the rows in order of start, in blocks; training rows that meet one are left out."""
+    n = len(start)
+    order = sorted(range(n), key=lambda i: (start[i], i))
+    sizes = [n // n_splits + (k < n % n_splits) for k in range(n_splits)]
+    folds = []
+    for k in range(n_splits):
+        test = order[sum(sizes[:k]) : sum(sizes[: k + 1])]
+        first, last = min(start[i] for i in test), max(end[i] for i in test)
+        train = []
+        for i in range(n):
+            meets = start[i] <= last and end[i] >= first
+            too_soon = start[i] > last and start[i] <= last + embargo
+            if not meets and not too_soon:
+                train.append(i)
+        folds.append((train, sorted(test)))
+    return folds
+
+
+def group_time_series_split(groups, n_splits, gap):
+    """(train, test) of each fold; None where there is no group to train on."""
+    seen = []
+    for g in groups:
+        if g not in seen:
+            seen.append(g)
+    size = len(seen) // (n_splits + 1)
+    if size == 0 or len(seen) - n_splits * size - gap <= 0:
+        return None
+    folds = []
+    for k in range(n_splits):
+        begin = len(seen) - (n_splits - k) * size
+        past, tested = seen[: begin - gap], seen[begin : begin + size]
+        folds.append(([i for i, g in enumerate(groups) if g in past], [i for i, g in enumerate(groups) if g in tested]))
+    return folds

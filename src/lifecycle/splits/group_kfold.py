@@ -1,14 +1,15 @@
 """K folds that keep groups whole."""
 
-from typing import Any
+import heapq
 
 import numpy as np
 
 from .._check import random_state
-from ._partition import ShuffledSplitter
+from ._labels import factorize
+from ._partition import Requests, Rows, ShuffledSplitter
 
 
-class GroupKFold(ShuffledSplitter):
+class GroupKFold(Requests, ShuffledSplitter):
     """K folds with every group in one test fold: balanced by rows, or, shuffled, by groups.
 
     Parameters
@@ -21,30 +22,37 @@ class GroupKFold(ShuffledSplitter):
         Order of the shuffle.
     """
 
-    def get_metadata_routing(self) -> Any:
-        """scikit-learn's request for `groups`: with its metadata routing enabled, groups come by no other way."""
-        from sklearn.utils.metadata_routing import MetadataRequest
+    requests = ("groups",)
+    advice_class = "use StratifiedGroupKFold, or fewer folds"
 
-        request = MetadataRequest(owner=type(self).__name__)
-        request.split.add_request(param="groups", alias=True)
-        return request
-
-    def _fold_of_row(self, n: int, y: Any, groups: Any) -> np.ndarray:
-        if groups is None:
-            raise ValueError("GroupKFold needs groups, the group of each row")
-        names, codes = np.unique(np.asarray(groups), return_inverse=True)
-        if len(names) < self.n_splits:
-            raise ValueError(f"n_splits={self.n_splits} folds need as many groups; there are {len(names)}")
-        fold_of_group = np.empty(len(names), dtype=int)
+    def _fold_of_row(self, rows: Rows) -> np.ndarray:
+        names, codes = groups_of(self, rows)
+        fold_of_group = np.empty(len(names), dtype=self._fold_type)
         if self.shuffle:
             order = random_state(self.random_state).permutation(len(names))
             for k, part in enumerate(np.array_split(order, self.n_splits)):
                 fold_of_group[part] = k
         else:
-            rows = np.bincount(codes)
-            filled = np.zeros(self.n_splits, dtype=int)
-            for group in np.argsort(rows, kind="stable")[::-1]:
-                smallest = filled.argmin()
-                filled[smallest] += rows[group]
-                fold_of_group[group] = smallest
+            sizes = np.bincount(codes)
+            order = np.argsort(sizes, kind="stable")[::-1]
+            smallest = [(0, k) for k in range(self.n_splits)]  # a heap of (rows, fold)
+            dealt = []
+            for size in sizes[order].tolist():
+                filled, k = smallest[0]
+                dealt.append(k)
+                heapq.heapreplace(smallest, (filled + size, k))
+            fold_of_group[order] = dealt
         return fold_of_group[codes]
+
+
+def groups_of(splitter: ShuffledSplitter, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct groups and the number of each row's."""
+    if rows.groups is None:
+        raise ValueError(f"{type(splitter).__name__} needs groups, the group of each row")
+    names, codes = factorize("groups", rows.groups)
+    if len(names) < splitter.n_splits:
+        raise ValueError(
+            f"Cannot have number of splits n_splits={splitter.n_splits} greater than the number of groups: {len(names)}"
+            "; use fewer folds"
+        )
+    return names, codes

@@ -1,11 +1,11 @@
 """K folds of consecutive or shuffled rows."""
 
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 
 from .._check import random_state
-from ._partition import ShuffledSplitter
+from ._partition import Folds, Rows, ShuffledSplitter
 
 
 class KFold(ShuffledSplitter):
@@ -21,11 +21,23 @@ class KFold(ShuffledSplitter):
         Order of the shuffle.
     """
 
-    def _fold_of_row(self, n: int, y: Any, groups: Any) -> np.ndarray:
-        rows = np.arange(n)
-        if self.shuffle:
-            random_state(self.random_state).shuffle(rows)
-        fold = np.empty(n, dtype=int)
-        for k, part in enumerate(np.array_split(rows, self.n_splits)):
+    advice_class = "use StratifiedKFold, or shuffle=True"
+    advice_group = "use GroupKFold"
+
+    def _folds(self, rows: Rows) -> Folds:
+        if self.shuffle or rows.n < self.n_splits:
+            yield from super()._folds(rows)
+            return
+        edges = np.arange(self.n_splits + 1) * (rows.n // self.n_splits)
+        edges += np.minimum(np.arange(self.n_splits + 1), rows.n % self.n_splits)
+        numbers = np.arange(rows.n)
+        for begin, end in pairwise(edges):
+            yield np.concatenate([numbers[:begin], numbers[end:]]), np.arange(begin, end)
+
+    def _fold_of_row(self, rows: Rows) -> np.ndarray:
+        order = np.arange(rows.n)
+        random_state(self.random_state).shuffle(order)
+        fold = np.empty(rows.n, dtype=self._fold_type)
+        for k, part in enumerate(np.array_split(order, self.n_splits)):
             fold[part] = k
         return fold

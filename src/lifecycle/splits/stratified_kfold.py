@@ -1,16 +1,15 @@
 """K folds with the class shares of the whole."""
 
-import warnings
-from typing import Any
-
 import numpy as np
 
 from .._check import random_state
-from ._partition import ShuffledSplitter
+from ._labels import first_rows
+from ._partition import Rows
+from ._stratified import StratifiedSplitter
 
 
-class StratifiedKFold(ShuffledSplitter):
-    """K folds, each with the class shares of y as far as whole rows allow.
+class StratifiedKFold(StratifiedSplitter):
+    """K folds, each with the class shares of y, or of other strata, as far as whole rows allow.
 
     Parameters
     ----------
@@ -20,40 +19,29 @@ class StratifiedKFold(ShuffledSplitter):
         Shuffle the rows of each class; else their order is kept.
     random_state : int, RandomState, Generator or None
         Order of the shuffle.
+    strata : array-like, shape (n,) or (n, columns), optional
+        Stratum of each row in place of y's class; of several columns, their combination.
     """
 
-    def _fold_of_row(self, n: int, y: Any, groups: Any) -> np.ndarray:
-        if y is None:
-            raise ValueError("StratifiedKFold needs y, the class of each row; for none use KFold")
-        labels = np.asarray(y)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels.ravel()
-        if labels.ndim != 1 or (labels.dtype.kind == "f" and (labels != np.floor(labels)).any()):
-            raise ValueError(
-                "StratifiedKFold needs classes in y, one a row; for continuous or several targets use KFold"
-            )
-        _, first, codes = np.unique(labels, return_index=True, return_inverse=True)
-        # classes are numbered by first appearance, so that the folds do not depend on what the labels are called
-        codes = np.argsort(np.argsort(first))[codes]
-        counts = np.bincount(codes)
-        if counts.max() < self.n_splits:
-            raise ValueError(
-                f"n_splits={self.n_splits} is more than any class has rows; the largest has {counts.max()}"
-            )
-        if counts.min() < self.n_splits:
-            warnings.warn(
-                f"the smallest class has {counts.min()} rows, fewer than n_splits={self.n_splits}: some folds lack it",
-                UserWarning,
-                stacklevel=4,
-            )
-        # deal the sorted labels to the folds in turn: how many rows of each class a fold gets
-        in_order = np.sort(codes)
-        share = [np.bincount(in_order[k :: self.n_splits], minlength=len(counts)) for k in range(self.n_splits)]
-        order = random_state(self.random_state)
-        fold = np.empty(n, dtype=int)
-        for c in range(len(counts)):
-            of_class = np.arange(self.n_splits).repeat([s[c] for s in share])
+    advice_group = "use StratifiedGroupKFold"
+
+    def _fold_of_row(self, rows: Rows) -> np.ndarray:
+        codes, counts = self._strata(rows)
+        # classes are dealt in order of first appearance, so that the folds do not depend on what the labels are called
+        order = np.argsort(first_rows(codes, len(counts)))
+        # dealing the sorted labels to the folds in turn: how many rows of each class a fold gets
+        edges = np.concatenate([[0], np.cumsum(counts[order])])
+        dealt = (edges[:, None] - np.arange(self.n_splits) + self.n_splits - 1) // self.n_splits
+        share = np.diff(dealt, axis=0)
+        random = random_state(self.random_state)
+        fold = np.empty(rows.n, dtype=self._fold_type)
+        small = codes.astype(np.min_scalar_type(len(counts)))
+        by_class = np.argsort(small, kind="stable") if len(counts) > 8 else None
+        begin = np.concatenate([[0], np.cumsum(counts)])
+        for c, parts in zip(order, share, strict=True):
+            of_class = np.arange(self.n_splits, dtype=self._fold_type).repeat(parts)
             if self.shuffle:
-                order.shuffle(of_class)
-            fold[codes == c] = of_class
+                random.shuffle(of_class)
+            members = np.flatnonzero(small == c) if by_class is None else by_class[begin[c] : begin[c + 1]]
+            fold[members] = of_class
         return fold

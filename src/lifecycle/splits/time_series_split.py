@@ -1,12 +1,9 @@
 """Train on the past, test on what follows."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
 from .._check import integer
-from ._partition import Splitter, n_samples
+from ._partition import Folds, Rows, Splitter
 
 
 class TimeSeriesSplit(Splitter):
@@ -24,6 +21,10 @@ class TimeSeriesSplit(Splitter):
         Rows left out between training part and test block.
     """
 
+    in_order = True
+    advice_class = "use fewer folds or smaller test blocks"
+    advice_group = "use GroupTimeSeriesSplit"
+
     def __init__(
         self, n_splits: int = 5, *, max_train_size: int | None = None, test_size: int | None = None, gap: int = 0
     ):
@@ -32,17 +33,22 @@ class TimeSeriesSplit(Splitter):
         self.test_size = None if test_size is None else integer("test_size", test_size, low=1)
         self.gap = integer("gap", gap, low=0)
 
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        n = n_samples(X)
+    def _folds(self, rows: Rows) -> Folds:
+        n = rows.n
         size = self.test_size or n // (self.n_splits + 1)
         first = n - self.n_splits * size
-        if size == 0 or first - self.gap <= 0:
+        if n <= self.n_splits:
             raise ValueError(
-                f"n_splits={self.n_splits} test blocks of {max(size, 1)} rows after a gap of {self.gap} leave no row "
-                f"to train on; there are {n}"
+                f"Cannot have number of folds={self.n_splits + 1} greater than the number of rows: {n}; use fewer "
+                f"folds than n_splits={self.n_splits}"
             )
-        rows = np.arange(n)
+        if first - self.gap <= 0:
+            raise ValueError(
+                f"Too many splits={self.n_splits} for {n} rows with test_size={size} and gap={self.gap}: no row is "
+                f"left to train on; use fewer folds than n_splits={self.n_splits}, or a smaller test_size or gap"
+            )
+        numbers = np.arange(n)
         for begin in range(first, n, size):
             end = begin - self.gap
             start = 0 if self.max_train_size is None else max(0, end - self.max_train_size)
-            yield rows[start:end], rows[begin : begin + size]
+            yield numbers[start:end], numbers[begin : begin + size]
