@@ -121,7 +121,7 @@ def test_joint_log_loss_is_the_cross_entropy_of_the_softmax():
 def test_prox_minimizes_and_slope_is_the_derivative(penalty):
     for w in (-2.3, -0.2, 0.1, 1.9):
         for t in (0.05, 0.7):
-            step = penalty.prox(w, t, 0.4)
+            step = penalty.prox(w, penalty.step(t, 0.4))
             best = minimize_scalar(
                 lambda u, w=w, t=t: t * penalty.value(u, 0.4) + (u - w) ** 2 / 2,
                 bounds=(-3, 3), method="bounded", options={"xatol": 1e-10})  # fmt: skip

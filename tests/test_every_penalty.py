@@ -49,25 +49,25 @@ def test_prox_is_the_minimizer(penalty, ratio, t):
     grid = np.linspace(-4.0, 4.0, 8001)  # holds 0
     for w in np.linspace(-3.3, 3.3, 23):
         brute = grid[np.argmin(t * penalty.value(grid, ratio) + (grid - w) ** 2 / 2)]
-        assert abs(penalty.prox(w, t, ratio) - brute) <= 0.5001e-3
+        assert abs(penalty.prox(w, penalty.step(t, ratio)) - brute) <= 0.5001e-3
 
 
 @every
 @given(v=numbers, w=numbers, t=sizes, ratio=shares)
 def test_prox_keeps_zero_sign_and_order_and_brings_nothing_apart(penalty, v, w, t, ratio):
-    a, b = (penalty.prox(x, t, ratio) for x in (v, w))
-    assert penalty.prox(0.0, t, ratio) == 0.0
+    a, b = (penalty.prox(x, penalty.step(t, ratio)) for x in (v, w))
+    assert penalty.prox(0.0, penalty.step(t, ratio)) == 0.0
     assert a * v >= 0.0
     assert abs(a) <= abs(v)
     assert (a - b) * (v - w) >= 0.0
     assert abs(a - b) <= abs(v - w) + 1e-12 * (abs(v) + abs(w))
-    assert penalty.prox(v, 0.0, ratio) == v
+    assert penalty.prox(v, penalty.step(0.0, ratio)) == v
 
 
 @every
 @given(w=numbers, t=sizes, ratio=shares)
 def test_prox_solves_its_stationarity_condition(penalty, w, t, ratio):
-    u = penalty.prox(w, t, ratio)
+    u = penalty.prox(w, penalty.step(t, ratio))
     left = (w - u) - t * penalty.slope(u, ratio)  # t * kink * a subgradient of |u|
     reach = t * penalty.kink(ratio)
     tiny = 1e-12 * (1.0 + abs(w)) * (1.0 + t)
@@ -79,7 +79,8 @@ def test_prox_solves_its_stationarity_condition(penalty, w, t, ratio):
 
 @every
 def test_inside_a_kernel_the_penalty_gives_the_same_numbers(penalty):
-    value, slope, kink, prox = penalty.value, penalty.slope, penalty.kink, penalty.prox
+    value, slope, kink = penalty.value, penalty.slope, penalty.kink
+    step, prox = penalty.step, penalty.prox
 
     @numba.njit
     def walk(w, out):
@@ -87,12 +88,12 @@ def test_inside_a_kernel_the_penalty_gives_the_same_numbers(penalty):
             out[0, i] = value(w[i], 0.3)
             out[1, i] = slope(w[i], 0.3)
             out[2, i] = kink(0.3)
-            out[3, i] = prox(w[i], 0.7, 0.3)
+            out[3, i] = prox(w[i], step(0.7, 0.3))
 
     out = np.empty((4, W.size))
     walk(W, out)
     kinks = np.full(W.size, penalty.kink(0.3))
-    expected = [penalty.value(W, 0.3), penalty.slope(W, 0.3), kinks, penalty.prox(W, 0.7, 0.3)]
+    expected = [penalty.value(W, 0.3), penalty.slope(W, 0.3), kinks, penalty.prox(W, penalty.step(0.7, 0.3))]
     np.testing.assert_allclose(out, expected, rtol=1e-15)
 
 

@@ -16,6 +16,19 @@ class NonFiniteGradient(ValueError):
     """A gradient with NaN or infinity, where the optimizer was asked to raise."""
 
 
+class ModelsFailed(ValueError):
+    """Some of many models could not be fitted: `errors` holds what went wrong with each, by its place; `models` the
+    others in their places, and None for these."""
+
+    def __init__(self, models: list[Any], errors: dict[int, Exception]):
+        first = min(errors)
+        super().__init__(f"{len(errors)} of {len(models)} models could not be fitted; model {first}: {errors[first]}")
+        self.models, self.errors = models, errors
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.models, self.errors)
+
+
 class UnsupportedModel(TypeError):
     """A model of a kind that the function cannot serve."""
 

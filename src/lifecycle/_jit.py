@@ -14,13 +14,14 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
 __all__ = [
-    "absolute", "bits", "element", "fetch_and_add", "first_after", "from_bits", "from_half_bits", "half_bits", "kernel",
-    "maximum", "memory", "native", "noise", "sign", "sqrt", "stamp", "start", "to_fixed_tuple",
+    "absolute", "bits", "element", "exp", "fetch_and_add", "first_after", "from_bits", "from_half_bits", "half_bits",
+    "kernel", "like", "log1p", "maximum", "memory", "minimum", "native", "noise", "scratch", "sign", "sqrt", "stamp",
+    "start", "to_fixed_tuple", "where",
 ]  # fmt: skip
 
 
@@ -28,13 +29,14 @@ __all__ = [
 _OWN_SOURCE = hashlib.sha256(Path(__file__).read_bytes()).digest()
 
 
-def kernel(function: Callable, mark: str = "", *, reassociate: bool = False) -> Any:
+def kernel(function: Callable, mark: str = "", *, reassociate: bool = False, contract: bool = False) -> Any:
     """Compile a serial loop: releases the GIL, cached on disk, IEEE division, no fast-math.
 
     `mark`: the `stamp` of the functions that it takes from its closure; it must stand in its closure too.
     `reassociate`: a sum may be taken in another order, the same at each call, which lets it be vectorized.
+    `contract`: a product and a sum may be one operation with one rounding.
     """
-    return _cached(numba.njit, _named(function, mark), nogil=True, **_options(reassociate))
+    return _cached(numba.njit, _named(function, mark), nogil=True, **_options(reassociate, contract))
 
 
 def native(function: Callable, mark: str = "", *, reassociate: bool = False, arguments: int = 3) -> Any:
@@ -48,8 +50,9 @@ def native(function: Callable, mark: str = "", *, reassociate: bool = False, arg
     return made
 
 
-def _options(reassociate: bool) -> dict[str, Any]:
-    return {"error_model": "numpy", "fastmath": {"reassoc"} if reassociate else False}
+def _options(reassociate: bool, contract: bool = False) -> dict[str, Any]:
+    allowed = {flag for flag, wanted in (("reassoc", reassociate), ("contract", contract)) if wanted}
+    return {"error_model": "numpy", "fastmath": allowed or False}
 
 
 def _cached(compiler: Callable, function: Callable, **options: Any) -> Any:
@@ -70,9 +73,16 @@ def _warn_once(sentence: str) -> None:
     warnings.warn(sentence, stacklevel=2)
 
 
+# an inlined function, by the compiler; numba's own inlining trips over conditional expressions
+_INLINED: Any = {"forceinline": True}
+
+
 def element(function: Callable, mark: str = "") -> Any:
-    """Mark a function that kernels call; it stays a plain Python function outside of them. `mark` as in `kernel`."""
-    return register_jitable(_named(function, mark))
+    """Mark a function that kernels call; it stays a plain Python function outside of them. `mark` as in `kernel`.
+
+    It is always inlined: a loop that calls a function does not vectorize.
+    """
+    return register_jitable(**_INLINED)(_named(function, mark))
 
 
 def _named(function: Callable, mark: str) -> Callable:
@@ -133,6 +143,7 @@ def _add_code(code: Any, function: Any, found: Any, seen: set[int]) -> None:
                 _add_to_hash(getattr(value, attribute, None), found, seen)
 
 
+_f = np.float32
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
@@ -150,6 +161,26 @@ def _pointer(typingctx, address, start, dtype):
 def memory(address, start, size, dtype):
     """`size` elements of a dtype, from the element `start` of those at an address (compiled code only)."""
     return numba.carray(_pointer(address, start, dtype), size)  # type: ignore[call-arg]
+
+
+def scratch(size: int) -> Any:
+    """A function (dtype) -> `size` elements on the stack, which a loop over them may keep in registers."""
+
+    @intrinsic
+    def on_stack(typingctx, dtype):
+        def codegen(context, builder, sig, args):
+            place = cgutils.alloca_once(builder, context.get_value_type(dtype.dtype), ir.Constant(_I64, size))
+            place.align = 64
+            return place
+
+        return types.CPointer(dtype.dtype)(dtype), codegen
+
+    # inlined, or the memory would be that of a function that has returned
+    @register_jitable(inline="always")
+    def made(dtype):
+        return numba.carray(on_stack(dtype), size)  # type: ignore[call-arg]
+
+    return made
 
 
 @intrinsic
@@ -236,7 +267,7 @@ def _cast(function: Callable, source: Any, target: Any, build: Callable) -> None
     def cast(typingctx, x):
         return target(source), lambda context, builder, sig, args: build(builder, args[0])
 
-    @overload(function, inline="always")
+    @overload(function, jit_options=_INLINED)
     def typed(x):
         return (lambda x: cast(x)) if x == source else None  # type: ignore[call-arg]
 
@@ -262,7 +293,7 @@ def _noise(typingctx, start, i, key):
     return types.uint32(types.int64, types.int64, types.uint32), codegen
 
 
-@overload(noise, inline="always")
+@overload(noise, jit_options=_INLINED)
 def _noise_of(start, i, key):
     return lambda start, i, key: _noise(start, i, key)  # type: ignore[call-arg]
 
@@ -291,22 +322,180 @@ def maximum(x: Any, y: Any) -> Any:
     return x.maximum(y) if _is_tensor(x) else np.maximum(x, y)
 
 
-@overload(sqrt, inline="always")
+def minimum(x: Any, y: Any) -> Any:
+    """Smaller of the two; NaN where either is NaN."""
+    return np.minimum(x, y)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, else y."""
+    return np.where(condition, x, y)
+
+
+def like(x: Any, constant: float) -> Any:
+    """A constant in the precision of x: numba takes a number in the source for a float64, and all that it touches."""
+    return constant
+
+
+@overload(sqrt, jit_options=_INLINED)
 def _sqrt(x):
     return lambda x: np.sqrt(x)
 
 
-@overload(absolute, inline="always")
+@overload(absolute, jit_options=_INLINED)
 def _absolute(x):
     return lambda x: np.abs(x)
 
 
-@overload(sign, inline="always")
+@overload(sign, jit_options=_INLINED)
 def _sign(x):
     return lambda x: np.sign(x)
 
 
-@overload(maximum, inline="always")
+@overload(maximum, jit_options=_INLINED)
 def _maximum(x, y):
     # written out, because numba's own np.maximum keeps the loop scalar
     return lambda x, y: x if (x > y or x != x) else y
+
+
+@overload(minimum, jit_options=_INLINED)
+def _minimum(x, y):
+    return lambda x, y: x if (x < y or x != x) else y
+
+
+@overload(where, jit_options=_INLINED)
+def _where(condition, x, y):
+    return lambda condition, x, y: x if condition else y
+
+
+@overload(like, jit_options=_INLINED)
+def _like(x, constant):
+    return (lambda x, constant: _f(constant)) if x == types.float32 else (lambda x, constant: constant)
+
+
+# -- exp and log1p: numba calls a library for each element, and these vectorize ------------------------------------
+
+
+def exp(x: Any) -> Any:
+    """e**x to about one unit in the last place; compiled, x is cut to what has a normal result."""
+    return np.exp(x)
+
+
+def log1p(x: Any) -> Any:
+    """log(1 + x) for x >= 0, to about one unit in the last place of 1 + x."""
+    return np.log1p(x)
+
+
+def _power_of_two(kind: Any, integer: Any, bias: int, shift: int) -> Any:
+    @intrinsic
+    def power(typingctx, n):
+        def codegen(context, builder, sig, args):
+            n = builder.fptosi(args[0], integer)
+            n = builder.shl(builder.add(n, ir.Constant(integer, bias)), ir.Constant(integer, shift))
+            return builder.bitcast(n, context.get_value_type(kind))
+
+        return kind(kind), codegen
+
+    return power
+
+
+def _split_at(kind: Any, integer: Any, bias: int, shift: int, root_of_half: int) -> tuple[Any, Any]:
+    """x > 0 as m * 2**n with m from 1/sqrt(2) to sqrt(2): functions for n and for m."""
+
+    def place(builder, x):
+        x = builder.bitcast(x, integer)
+        away = builder.sub(x, ir.Constant(integer, root_of_half))
+        return x, builder.ashr(away, ir.Constant(integer, shift))
+
+    @intrinsic
+    def exponent(typingctx, x):
+        def codegen(context, builder, sig, args):
+            return builder.sitofp(place(builder, args[0])[1], context.get_value_type(kind))
+
+        return kind(kind), codegen
+
+    @intrinsic
+    def mantissa(typingctx, x):
+        def codegen(context, builder, sig, args):
+            x, n = place(builder, args[0])
+            return builder.bitcast(
+                builder.sub(x, builder.shl(n, ir.Constant(integer, shift))), context.get_value_type(kind)
+            )
+
+        return kind(kind), codegen
+
+    return exponent, mantissa
+
+
+_power32, _power64 = _power_of_two(types.float32, _I32, 127, 23), _power_of_two(types.float64, _I64, 1023, 52)
+_exponent32, _mantissa32 = _split_at(types.float32, _I32, 127, 23, 0x3F3504F3)
+_exponent64, _mantissa64 = _split_at(types.float64, _I64, 1023, 52, 0x3FE6A09E667F3BCD)
+
+# Both reduce the argument by a multiple of log 2 in two parts (Cody & Waite, 1980); the rest of exp is a Taylor
+# polynomial, that of log is the series of the inverse hyperbolic tangent in (m - 1) / (m + 1)
+_EXP64 = tuple(
+    1.0 / f for f in (6227020800, 479001600, 39916800, 3628800, 362880, 40320, 5040, 720, 120, 24, 6, 2, 1, 1)
+)
+_EXP32 = tuple(np.float32(c) for c in _EXP64[-8:])
+_LOG64 = tuple(2.0 / k for k in range(23, 0, -2))
+_LOG32 = tuple(np.float32(c) for c in _LOG64[-6:])
+
+
+def _polynomial(coefficients: tuple) -> Any:
+    """x -> value of the polynomial with these coefficients, that of the highest power first."""
+    head = coefficients[-1]
+    if len(coefficients) == 1:
+        return element(lambda x: head, stamp(coefficients))
+    rest = _polynomial(coefficients[:-1])
+    return element(lambda x: rest(x) * x + head, stamp(coefficients))
+
+
+_exp32_of, _exp64_of, _log32_of, _log64_of = (_polynomial(c) for c in (_EXP32, _EXP64, _LOG32, _LOG64))
+
+
+@overload(exp, jit_options=_INLINED)
+def _exp(x):
+    if x == types.float32:
+
+        def single(x):
+            x = _f(-87.0) if x < _f(-87.0) else (_f(88.0) if x > _f(88.0) else x)
+            n = np.floor(x * _f(1.44269504) + _f(0.5))
+            r = (x - n * _f(0.693359375)) - n * _f(-2.12194440e-4)
+            return _exp32_of(r) * _power32(n)
+
+        return single
+    if x == types.float64:
+
+        def double(x):
+            x = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)
+            n = np.floor(x * 1.4426950408889634 + 0.5)
+            r = (x - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6
+            return _exp64_of(r) * _power64(n)
+
+        return double
+    return lambda x: np.exp(x)
+
+
+@overload(log1p, jit_options=_INLINED)
+def _log1p(x):
+    if x == types.float32:
+
+        def single(x):
+            u = _f(1.0) + x
+            lost = (x - (u - _f(1.0))) / u
+            n, m = _exponent32(u), _mantissa32(u)
+            s = (m - _f(1.0)) / (m + _f(1.0))
+            return s * _log32_of(s * s) + lost + n * _f(-2.12194440e-4) + n * _f(0.693359375)
+
+        return single
+    if x == types.float64:
+
+        def double(x):
+            u = 1.0 + x
+            lost = (x - (u - 1.0)) / u
+            n, m = _exponent64(u), _mantissa64(u)
+            s = (m - 1.0) / (m + 1.0)
+            return s * _log64_of(s * s) + lost + n * 1.42860682030941723212e-6 + n * 6.93145751953125e-1
+
+        return double
+    return lambda x: np.log1p(x)

@@ -1,4 +1,4 @@
-"""The only home of threads: run a kernel's range in chunks on n threads.
+"""The only home of threads: run a kernel's range in chunks on n threads, or any function of many items.
 
 Where a framework has a team of threads waiting, `use_team` has the chunks run on it: two teams on the same cores wait
 for each other. Else a pool of Python threads does it. Both belong to the process that made them; a forked child makes
@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
@@ -151,6 +151,21 @@ class Call:
         finally:
             job[4] = job[2]  # whatever happened, no more is begun
             _end(futures)
+
+
+def in_order(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """work(item) for each item, on threads, in the order of the items; `work` must release the GIL most of its time."""
+    n = min(num_threads(), len(items))
+    if n <= 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(n, thread_name_prefix="lifecycle", initializer=_alone) as pool:
+        for begin in range(0, len(items), 8 * n):  # what waits to be taken stays small
+            yield from pool.map(work, items[begin : begin + 8 * n])
+
+
+def _alone() -> None:
+    _local.limit = 1
 
 
 def _end(futures: list[Future]) -> None:

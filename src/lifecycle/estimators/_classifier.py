@@ -5,11 +5,10 @@ from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._class_weight import class_weights
-from ..losses import find_loss
 from ._linear import Linear
+from ._training import Sample
 
 __all__ = ["LinearClassifier"]
 
@@ -145,10 +144,19 @@ class LinearClassifier(ClassifierMixin, Linear):
             If arguments are unknown or do not fit together, there is NaN, one class only or no weight above zero,
             or the coefficients grow without bound. A ConvergenceWarning says that max_iter or lr did not suffice.
         """
-        self._check_arguments()
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not self._continues())
+        return self._fit(X, y, sample_weight)
+
+    def _checked_targets(self, y):
         check_classification_targets(y)
+        return y
+
+    def _sample(self, y, weights, rows):
         classes, codes = np.unique(y, return_inverse=True)
+        present = np.unique(codes[rows])
+        if len(present) < len(classes):  # those that these rows lack do not exist for the model
+            place = np.zeros(len(classes), int)
+            place[present] = np.arange(len(present))
+            classes, codes = classes[present], place[codes]
         if len(classes) < 2:
             raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs at least two classes")
         if self._continues() and not np.array_equal(classes, self.classes_):
@@ -156,18 +164,14 @@ class LinearClassifier(ClassifierMixin, Linear):
                 f"warm_start: y has the classes {classes.tolist()}, the last fit had {self.classes_.tolist()}; "
                 "fit a clone for other classes"
             )
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = self._within(weights, rows)
         weights = weights * class_weights(self.class_weight, classes, codes, weights)[codes]
         seen = classes[np.unique(codes[weights > 0])]
         if len(seen) == 1:
             raise ValueError(f"only the class {seen.tolist()[0]!r} has a weight above zero: a classifier needs two")
-        if len(classes) == 2:
-            Y = np.where(codes == 1, 1.0, -1.0)[:, None]
-        else:
-            Y = (codes[:, None] == np.arange(len(classes))) * 1.0
-            if find_loss(self.loss, self._task).joint_value is None:
-                Y = 2.0 * Y - 1.0
-        return self._fit(X, Y, weights, codes, classes_=classes)
+        if not len(seen):
+            raise ValueError("all sample weights are zero: there is nothing to fit")
+        return Sample(weights, weights, codes, classes)
 
     def _set(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         self.coef_, self.intercept_ = coef, intercept

@@ -1,29 +1,25 @@
-"""What the two linear estimators share: arguments, and how `fit` runs on checked data."""
+"""What the two linear estimators share: arguments, and how one or many of them are fitted."""
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .._check import integer, number, one_of, random_state
+from .._check import ModelsFailed, integer, number, one_of
 from .._progress import progress_bar
+from ..lanes import Outcome
 from ..losses import find_loss
 from ..optim import Optimizer, resolve
 from ..penalties import find_penalty
 from ..rules import list_rules
-from ._problem import Problem
-from ._training import Outcome, Plan, begins_by_slope, by_epochs, by_newton, in_closed_form, moves_by_slope
+from ._scoring import TestScores
+from ._training import Data, Sample, check_values, train
 
 __all__ = ["Linear"]
-
-_BATCHES = {"gd": None, "sgd": 1}  # batch_size="auto"; None: all rows
-_OTHER_BATCH = 64
-_MOST_VARIABLES = 20_000  # of Newton's method: a Hessian of 3 GB
-_LARGEST = 1e100
 
 
 class Linear(BaseEstimator):
@@ -31,84 +27,125 @@ class Linear(BaseEstimator):
 
     _task: str
 
-    def _fit(
-        self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray, strata: np.ndarray | None, **learned: np.ndarray
-    ) -> Any:
-        """Train on checked data; Y is (n, outputs), the weights have any scale.
-
-        `learned`: attributes that are set together with the coefficients, so that a fit that fails sets none.
-        """
-        if not weights.any():
-            raise ValueError("all sample weights are zero: there is nothing to fit")
-        largest = max(np.abs(X).max(), np.abs(Y).max())
-        if largest > _LARGEST:
-            raise ValueError(
-                f"the data hold a value of {largest:.2g}, and above {_LARGEST:g} squares overflow: scale the data"
-            )
-        rng = random_state(self.random_state)
-        held = None
-        if self.early_stopping:
-            rows = self._split(len(X), strata, rng)
-            held = rows[1]
-            X, Y, weights, X_held, Y_held, weights_held = (
-                X[rows[0]], Y[rows[0]], weights[rows[0]], X[held], Y[held], weights[held])  # fmt: skip
-            if not weights.any() or not weights_held.any():
-                raise ValueError("early_stopping: all rows on one side of the split have weight zero")
-        weights = weights * (len(weights) / weights.sum())
-        # an intercept does not mix with centred features: fewer epochs, same objective
-        center = self._center(X, weights) if self.fit_intercept else np.zeros(X.shape[1])
-        terms = (find_loss(self.loss, self._task), find_penalty(self.penalty), float(self.alpha),
-                 float(self.l1_ratio), float(self.epsilon), bool(self.fit_intercept))  # fmt: skip
-        problem = Problem(self._centred(X, center), Y, weights, *terms)
-        held_out = None if held is None else Problem(self._centred(X_held, center), Y_held, weights_held, *terms)
-        outcome = self._train(problem, self._first_theta(problem, center), held_out, rng)
-        self.__dict__.update(learned)
-        self._keep(problem, outcome, center)
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        self._check_arguments()
+        X, y, weights = self._checked(X, y, sample_weight, reset=not self._continues())
+        sample = self._sample(y, weights, np.arange(len(y)))
+        with progress_bar(self.max_iter, type(self).__name__, self.progress) as bar:
+            data = Data(X, [sample], sample.classes is not None, advance=lambda n: bar.update(), alone=True)
+            train([self], data)
+        if data.errors:
+            raise data.errors[0]
         return self
 
-    @staticmethod
-    def _center(X: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Means of the features; that of a constant one exactly, or its rounding error would pass for a feature."""
-        seen = X if weights.all() else X[weights > 0]
-        return np.where((seen == seen[0]).all(axis=0), seen[0], weights @ X / len(X))
+    def fit_many(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        train: Sequence[Any],
+        params: Sequence[dict[str, Any]],
+        test: Sequence[Any] | None = None,
+        scoring: Any = None,
+        callback: Callable[[int, int], Any] | None = None,
+        sample_weight: Any = None,
+    ) -> list[Any]:
+        """Fit many models in one pass over X: model i is a clone with params[i], fitted on the rows train[i].
+
+        Models that differ in alpha, l1_ratio, epsilon, lr, the numbers of an optimizer, class weights and rows are
+        trained together; other differences make other passes.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or memmap, shape (n_samples, n_features)
+            Not copied if it is float32 or float64, which the models are computed in.
+        y : array-like, shape (n_samples,)
+        train : list of arrays of row numbers or of bool, one a model
+        params : list of dicts, one a model
+        test : list of arrays of row numbers, one a model, optional
+            Each model is scored on these rows: test_score_, and where it has epochs test_scores_, one an epoch.
+        scoring : None, str, callable, list or dict, default=None
+            As in cross_validate; with several, scores are dicts by name.
+        callback : callable, callback(models that are done, models), optional
+            After each epoch of a pass.
+        sample_weight : array-like, shape (n_samples,), optional
+
+        Returns
+        -------
+        list of fitted estimators
+
+        Raises
+        ------
+        ModelsFailed
+            If some cannot be fitted; its `models` holds the others, its `errors` what went wrong with each.
+        """
+        models = [clone(self).set_params(**p) for p in params]
+        for name, rows in (("train", train), ("test", test)):
+            if rows is not None and len(rows) != len(models):
+                raise ValueError(f"{name} has rows for {len(rows)} models, params are of {len(models)}: one for each")
+        template = clone(self)
+        X, y, weights = template._checked(X, y, sample_weight, reset=True)
+        seen = {k: v for k, v in template.__dict__.items() if k in ("n_features_in_", "feature_names_in_")}
+        data = Data(X, [None] * len(models), self._task == "classification")  # type: ignore[list-item]
+        samples: dict[tuple, Sample] = {}
+        for i, model in enumerate(models):
+            model.__dict__.update(seen)
+            try:
+                model._check_arguments()
+                own = _row_numbers(train[i], len(y))
+                key = (own.tobytes(), repr(model.get_params(deep=False).get("class_weight")))
+                if key not in samples:
+                    samples[key] = model._sample(y, weights, own)
+                data.samples[i] = samples[key]
+            except (ValueError, TypeError) as error:
+                data.errors[i] = error
+        scores = None
+        if test is not None and models:
+            scores = TestScores(X, y, [_row_numbers(rows, len(y)) for rows in test], models, scoring)
+            data.watch = scores.watch
+        with progress_bar(self.max_iter, f"{len(models)} × {type(self).__name__}", self.progress) as bar:
+
+            def advance(left: int) -> None:
+                bar.update()
+                if callback is not None:
+                    callback(len(models) - left, len(models))
+
+            data.advance = advance
+            _train(models, data)
+        if scores is not None:
+            scores.finish([i for i in range(len(models)) if i not in data.errors])
+        if data.errors:
+            raise ModelsFailed([None if i in data.errors else model for i, model in enumerate(models)], data.errors)
+        return models
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray, np.ndarray]:
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=reset,
+                             y_numeric=self._task == "regression")  # fmt: skip
+        y = self._checked_targets(y)
+        check_values(X, y if self._task == "regression" else None)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return X, y, weights
+
+    def _checked_targets(self, y: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _sample(self, y: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> Sample:
+        """What a model sees of the rows that it trains on."""
+        raise NotImplementedError
 
     @staticmethod
-    def _centred(X: np.ndarray, center: np.ndarray) -> np.ndarray:
-        return np.require(X - center if center.any() else X, np.float64, ["C", "W"])
-
-    def _train(self, problem: Problem, theta: np.ndarray, held_out: Problem | None, rng: Any) -> Outcome:
-        if self.optimizer == "exact":
-            return in_closed_form(problem)
-        with progress_bar(self.max_iter, type(self).__name__, self.progress) as bar:
-            plan = Plan(self.max_iter, self.tol, self.n_iter_no_change, bool(self.shuffle), int(self.average), rng,
-                        bar.update)  # fmt: skip
-            if self.optimizer == "newton":
-                free = problem.outputs * (problem.features + 1) if problem.joint else problem.features + 1
-                if free > _MOST_VARIABLES:
-                    raise ValueError(
-                        f"optimizer='newton' solves for {free} variables at once, and more than {_MOST_VARIABLES} "
-                        "need too much memory: use 'gd', 'sgd' or 'adam'"
-                    )
-                return by_newton(problem, theta, plan)
-            optimizer = self._resolved()
-            batch = self._batch(optimizer, len(problem.X))
-            scheduled = isinstance(self.optimizer, str) and self.lr is None
-            if scheduled:
-                kinds = {moves_by_slope(optimizer), begins_by_slope(optimizer)}
-                optimizer.set_params(lr=min(problem.first_lr(kind, batch >= len(problem.X)) for kind in kinds))
-            return by_epochs(problem, theta, optimizer, scheduled, batch, plan, held_out)
+    def _within(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The weights of these rows, zero elsewhere; a row that stands there twice counts twice."""
+        inside = weights * np.bincount(rows, minlength=len(weights))
+        if not inside.any():
+            raise ValueError("all sample weights are zero: there is nothing to fit")
+        return inside
 
     def _resolved(self) -> Optimizer:
         optimizer = resolve(self.optimizer, lr=self.lr)
         if isinstance(self.optimizer, str) and "weight_decay" in optimizer.get_params():
             optimizer.set_params(weight_decay=0.0)  # a name stands for the same objective whichever it is
         return optimizer
-
-    def _batch(self, optimizer: Optimizer, n: int) -> int:
-        if not isinstance(self.batch_size, str):
-            return min(self.batch_size, n)
-        auto = _BATCHES.get(optimizer.rule.name, _OTHER_BATCH)
-        return n if auto is None else min(auto, n)
 
     def _check_arguments(self) -> None:
         loss, penalty = find_loss(self.loss, self._task), find_penalty(self.penalty)
@@ -159,28 +196,10 @@ class Linear(BaseEstimator):
                     f"which takes all rows at once: leave it at {unset!r}"
                 )
 
-    def _split(self, n: int, strata: np.ndarray | None, rng: Any) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            train, held = train_test_split(
-                np.arange(n), test_size=self.validation_fraction, stratify=strata, random_state=rng
-            )
-        except ValueError as fault:
-            raise ValueError(
-                f"early_stopping cannot set validation_fraction={self.validation_fraction} aside: {fault}"
-            ) from None
-        return train, held
-
-    def _first_theta(self, problem: Problem, center: np.ndarray) -> np.ndarray:
-        if not self._continues():
-            return problem.start()
-        coef = np.array(self.coef_, dtype=np.float64).reshape(-1, problem.features)
-        intercept = np.array(self.intercept_, dtype=np.float64).reshape(-1)
-        return np.concatenate([coef.ravel(), intercept + coef @ center if self.fit_intercept else 0.0 * intercept])
-
-    def _keep(self, problem: Problem, outcome: Outcome, center: np.ndarray) -> None:
-        coef = outcome.theta[: problem.size].reshape(problem.outputs, problem.features)
-        intercept = outcome.theta[problem.size :] - coef @ center
-        self._set(coef.copy(), intercept)
+    def _keep(self, outcome: Outcome, center: np.ndarray, classes: np.ndarray | None) -> None:
+        if classes is not None:
+            self.classes_ = classes
+        self._set(outcome.coef.copy(), outcome.intercept - outcome.coef @ center)
         self.__dict__.pop("_coef_scales", None)  # the grid of quantized coefficients, which these are not
         self.n_iter_ = len(outcome.curve)
         self.history_ = [
@@ -188,7 +207,14 @@ class Linear(BaseEstimator):
             for i, value in enumerate(outcome.curve)
         ]
         if outcome.fault is not None and self.tol is not None:
-            warnings.warn(f"{type(self).__name__} {outcome.fault}", ConvergenceWarning, stacklevel=4)
+            warnings.warn(f"{type(self).__name__} {outcome.fault}", ConvergenceWarning, stacklevel=6)
+
+    def _with(self, coef: np.ndarray, intercept: np.ndarray) -> Any:
+        """A copy that predicts with these coefficients."""
+        model = clone(self)
+        model.__dict__.update({k: v for k, v in self.__dict__.items() if k.endswith("_")})
+        model._set(coef, intercept)
+        return model
 
     def _continues(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "coef_")
@@ -198,5 +224,24 @@ class Linear(BaseEstimator):
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "coef_")
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
         return X @ np.atleast_2d(self.coef_).T + self.intercept_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+_train = train  # an argument of fit_many bears the name
+
+
+def _row_numbers(rows: Any, n: int) -> np.ndarray:
+    rows = np.asarray(rows)
+    if rows.dtype == bool:
+        if len(rows) != n:
+            raise ValueError(f"a mask of rows must have as many elements as X has rows, {n}; it has {len(rows)}")
+        return np.flatnonzero(rows)
+    if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n):
+        raise ValueError(f"rows must be numbers from 0 to {n - 1}; got {rows.min()} to {rows.max()}, {rows.dtype}")
+    return rows.astype(np.intp)

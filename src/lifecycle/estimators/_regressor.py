@@ -2,9 +2,9 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ._linear import Linear
+from ._training import Sample
 
 __all__ = ["LinearRegressor"]
 
@@ -136,10 +136,13 @@ class LinearRegressor(RegressorMixin, Linear):
             If arguments are unknown or do not fit together, there is NaN or no weight above zero, or the
             coefficients grow without bound. A ConvergenceWarning says that max_iter or lr did not suffice.
         """
-        self._check_arguments()
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True, reset=not self._continues())
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return self._fit(X, np.array(y, dtype=np.float64)[:, None], weights, None)
+        return self._fit(X, y, sample_weight)
+
+    def _checked_targets(self, y):
+        return np.asarray(y, dtype=np.float64)
+
+    def _sample(self, y, weights, rows):
+        return Sample(self._within(weights, rows), weights, y)
 
     def _set(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         self.coef_, self.intercept_ = coef[0], intercept[0]

@@ -1,256 +1,224 @@
-"""How theta is found: by epochs of an update rule, by Newton's method, or in closed form."""
+"""From estimators and the rows that each of them trains on to tasks of many models, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
-from ..loops import minibatch
+from .. import lanes
+from .._check import random_state
+from ..losses import find_loss
 from ..optim import Optimizer
-from ..solvers import least_squares, newton
-from ._problem import Problem
+from ..penalties import find_penalty
 
-_SHRINK, _FEWEST = 0.2, 1e-3  # lr=None: by how much a step size shrinks on a plateau, and below what it ends
-_UNFINISHED = (
-    "stopped at max_iter={} before the loss stopped falling: increase max_iter, scale the features, "
-    "or pass tol=None to make exactly max_iter epochs"
-)
+_BATCHES = {"gd": None, "sgd": 1}  # batch_size="auto"; None: all rows
+_OTHER_BATCH = 64
+_MOST_VARIABLES = 20_000  # of Newton's method: a Hessian of 3 GB
+_LARGEST = 1e100
+_SMALL = 1 << 20  # elements
+
+
+@dataclass(eq=False)
+class Sample:
+    """The rows that some models train on: their weights (n,), zero for the others, and what their y is made of.
+
+    codes : (n,), numbers, or places in `classes`; `base`: of which the weights are a multiple, where not zero
+    """
+
+    weights: np.ndarray
+    base: np.ndarray
+    codes: np.ndarray
+    classes: np.ndarray | None = None
 
 
 @dataclass
-class Outcome:
-    """theta, the objective in each epoch, the held-out loss after it, and what went wrong (a half-sentence)."""
+class Data:
+    """Checked X, and the sample of each model; `alone`: there is one, and `fit` asks for it."""
 
-    theta: np.ndarray
-    curve: list[float] = field(default_factory=list)
-    held_out: list[float] = field(default_factory=list)
-    fault: str | None = None
-
-
-@dataclass
-class Plan:
-    """The arguments of the estimator that say how it is trained, checked."""
-
-    max_iter: int
-    tol: float | None
-    n_iter_no_change: int
-    shuffle: bool
-    average: int
-    rng: np.random.RandomState
-    advance: Callable[[], Any]
+    X: Any
+    samples: list[Sample]
+    strata: bool
+    watch: Callable | None = None
+    advance: Callable[[int], Any] = lambda n: None
+    alone: bool = False
+    errors: dict[int, Exception] = field(default_factory=dict)
 
 
-class _Plateau:
-    """Counts the epochs in which a number did not fall by more than tol."""
-
-    def __init__(self, tol: float | None, patience: int):
-        self.tol, self.patience, self.best, self.waited = tol, patience, np.inf, 0
-
-    def reached(self, value: float) -> bool:
-        self.waited = 0 if value < self.best - (self.tol or 0.0) else self.waited + 1
-        self.best = min(self.best, value)
-        if self.waited < self.patience:
-            return False
-        self.waited = 0
-        return True
-
-
-def by_epochs(problem: Problem, theta: np.ndarray, optimizer: Optimizer, scheduled: bool, batch: int, plan: Plan,
-              held_out: Problem | None) -> Outcome:  # fmt: skip
-    """Train with an update rule; `scheduled`: the step size shrinks on a plateau, and the last plateau is the end."""
-    all_rows = batch >= len(problem.X)
-    optimizer = type(optimizer)(**optimizer.get_params())
-    theta = theta.copy()
-    run = (_AllRows if all_rows else _MiniBatches)(problem, theta, optimizer, batch, plan)
-    decays = scheduled and not (all_rows and problem.loss.smooth and moves_by_slope(optimizer))
-    factor, first_lr = 1.0, optimizer.get_params()["lr"]
-    unit = problem.scale()
-    tol = None if plan.tol is None else plan.tol * unit
-    plateau = _Plateau(tol, plan.n_iter_no_change)
-    outcome = Outcome(theta, fault=_UNFINISHED.format(plan.max_iter))
-    best, kept = np.inf, theta
-    for epoch in range(1, plan.max_iter + 1):
-        with np.errstate(over="ignore", invalid="ignore"):
-            value = run.epoch()
-        if not np.isfinite(value) or not np.isfinite(theta).all():
-            raise ValueError(
-                f"the coefficients grew without bound in epoch {epoch} "
-                f"with lr={optimizer.get_params()['lr']:g}: "
-                "use a smaller lr (lr=None finds one) or scale the features, e.g. with StandardScaler"
-            )
-        outcome.curve.append(value)
-        if held_out is not None:
-            now = run.result()
-            value = held_out.data_loss(held_out.scores(now))
-            outcome.held_out.append(value)
-            if value < best:
-                best, kept = value, now.copy()
-        plan.advance()
-        if plateau.reached(value):
-            if decays and factor * _SHRINK >= _FEWEST:
-                factor *= _SHRINK
-                optimizer.set_params(lr=first_lr * factor)
-            elif plan.tol is not None:
-                outcome.fault = None
-                break
-    outcome.theta = run.result() if held_out is None else kept
-    # batches are noisy: of them only what a constant could do is asked (which for perceptron is no measure)
-    bound = min(outcome.curve) if all_rows else np.inf if problem.loss.name == "perceptron" else unit
-    if not scheduled and held_out is None and tol is not None and outcome.curve[-1] > bound + tol:
-        outcome.fault = (
-            f"ended with a loss of {outcome.curve[-1]:.3g}, where {bound:.3g} was reached or is reached by a constant: "
-            "use a smaller lr (lr=None finds one) or scale the features"
+def check_values(X: Any, y: np.ndarray | None) -> None:
+    """Refuse numbers whose squares overflow."""
+    values = X.data if not isinstance(X, np.ndarray) else X
+    parts = [(-values.min(initial=0.0), values.max(initial=0.0))] + ([(np.abs(y).max(),)] if y is not None else [])
+    largest = max(float(v) for part in parts for v in part)
+    limit = _LARGEST if values.dtype == np.float64 else 1e15
+    if largest > limit:
+        raise ValueError(
+            f"the data hold a value of {largest:.2g}, and above {limit:g} squares overflow: scale the data"
         )
-    return outcome
 
 
-def moves_by_slope(optimizer: Optimizer) -> bool:
-    """Whether a step is proportional to the slope (else to lr)."""
-    return optimizer.rule.name in ("gd", "sgd")
+def train(models: Sequence[Any], data: Data) -> None:
+    """Fit the models in place, those of one kind together; what one of them could not do is in data.errors."""
+    kinds: dict[tuple, list[int]] = {}
+    for i, model in enumerate(models):
+        if i not in data.errors:
+            kinds.setdefault(_kind(model, data.samples[i]), []).append(i)
+    for members in kinds.values():
+        for some in _shares(models[members[0]], members):
+            try:
+                _train_kind([models[i] for i in some], some, data)
+            except ValueError as error:
+                data.errors.update(dict.fromkeys(some, error))
 
 
-def begins_by_slope(optimizer: Optimizer) -> bool:
-    """Whether its first step is proportional to the slope, as that of RAdam is, which adapts only later."""
-    rule, hyper = optimizer.rule, optimizer.get_params()
-    update, slots = rule.variant(hyper)
-    s = rule.advance(1, hyper, dict(rule.scalars))
-    starts = [rule.initial(hyper, name) for name in slots]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        one, two = (float(update(np.float64(0.0), np.float64(g), *map(np.float64, starts), s)[0]) for g in (1.0, 2.0))
-    return bool(np.isclose(two, 2.0 * one, rtol=1e-9, atol=0.0))
+def _shares(model: Any, members: list[int]) -> list[list[int]]:
+    """The models that are trained together: all, but for those that go on from where they are."""
+    return [[i] for i in members] if model._continues() else [members]
 
 
-def _is_proximal(optimizer: Optimizer) -> bool:
-    """Whether a step is -lr * slope and nothing else, so that the penalty's proximal step with lr follows it."""
-    return moves_by_slope(optimizer) and not optimizer.rule.variant(optimizer.get_params()).slots
+def _kind(model: Any, sample: Sample) -> tuple:
+    """What two models must have in common to be trained together."""
+    params = model.get_params(deep=False)
+    varies = {"alpha", "l1_ratio", "epsilon", "class_weight", "lr", "optimizer", "random_state", "progress"}
+    kink = params["alpha"] * find_penalty(params["penalty"]).kink(params["l1_ratio"]) > 0
+    optimizer: Any = params["optimizer"]
+    if optimizer not in ("newton", "exact"):
+        made = model._resolved()
+        hyper = made.get_params()
+        flags = tuple((k, v) for k, v in hyper.items() if isinstance(v, bool))
+        optimizer = (
+            made.rule.name,
+            made.rule.variant(hyper).update,
+            flags,
+            isinstance(optimizer, str),
+            params["lr"] is None,
+        )
+    seed = params["random_state"]
+    fixed = tuple((k, v) for k, v in sorted(params.items()) if k not in varies)
+    classes = None if sample.classes is None else (sample.classes.dtype.str, tuple(sample.classes.tolist()))
+    return (type(model), fixed, kink, optimizer, seed if isinstance(seed, int | np.integer | None) else id(seed), classes,
+            id(model) if model._continues() else None)  # fmt: skip
 
 
-class _AllRows:
-    """Epochs of one step each, on the gradient of all rows."""
+def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
+    first = models[0]
+    X = data.X
+    if X.dtype == np.float32 and X.size <= _SMALL and isinstance(X, np.ndarray):
+        X = X.astype(np.float64)  # costs nothing, and rounding that grows stays below what is promised of float32
+    rows = lanes.Rows(X)
+    loss, penalty = find_loss(first.loss, first._task), find_penalty(first.penalty)
+    samples = list(dict.fromkeys(data.samples[i] for i in members))
+    place = {sample: k for k, sample in enumerate(samples)}
+    rng = random_state(first.random_state)
+    split_seed, order_seed = rng.randint(np.iinfo(np.int32).max, size=2)
+    held = (
+        np.stack([_held_out(first, s, data.strata, split_seed) for s in samples], axis=1)
+        if first.early_stopping
+        else None
+    )
+    weights = np.stack([s.weights for s in samples], axis=1)
+    classes = samples[0].classes
+    outputs = 1 if classes is None or len(classes) == 2 else len(classes)
+    codes = samples[0].codes
+    column = np.array([place[data.samples[i]] for i in members])
 
-    def __init__(self, problem: Problem, theta: np.ndarray, optimizer: Optimizer, batch: int, plan: Plan):
-        self.problem, self.theta, self.optimizer = problem, theta, optimizer
-        self.state = optimizer.init(theta)
-        self.proximal = _is_proximal(optimizer)
-        # `average` counts samples, here n a step
-        self.start = 0 if not plan.average else max(1, -(-plan.average // len(problem.X)))
-        self.t, self.mean = 0, np.zeros_like(theta)
+    def numbers(name: str) -> np.ndarray:
+        return np.array([getattr(model, name) for model in models], np.float64)
 
-    def epoch(self) -> float:
-        problem, size = self.problem, self.problem.size
-        scores = problem.scores(self.theta)
-        value = problem.data_loss(scores) + problem.penalty_value(self.theta)
-        gradient, coef = problem.data_gradient(scores), self.theta[:size].copy()
-        kink = problem.alpha * problem.penalty.kink(problem.l1_ratio)
-        if not self.proximal:
-            gradient[:size] += problem.alpha * problem.penalty.slope(coef, problem.l1_ratio)
-            if kink:
-                gradient[:size] = minibatch.pull(coef, gradient[:size], kink)
-        intercept = self.theta[size:].copy()
-        self.optimizer.step(self.theta, gradient, self.state)
-        if self.proximal:
-            reach = self.optimizer.get_params()["lr"] * problem.alpha
-            self.theta[:size] = problem.penalty.prox(self.theta[:size], reach, problem.l1_ratio)
-        elif kink:
-            self.theta[:size] = minibatch.land(self.theta[:size], coef, gradient[:size])
-        if not problem.fit_intercept:
-            self.theta[size:] = intercept
-        self.t += 1
-        if self.start and self.t >= self.start:
-            self.mean += (self.theta - self.mean) / (self.t - self.start + 1)
-        return value
-
-    def result(self) -> np.ndarray:
-        return self.mean if self.start and self.t >= self.start else self.theta
-
-
-class _MiniBatches:
-    """Epochs of a step per batch of rows, in a new order each time."""
-
-    def __init__(self, problem: Problem, theta: np.ndarray, optimizer: Optimizer, batch: int, plan: Plan):
-        self.problem, self.theta, self.optimizer, self.batch, self.plan = problem, theta, optimizer, batch, plan
-        rule, loss = optimizer.rule, problem.loss
-        update, slots = rule.variant(optimizer.get_params())
-        slope: Any = loss.joint_slope if problem.joint else loss.slope
-        value: Any = loss.joint_value if problem.joint else loss.value
-        self.kernel = minibatch.compiled(update, len(slots), rule.step, len(rule.scalars), slope, value,
-                                         problem.joint, problem.penalty)  # fmt: skip
-        starts = [rule.initial(optimizer.get_params(), name) for name in slots]
-        self.slots = np.repeat(np.array(starts, np.float64)[:, None], theta.size, axis=1)
-        self.carried = np.array(list(rule.scalars.values()), np.float64)
-        self.order = np.arange(len(problem.X))
-        self.start = 0 if not plan.average else max(1, -(-plan.average // batch))
-        self.t, self.mean = 0, np.zeros_like(theta)
-        self.settings = (float(problem.epsilon), float(problem.alpha), float(problem.l1_ratio),
-                         _is_proximal(optimizer), bool(problem.fit_intercept))  # fmt: skip
-
-    def epoch(self) -> float:
-        problem = self.problem
-        if self.plan.shuffle:
-            self.plan.rng.shuffle(self.order)
-        hyper = self.optimizer.get_params()
-        arguments = tuple(hyper[name] for name in self.optimizer.rule.defaults)
-        total = self.kernel(problem.X, problem.Y, problem.weights, self.order, self.batch, self.theta, self.slots,
-                            self.mean, arguments, self.carried, self.settings, self.t, self.start)  # fmt: skip
-        self.t += -(-len(self.order) // self.batch)
-        return total / float(problem.weights.sum()) + problem.penalty_value(self.theta)
-
-    def result(self) -> np.ndarray:
-        return self.mean if self.start and self.t >= self.start else self.theta
+    task = lanes.Task(
+        rows, codes, outputs, _scaled(weights if held is None else np.where(held, 0.0, weights), X.dtype), loss, penalty,
+        bool(first.fit_intercept), column, numbers("alpha"), numbers("l1_ratio"), numbers("epsilon"), samples[0].base,
+    )  # fmt: skip
+    settings = lanes.Settings(
+        first.max_iter, first.tol, first.n_iter_no_change, bool(first.shuffle), int(first.average),
+        np.random.RandomState(order_seed), advance=data.advance, alone=data.alone,
+        held_out=None if held is None else _scaled(np.where(held, weights, 0.0), X.dtype),
+    )  # fmt: skip
+    if first._continues():
+        settings.start = _from_coefficients(first, task)
+    if data.watch is not None:
+        for model in models:  # which are not the user's before they are fitted
+            model.__dict__.update({} if classes is None else {"classes_": classes})
+        settings.watch = lambda coef, intercept, which: data.watch(
+            [members[m] for m in which], coef, intercept - np.einsum("mkp,mp->mk", coef, task.center[column[which]])
+        )
+    for model, i, outcome in zip(models, members, _outcomes(models, task, settings), strict=True):
+        if outcome.error is not None:
+            data.errors[i] = outcome.error
+            continue
+        model._keep(outcome, task.center[column[members.index(i)]], classes)
 
 
-def by_newton(problem: Problem, theta: np.ndarray, plan: Plan) -> Outcome:
-    """Newton steps until the next one promises less than tol times the loss of a constant; outputs one by one."""
-    if problem.outputs == 1:
-        return _newton(problem, theta, plan)
-    p, size = problem.features, problem.size
-    if problem.joint:
-        outcome = _newton(problem, theta, plan)
-        # softmax does not see what all classes share, and the penalty wants none of it: what is there is rounding
-        coef, intercept = outcome.theta[:size].reshape(-1, p), outcome.theta[size:]
-        outcome.theta = np.concatenate([(coef - coef.mean(axis=0)).ravel(), intercept - intercept.mean()])
-        return outcome
-    outcome = Outcome(theta.copy())
-    curves = []
-    for k in range(problem.outputs):
-        part = _newton(problem.column(k), np.append(theta[k * p : (k + 1) * p], theta[size + k]), plan)
-        outcome.theta[k * p : (k + 1) * p], outcome.theta[size + k] = part.theta[:p], part.theta[p]
-        outcome.fault = outcome.fault or part.fault
-        curves.append(part.curve)
-    # an output that is done stays where it is while the others go on
-    outcome.curve = [float(sum(c[min(i, len(c) - 1)] for c in curves)) for i in range(max(map(len, curves)))]
-    return outcome
+def _outcomes(models: list[Any], task: lanes.Task, settings: lanes.Settings) -> list[lanes.Outcome]:
+    first = models[0]
+    if first.optimizer == "exact":
+        return lanes.in_closed_form(task)
+    if first.optimizer == "newton":
+        free = (task.outputs if task.joint else 1) * (task.rows.features + 1)
+        if free > _MOST_VARIABLES:
+            raise ValueError(
+                f"optimizer='newton' solves for {free} variables at once, and more than {_MOST_VARIABLES} "
+                "need too much memory: use 'gd', 'sgd' or 'adam'"
+            )
+        return lanes.by_newton(task, settings)
+    optimizers = [model._resolved() for model in models]
+    batch = batch_of(first, optimizers[0], task.rows.n)
+    if task.rows.sparse and batch < task.rows.n:
+        _check_sparse(first, optimizers[0], task, batch)
+    scheduled = isinstance(first.optimizer, str) and first.lr is None
+    return lanes.by_epochs(task, settings, optimizers, scheduled, batch)
 
 
-def _newton(problem: Problem, theta: np.ndarray, plan: Plan) -> Outcome:
-    metric = problem.metric()
-    free = metric.size
-    fixed = theta[free:]
-
-    def whole(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([x, fixed])
-
-    limit = 0.0 if plan.tol is None else plan.tol * problem.scale()
-    steps = newton.descend(lambda x: problem.value(whole(x)), lambda x: problem.derivatives(whole(x)),
-                           theta[:free], metric)  # fmt: skip
-    outcome = Outcome(theta)
-    for x, value, promised in steps:
-        outcome.theta = whole(x)
-        outcome.curve.append(value)
-        plan.advance()
-        if plan.tol is not None and promised <= limit:
-            break
-        if len(outcome.curve) == plan.max_iter:
-            outcome.fault = _UNFINISHED.format(plan.max_iter)
-            break
-    outcome.curve = outcome.curve or [problem.value(theta)]  # the start was the minimum
-    return outcome
+def batch_of(model: Any, optimizer: Optimizer, n: int) -> int:
+    """Rows in a step."""
+    if not isinstance(model.batch_size, str):
+        return min(model.batch_size, n)
+    auto = _BATCHES.get(optimizer.rule.name, _OTHER_BATCH)
+    return n if auto is None else min(auto, n)
 
 
-def in_closed_form(problem: Problem) -> Outcome:
-    """Least squares, with or without ridge."""
-    ridge = problem.alpha * problem.penalty.slope(1.0, problem.l1_ratio)
-    coef, intercept = least_squares.solve(problem.X, problem.Y, problem.weights, ridge, problem.fit_intercept)
-    theta = np.concatenate([coef.T.ravel(), intercept])
-    return Outcome(theta, [problem.value(theta)])
+def _check_sparse(model: Any, optimizer: Optimizer, task: lanes.Task, batch: int) -> None:
+    """On sparse X a step of one row may touch the columns of that row only."""
+    asked = f"optimizer={model.optimizer!r}"
+    if not lanes.is_proximal(optimizer):
+        reason = f"{asked} moves every coefficient at every step"
+    elif (task.alpha * [task.penalty.kink(r) for r in task.l1_ratio] > 0).any():
+        reason = f"penalty={model.penalty!r} is not a factor of the coefficients"
+    elif batch > 1 or model.average or task.joint:
+        what = "average" if model.average else "the softmax of several classes" if task.joint else f"batch_size={batch}"
+        reason = f"{what} goes through all coefficients at every step"
+    else:
+        return
+    raise ValueError(
+        f"X is sparse, and {reason}, which would make it dense: use optimizer='gd', which takes all rows at once, "
+        "'sgd' with penalty 'l2' or None, batch_size 1 and a loss of one class against the rest, or X.toarray()"
+    )
+
+
+def _scaled(weights: np.ndarray, dtype: Any) -> np.ndarray:
+    """Each column with mean 1."""
+    totals = weights.sum(axis=0)
+    if not totals.all():
+        raise ValueError("early_stopping: all rows on one side of the split have weight zero")
+    return np.asarray(weights * (len(weights) / totals), dtype)
+
+
+def _held_out(model: Any, sample: Sample, stratify: bool, seed: int) -> np.ndarray:
+    """(n,) bool: the rows that early_stopping sets aside."""
+    rows = np.flatnonzero(sample.weights)
+    held = np.zeros(len(sample.weights), bool)
+    try:
+        held[train_test_split(rows, test_size=model.validation_fraction, random_state=seed,
+                              stratify=sample.codes[rows] if stratify else None)[1]] = True  # fmt: skip
+    except ValueError as fault:
+        raise ValueError(
+            f"early_stopping cannot set validation_fraction={model.validation_fraction} aside: {fault}"
+        ) from None
+    return held
+
+
+def _from_coefficients(model: Any, task: lanes.Task) -> tuple[np.ndarray, np.ndarray]:
+    coef = np.array(model.coef_, np.float64).reshape(1, task.outputs, -1)
+    intercept = np.array(model.intercept_, np.float64).reshape(1, -1)
+    return coef, intercept + coef @ task.center[task.column[0]] if task.fit_intercept else 0.0 * intercept

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import element, kernel, stamp, to_fixed_tuple
+from .._jit import element, kernel, like, maximum, minimum, sign, stamp, to_fixed_tuple, where
 from ._update import uniform
 
 # Orthant-wise steps (Andrew & Gao, 2007) bring a kink λ|w| into any rule: `pull` adds the subgradient of least size,
@@ -16,13 +16,15 @@ from ._update import uniform
 @element
 def pull(w, g, kink):
     """Slope of the objective at w, g being that of its smooth part; zero where |g| ≤ kink holds w at zero."""
-    return g + kink * np.sign(w) - (w == 0.0) * np.minimum(np.maximum(g, -kink), kink)
+    held = where(w == like(w, 0.0), minimum(maximum(g, -kink), kink), like(w, 0.0))
+    return g + kink * sign(w) - held
 
 
 @element
 def land(new, w, g):
     """The new coefficient, or 0 if it left the orthant of w (of -g, where w is zero)."""
-    return new * (new * (np.sign(w) - (w == 0.0) * np.sign(g)) > 0.0)
+    zero = like(w, 0.0)
+    return where(new * where(w == zero, -sign(g), sign(w)) > zero, new, zero)
 
 
 def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, slope: Callable, value: Callable,
@@ -33,12 +35,12 @@ def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, slo
     ----------
     update, step : functions of a rule; n_slots, n_carried : numbers of its slots and of its scalars
     slope, value : functions of a loss; `joint`: those that take all scores of a sample at once
-    penalty : its file's `slope`, `kink` and `prox` are used
+    penalty : its file's `slope`, `kink`, `step` and `prox` are used
 
     Returns
     -------
-    epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, carried, settings, t, start) -> sum of losses
-        theta holds the coefficients (outputs, features), then an intercept per output; slots is (slots, theta.size);
+    epoch(X, Y, weights, order, center, batch, theta, slots, mean, hyper, carried, settings, t, start) -> sum of losses
+        X has any float type, and center (features,) is taken off its rows; theta holds the coefficients (outputs, features), then an intercept per output; slots is (slots, theta.size);
         mean is the mean of theta over the steps from step `start` on (never, if start is 0); hyper are the
         arguments of `step` after t, carried the rule's scalars, updated in place;
         settings = (epsilon, alpha, l1_ratio, proximal, fit_intercept); t counts the
@@ -46,16 +48,17 @@ def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, slo
     """
     if n_carried > 1:
         raise ValueError(f"a rule may carry one scalar from step to step; this one carries {n_carried}")
-    return _build(update, n_slots, step, n_carried, slope, value, joint, penalty.slope, penalty.kink, penalty.prox)
+    return _build(update, n_slots, step, n_carried, slope, value, joint, penalty.slope, penalty.kink,
+                  penalty.step, penalty.prox)  # fmt: skip
 
 
 @cache
-def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope, penalty_kink, prox):
-    advance, row = _advance(update, n_slots), _rows(slope, value, joint)
-    mark = stamp(advance, row, step, penalty_slope, penalty_kink, prox, pull, land)
+def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope, penalty_kink, reach, prox):
+    advance, row = advance_with(update, n_slots), row_of(slope, value, joint)
+    mark = stamp(advance, row, step, penalty_slope, penalty_kink, reach, prox, pull, land)
     advance, row, coefficients = element(advance, mark), element(row, mark), element(step)
 
-    def epoch(X, Y, weights, order, batch, theta, slots, mean, hyper, carried, settings, t, start):
+    def epoch(X, Y, weights, order, center, batch, theta, slots, mean, hyper, carried, settings, t, start):
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited rule, loss or penalty)
         epsilon, alpha, l1_ratio, proximal, fit_intercept = settings
         outputs, features = Y.shape[1], X.shape[1]
@@ -72,7 +75,7 @@ def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope,
                 for k in range(outputs):
                     score = theta[size + k]
                     for j in range(features):
-                        score += theta[k * features + j] * X[i, j]
+                        score += theta[k * features + j] * (X[i, j] - center[j])
                     z[k] = score
                 total += weights[i] * row(Y[i], z, epsilon, pushes)
                 share = weights[i] / (end - begin)
@@ -80,15 +83,15 @@ def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope,
                     push = share * pushes[k]
                     g[size + k] += push
                     for j in range(features):
-                        g[k * features + j] += push * X[i, j]
+                        g[k * features + j] += push * (X[i, j] - center[j])
             t += 1
             s = coefficients(t, *(hyper + to_fixed_tuple(carried, n_carried)))
             if n_carried > 0:
                 carried[0] = s[0]
             if proximal:
-                reach = hyper[0] * alpha
+                paces = reach(hyper[0] * alpha, l1_ratio)
                 for e in range(size):
-                    theta[e] = prox(advance(theta[e], g[e], slots, e, s), reach, l1_ratio)
+                    theta[e] = prox(advance(theta[e], g[e], slots, e, s), paces)
             elif kink > 0.0:
                 for e in range(size):
                     w = theta[e]
@@ -107,10 +110,10 @@ def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope,
                     mean[e] += share * (theta[e] - mean[e])
         return total
 
-    return kernel(epoch, mark)
+    return kernel(epoch, mark, reassociate=True)
 
 
-def _rows(slope, value, joint):
+def row_of(slope, value, joint):
     """(targets, scores, epsilon, out) -> loss of one sample; its slopes go to out."""
     if joint:
 
@@ -130,7 +133,7 @@ def _rows(slope, value, joint):
     return row
 
 
-def _advance(update, n_slots):
+def advance_with(update, n_slots):
     """(p, g, slots, e, s) -> p of element e, whose slots are updated in place."""
     apply = uniform(update, n_slots)
 

@@ -1,20 +1,18 @@
 """Loss of support vector regression (Vapnik, 1995): max(0, |z - y| - ε)."""
 
-import numpy as np
-
-from lifecycle._jit import element
+from lifecycle._jit import absolute, element, like, maximum, sign, where
 
 task = "regression"
 
 
 @element
 def value(y, z, epsilon):
-    return np.maximum(0.0, np.abs(z - y) - epsilon)
+    return maximum(absolute(z - y) - epsilon, like(z, 0.0))
 
 
 @element
 def slope(y, z, epsilon):
-    return np.sign(z - y) * (np.abs(z - y) > epsilon)
+    return where(absolute(z - y) > epsilon, sign(z - y), like(z, 0.0))
 
 
 def slope_bound(epsilon: float) -> float:

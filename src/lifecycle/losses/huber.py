@@ -1,8 +1,6 @@
 """Huber loss (1964), quadratic within ε of the target and linear beyond: r²/2, else ε|r| - ε²/2; r = z - y."""
 
-import numpy as np
-
-from lifecycle._jit import element
+from lifecycle._jit import absolute, element, like, maximum, minimum, where
 
 task = "regression"
 steepest = 1.0
@@ -10,19 +8,19 @@ steepest = 1.0
 
 @element
 def value(y, z, epsilon):
-    away = np.abs(z - y)
-    near = np.minimum(away, epsilon)
-    return near * (away - 0.5 * near)
+    away = absolute(z - y)
+    near = minimum(away, epsilon)
+    return near * (away - like(z, 0.5) * near)
 
 
 @element
 def slope(y, z, epsilon):
-    return np.minimum(np.maximum(z - y, -epsilon), epsilon)
+    return minimum(maximum(z - y, -epsilon), epsilon)
 
 
 @element
 def curvature(y, z, epsilon):
-    return 1.0 * (np.abs(z - y) < epsilon)
+    return where(absolute(z - y) < epsilon, like(z, 1.0), like(z, 0.0))
 
 
 def slope_bound(epsilon: float) -> float:

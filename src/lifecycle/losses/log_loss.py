@@ -6,7 +6,7 @@ and y[k], z[k] are numbers or arrays with one element per sample.
 
 import numpy as np
 
-from lifecycle._jit import element
+from lifecycle._jit import absolute, element, exp, like, log1p, maximum, where
 
 task = "classification"
 steepest = 0.25
@@ -16,20 +16,20 @@ joint_steepest = 0.5  # largest eigenvalue of diag(p) - p pᵀ (Böhning, 1992)
 @element
 def value(y, z, epsilon):
     m = y * z
-    return np.maximum(0.0, -m) + np.log1p(np.exp(-np.abs(m)))
+    return maximum(-m, like(z, 0.0)) + log1p(exp(-absolute(m)))
 
 
 @element
 def slope(y, z, epsilon):
     m = y * z
-    e = np.exp(-np.abs(m))
-    return -y * (e * (m >= 0.0) + (m < 0.0)) / (1.0 + e)
+    e, one = exp(-absolute(m)), like(z, 1.0)
+    return -y * where(m >= like(z, 0.0), e, one) / (one + e)
 
 
 @element
 def curvature(y, z, epsilon):
-    e = np.exp(-np.abs(z))
-    return e / (1.0 + e) ** 2
+    e, one = exp(-absolute(z)), like(z, 1.0)
+    return e / ((one + e) * (one + e))
 
 
 @element
@@ -40,7 +40,7 @@ def joint_value(y, z):
     total = 0.0 * top
     chosen = 0.0 * top
     for k in range(len(z)):
-        total = total + np.exp(z[k] - top)
+        total = total + exp(z[k] - top)
         chosen = chosen + y[k] * (z[k] - top)
     return np.log(total) - chosen
 
@@ -52,7 +52,7 @@ def joint_slope(y, z, out):
         top = np.maximum(top, z[k])
     total = 0.0 * top
     for k in range(len(z)):
-        out[k] = np.exp(z[k] - top)
+        out[k] = exp(z[k] - top)
         total = total + out[k]
     for k in range(len(z)):
         out[k] = out[k] / total - y[k]

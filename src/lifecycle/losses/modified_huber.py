@@ -1,8 +1,6 @@
 """Modified Huber loss (Zhang, 2004): max(0, 1 - m)² for m = yz >= -1, else -4m; y = ±1."""
 
-import numpy as np
-
-from lifecycle._jit import element
+from lifecycle._jit import element, like, maximum, minimum, where
 
 task = "classification"
 steepest = 2.0
@@ -11,17 +9,18 @@ steepest = 2.0
 @element
 def value(y, z, epsilon):
     m = y * z
-    return np.minimum(np.maximum(0.0, 1.0 - m), 2.0) ** 2 + 4.0 * np.maximum(0.0, -1.0 - m)
+    near = minimum(maximum(like(z, 1.0) - m, like(z, 0.0)), like(z, 2.0))
+    return near * near + like(z, 4.0) * maximum(like(z, -1.0) - m, like(z, 0.0))
 
 
 @element
 def slope(y, z, epsilon):
-    return -2.0 * y * np.minimum(np.maximum(0.0, 1.0 - y * z), 2.0)
+    return like(z, -2.0) * y * minimum(maximum(like(z, 1.0) - y * z, like(z, 0.0)), like(z, 2.0))
 
 
 @element
 def curvature(y, z, epsilon):
-    return 2.0 * (np.abs(y * z) < 1.0)
+    return where((y * z < like(z, 1.0)) & (y * z > like(z, -1.0)), like(z, 2.0), like(z, 0.0))
 
 
 def slope_bound(epsilon: float) -> float:

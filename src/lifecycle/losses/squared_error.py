@@ -1,6 +1,6 @@
 """Half the squared error, as in scikit-learn's SGDRegressor: (z - y)² / 2."""
 
-from lifecycle._jit import element
+from lifecycle._jit import element, like
 
 task = "regression"
 steepest = 1.0
@@ -8,7 +8,7 @@ steepest = 1.0
 
 @element
 def value(y, z, epsilon):
-    return 0.5 * (z - y) ** 2
+    return like(z, 0.5) * (z - y) * (z - y)
 
 
 @element
@@ -18,4 +18,4 @@ def slope(y, z, epsilon):
 
 @element
 def curvature(y, z, epsilon):
-    return 0.0 * z + 1.0
+    return like(z, 0.0) * z + like(z, 1.0)

@@ -1,8 +1,6 @@
 """Squared hinge loss: max(0, 1 - yz)², y = ±1; the default of scikit-learn's LinearSVC."""
 
-import numpy as np
-
-from lifecycle._jit import element
+from lifecycle._jit import element, like, maximum, where
 
 task = "classification"
 steepest = 2.0  # the largest curvature
@@ -10,14 +8,15 @@ steepest = 2.0  # the largest curvature
 
 @element
 def value(y, z, epsilon):
-    return np.maximum(0.0, 1.0 - y * z) ** 2
+    short = maximum(like(z, 1.0) - y * z, like(z, 0.0))
+    return short * short
 
 
 @element
 def slope(y, z, epsilon):
-    return -2.0 * y * np.maximum(0.0, 1.0 - y * z)
+    return like(z, -2.0) * y * maximum(like(z, 1.0) - y * z, like(z, 0.0))
 
 
 @element
 def curvature(y, z, epsilon):
-    return 2.0 * (y * z < 1.0)
+    return where(y * z < like(z, 1.0), like(z, 2.0), like(z, 0.0))

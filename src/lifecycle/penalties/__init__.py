@@ -1,8 +1,9 @@
 """Penalties: one file each, per coefficient, written so that they work on arrays and inside kernels.
 
 A penalty file has `value(w, l1_ratio)`; `slope(w, l1_ratio)`, the derivative of its smooth part; `kink(l1_ratio)`,
-the weight of |w| in it (0 where it is smooth); and `prox(w, t, l1_ratio)`, the minimizer over u of
-t · value(u) + (u - w)²/2. A new file in this folder is a new penalty.
+the weight of |w| in it (0 where it is smooth); and its proximal step: `prox(w, s)`, the minimizer over u of
+t · value(u) + (u - w)²/2, s being the coefficients `step(t, l1_ratio)`, a tuple of numbers. A new file in this folder
+is a new penalty.
 """
 
 import pkgutil
@@ -25,6 +26,7 @@ class Penalty:
     value: Callable
     slope: Callable
     kink: Callable
+    step: Callable
     prox: Callable
 
 
@@ -34,7 +36,7 @@ def list_penalties() -> dict[str, Penalty]:
     found = {}
     for info in pkgutil.iter_modules(__path__):
         room = import_module(f"{__name__}.{info.name}")
-        found[info.name] = Penalty(info.name, room.value, room.slope, room.kink, room.prox)
+        found[info.name] = Penalty(info.name, room.value, room.slope, room.kink, room.step, room.prox)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lifecycle._jit import element
+from lifecycle._jit import element, like, maximum, minimum
 
 
 @element
@@ -12,7 +12,7 @@ def value(w, l1_ratio):
 
 @element
 def slope(w, l1_ratio):
-    return (1.0 - l1_ratio) * w
+    return (like(w, 1.0) - l1_ratio) * w
 
 
 @element
@@ -21,5 +21,11 @@ def kink(l1_ratio):
 
 
 @element
-def prox(w, t, l1_ratio):
-    return np.sign(w) * np.maximum(np.abs(w) - t * l1_ratio, 0.0) / (1.0 + t * (1.0 - l1_ratio))
+def step(t, l1_ratio):
+    return t * l1_ratio, 1.0 / (1.0 + t * (1.0 - l1_ratio))
+
+
+@element
+def prox(w, s):
+    less, keep = s
+    return keep * (w - minimum(maximum(w, -less), less))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lifecycle._jit import element
+from lifecycle._jit import element, like, maximum, minimum
 
 
 @element
@@ -12,7 +12,7 @@ def value(w, l1_ratio):
 
 @element
 def slope(w, l1_ratio):
-    return 0.0 * w
+    return like(w, 0.0) * w
 
 
 @element
@@ -21,5 +21,10 @@ def kink(l1_ratio):
 
 
 @element
-def prox(w, t, l1_ratio):
-    return np.sign(w) * np.maximum(np.abs(w) - t, 0.0)
+def step(t, l1_ratio):
+    return (t,)
+
+
+@element
+def prox(w, s):
+    return w - minimum(maximum(w, -s[0]), s[0])

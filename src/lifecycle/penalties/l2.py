@@ -19,5 +19,10 @@ def kink(l1_ratio):
 
 
 @element
-def prox(w, t, l1_ratio):
-    return w / (1.0 + t)
+def step(t, l1_ratio):
+    return (1.0 / (1.0 + t),)
+
+
+@element
+def prox(w, s):
+    return s[0] * w

@@ -1,6 +1,6 @@
 """No penalty."""
 
-from lifecycle._jit import element
+from lifecycle._jit import element, like
 
 
 @element
@@ -10,7 +10,7 @@ def value(w, l1_ratio):
 
 @element
 def slope(w, l1_ratio):
-    return 0.0 * w
+    return like(w, 0.0) * w
 
 
 @element
@@ -19,5 +19,10 @@ def kink(l1_ratio):
 
 
 @element
-def prox(w, t, l1_ratio):
+def step(t, l1_ratio):
+    return (1.0,)
+
+
+@element
+def prox(w, s):
     return w

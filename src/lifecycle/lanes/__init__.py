@@ -1,0 +1,10 @@
+"""Many linear models in one pass over X: the models of a task are trained together and share what can be shared."""
+
+from ._epochs import by_epochs, is_proximal
+from ._exact import in_closed_form
+from ._newton import by_newton
+from ._outcome import Outcome, Settings
+from ._rows import Rows
+from ._task import Task
+
+__all__ = ["Outcome", "Rows", "Settings", "Task", "by_epochs", "by_newton", "in_closed_form", "is_proximal"]

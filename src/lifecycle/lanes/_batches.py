@@ -1,0 +1,263 @@
+"""Epochs of a step for each batch of rows, in a new order each time: one model by itself, or many as lanes."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .._threads import in_order, num_threads
+from ..loops import lanes, minibatch, sparse_lanes
+from ..optim import Optimizer
+from ._outcome import Settings
+from ._task import Task
+
+
+class _Order:
+    """The rows in the order of an epoch: pieces of X that are read at once, the rows of each shuffled."""
+
+    def __init__(self, task: Task, settings: Settings):
+        self.settings, self.chunks = settings, task.rows.large_chunks()
+        self.orders = [np.arange(end - begin) for begin, end in self.chunks]
+        self.turns = np.arange(len(self.chunks))
+
+    def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        if self.settings.shuffle:
+            if len(self.turns) > 1:
+                self.settings.rng.shuffle(self.turns)
+            for order in self.orders:
+                self.settings.rng.shuffle(order)
+        for k in self.turns:
+            yield *self.chunks[k], self.orders[k]
+
+    def steps(self, batch: int) -> int:
+        """In an epoch."""
+        return sum(-(-len(order) // batch) for order in self.orders)
+
+
+class Single:
+    """One model."""
+
+    def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray, optimizers: Sequence[Optimizer],
+                 proximal: bool, batch: int, settings: Settings):  # fmt: skip
+        self.task, self.coef, self.intercept, self.batch = task, coef, intercept, batch
+        self.optimizer = optimizers[0]
+        rule, loss = self.optimizer.rule, task.loss
+        update, slots = rule.variant(self.optimizer.get_params())
+        slope, value = (loss.joint_slope, loss.joint_value) if task.joint else (loss.slope, loss.value)
+        self.kernel = minibatch.compiled(update, len(slots), rule.step, len(rule.scalars), slope, value,  # type: ignore[arg-type]
+                                         task.joint, task.penalty)  # fmt: skip
+        self.theta = np.concatenate([coef.ravel(), intercept.ravel()])
+        starts = [rule.initial(self.optimizer.get_params(), name) for name in slots]
+        self.slots = np.repeat(np.array(starts, np.float64)[:, None], self.theta.size, axis=1)
+        self.carried = np.array(list(rule.scalars.values()), np.float64)
+        self.order = _Order(task, settings)
+        self.targets = np.ascontiguousarray(task.targets(task.y.astype(np.float64)).T)
+        self.weights = task.weights[:, task.column[0]].astype(np.float64)
+        self.center = task.center[task.column[0]]
+        self.first = 0 if not settings.average else max(1, -(-settings.average // batch))
+        self.t, self.mean = 0, np.zeros_like(self.theta)
+        self.settings = (float(task.epsilon[0]), float(task.alpha[0]), float(task.l1_ratio[0]), proximal,
+                         bool(task.fit_intercept))  # fmt: skip
+
+    def epoch(self, which: np.ndarray) -> np.ndarray:
+        task, hyper = self.task, self.optimizer.get_params()
+        arguments = tuple(hyper[name] for name in self.optimizer.rule.defaults)
+        total = 0.0
+        for begin, end, order in self.order:
+            here = slice(begin, end)
+            total += self.kernel(task.rows.read(begin, end), self.targets[here], self.weights[here], order, self.center,
+                                 self.batch, self.theta, self.slots, self.mean, arguments, self.carried, self.settings,
+                                 self.t, self.first)  # fmt: skip
+            self.t += -(-len(order) // self.batch)
+        self.coef, self.intercept = self._parts(self.theta)
+        return np.array([total / task.rows.n]) + task.penalty_value(self.coef)
+
+    def _parts(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        size = theta.size - self.task.outputs
+        return theta[:size].reshape(1, self.task.outputs, -1).copy(), theta[size:].reshape(1, -1).copy()
+
+    def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._parts(self.mean if self.first and self.t >= self.first else self.theta)
+
+
+class Blocks:
+    """Many models: blocks of lanes, each on a thread, and a lane for each score of a model."""
+
+    def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray, optimizers: Sequence[Optimizer],
+                 proximal: bool, batch: int, settings: Settings):  # fmt: skip
+        self.task, self.optimizers, self.batch, self.proximal = task, optimizers, batch, proximal
+        self.dtype = task.rows.dtype
+        self.coef, self.intercept = coef.astype(self.dtype), intercept.astype(self.dtype)
+        self.weights, self.y = task.weights, np.asarray(task.y, self.dtype)
+        self.order = _Order(task, settings)
+        self.first = 0 if not settings.average else max(1, -(-settings.average // batch))
+        self.t = 0
+        hyper, rule = optimizers[0].get_params(), optimizers[0].rule
+        names = rule.variant(hyper).slots
+        starts = np.empty((len(names), len(optimizers)))
+        for i, name in enumerate(names):
+            starts[i] = [rule.initial(o.get_params(), name) for o in optimizers]
+        self.slots = [np.broadcast_to(starts.reshape(*starts.shape, *[1] * (x.ndim - 1)), (len(names), *x.shape))
+                      .astype(self.dtype) for x in (coef, intercept)]  # fmt: skip
+        self.mean = [np.zeros_like(self.coef), np.zeros_like(self.intercept)]
+        self.carried = np.tile(np.array(list(rule.scalars.values())), (task.models, 1))
+        self.simple = proximal and batch == 1 and not self.first and not task.joint
+
+    def epoch(self, which: np.ndarray) -> np.ndarray:
+        groups = self._groups(which)
+        blocks = [(_Sparse if self.task.rows.sparse else _Samples if self.simple else _Batches)(self, models)
+                  for models in groups]  # fmt: skip
+        for begin, end, order in self.order:
+            X = self.task.rows.read(begin, end)
+            y, weights = self.y[begin:end], self.weights[begin:end]
+            list(in_order(lambda block: block.run(X, y, weights, order, self.t), blocks))  # noqa: B023
+            self.t += -(-len(order) // self.batch)
+        losses = np.zeros(self.task.models)
+        for block in blocks:
+            block.unpack(losses)
+        return losses[which] / self.task.rows.n + self.task.some(which).penalty_value(self.coef[which])
+
+    def _groups(self, which: np.ndarray) -> list[np.ndarray]:
+        """The models of each block: a share for each thread, and no more than a block holds."""
+        k = self.task.outputs
+        threads = num_threads()
+        most = max(1, lanes.WIDE // k) if self.dtype == np.float32 else max(1, lanes.NARROW // k)
+        share = -(-len(which) // threads)
+        return np.array_split(which, -(-len(which) // min(most, max(1, share))))
+
+    def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.first and self.t >= self.first:
+            return self.mean[0][which].astype(np.float64), self.mean[1][which].astype(np.float64)
+        return self.coef[which].astype(np.float64), self.intercept[which].astype(np.float64)
+
+
+class _Block:
+    """What blocks have in common: models to lanes and back."""
+
+    def __init__(self, of: Blocks, models: np.ndarray):
+        task = of.task
+        self.of, self.models, self.k, self.p = of, models, task.outputs, task.rows.features
+        self.used = len(models) * self.k
+        self.width = lanes.width_for(self.used, of.dtype)
+        self.tiles = -(-self.used // self.width)
+        # the lanes that are left over do what the first one does
+        self.lane_model = np.concatenate(
+            [np.repeat(models, self.k), np.repeat(models[:1], self.tiles * self.width - self.used)]
+        )
+        self.theta = self.packed(of.coef[models])
+        self.intercept = self.of_lanes(of.intercept[models])
+        self.label = np.resize(task.labels, len(self.lane_model)).astype(of.dtype)
+        self.column = task.column[self.lane_model]
+        self.total = np.zeros(len(self.lane_model))
+        self.moves = np.full(len(self.lane_model), float(task.fit_intercept), of.dtype)
+        self.hyper = [o.get_params() for o in of.optimizers]
+        self.epsilon, self.alpha, self.ratio = (self.of_models(a) for a in (task.epsilon, task.alpha, task.l1_ratio))
+
+    def of_models(self, numbers: np.ndarray) -> np.ndarray:
+        """A number of each model, for its lanes."""
+        return numbers[self.lane_model].astype(self.of.dtype)
+
+    def of_lanes(self, values: np.ndarray) -> np.ndarray:
+        """(block's models, outputs) -> (lanes,)"""
+        flat = np.zeros(self.tiles * self.width, self.of.dtype)
+        flat[: self.used] = values.reshape(-1)
+        flat[self.used :] = flat[0]
+        return flat
+
+    def packed(self, coef: np.ndarray) -> np.ndarray:
+        """(block's models, outputs, features) -> (tiles * features * width,)"""
+        flat = np.empty((self.tiles * self.width, self.p), self.of.dtype)
+        flat[: self.used] = coef.reshape(self.used, self.p)
+        flat[self.used :] = flat[0]
+        return np.ascontiguousarray(flat.reshape(self.tiles, self.width, self.p).transpose(0, 2, 1)).reshape(-1)
+
+    def unpacked(self, theta: np.ndarray) -> np.ndarray:
+        lanes_first = theta.reshape(self.tiles, self.p, self.width).transpose(0, 2, 1).reshape(-1, self.p)
+        return lanes_first[: self.used].reshape(len(self.models), self.k, self.p)
+
+    def paces(self) -> np.ndarray:
+        """Coefficients of the penalty's proximal step, one after another."""
+        task = self.of.task
+        found = [task.penalty.step(self.hyper[m]["lr"] * task.alpha[m], task.l1_ratio[m]) for m in self.lane_model]
+        return np.array(found).T.astype(self.of.dtype).reshape(-1)
+
+    def unpack(self, losses: np.ndarray) -> None:
+        of = self.of
+        of.coef[self.models] = self.unpacked(self.theta)
+        of.intercept[self.models] = self.intercept[: self.used].reshape(-1, self.k)
+        losses[self.models] = self.total[: self.used].reshape(-1, self.k).sum(axis=1)
+
+
+class _Samples(_Block):
+    """A step for each row: the fastest walk."""
+
+    def __init__(self, of: Blocks, models: np.ndarray):
+        super().__init__(of, models)
+        self.kernel = lanes.samples(of.task.loss, of.task.penalty, self.width)
+        self.center = self.packed(np.repeat(of.task.center[of.task.column[models], None], self.k, axis=1))
+        lr = np.array([h["lr"] for h in self.hyper])
+        self.arguments = (
+            self.center,
+            self.column,
+            self.label,
+            self.of_models(lr),
+            self.paces(),
+            self.epsilon,
+            self.moves,
+        )
+
+    def run(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
+        self.kernel(X, y, weights, order, self.theta, self.intercept, *self.arguments, self.total)
+
+
+class _Sparse(_Block):
+    """A step for each row of a CSR matrix."""
+
+    def __init__(self, of: Blocks, models: np.ndarray):
+        super().__init__(of, models)
+        self.kernel = sparse_lanes.samples(of.task.loss, self.width)
+        lr = np.array([h["lr"] for h in self.hyper])
+        keep = of.task.penalty.prox(
+            np.ones(len(self.lane_model), of.dtype), tuple(self.paces().reshape(-1, len(self.lane_model)))
+        )
+        self.arguments = (self.column, self.label, self.of_models(lr), keep, self.epsilon, self.moves)
+
+    def run(self, X, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
+        self.kernel(
+            X.data, X.indices, X.indptr, y, weights, order, self.theta, self.intercept, *self.arguments, self.total
+        )
+
+
+class _Batches(_Block):
+    """Any rule, any number of rows in a step."""
+
+    def __init__(self, of: Blocks, models: np.ndarray):
+        super().__init__(of, models)
+        task = of.task
+        rule, first = of.optimizers[0].rule, self.hyper[models[0]]
+        self.kernel = lanes.batches(rule, first, task.loss, task.joint, task.penalty, self.width)
+        self.center = self.packed(np.repeat(task.center[task.column[models], None], self.k, axis=1))
+        self.slots = np.array([self.packed(s[models]) for s in of.slots[0]], of.dtype).reshape(len(of.slots[0]), self.theta.size)
+        self.more = np.array([self.of_lanes(s[models]) for s in of.slots[1]], of.dtype).reshape(len(of.slots[1]), self.intercept.size)
+        self.mean, self.intercept_mean = self.packed(of.mean[0][models]), self.of_lanes(of.mean[1][models])
+        self.flat = np.array([lanes.flat(rule.defaults, self.hyper[m]) for m in self.lane_model])
+        self.carried = of.carried[self.lane_model, 0] if of.carried.shape[1] else np.zeros(len(self.lane_model))
+        kinked = task.alpha[models[0]] * task.penalty.kink(task.l1_ratio[models[0]]) > 0
+        self.way = 1 if of.proximal else 2 if kinked else 0
+
+    def run(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
+        self.kernel(X, y, weights, order, self.of.batch, self.theta, self.intercept, self.center, self.slots, self.more,
+                    self.mean, self.intercept_mean, self.column, self.label,
+                    (self.alpha, self.ratio, self.epsilon, self.moves), self.flat, self.carried, self.k if self.of.task.joint else 1,
+                    self.way, t, self.of.first, self.total)  # fmt: skip
+
+    def unpack(self, losses: np.ndarray) -> None:
+        super().unpack(losses)
+        of = self.of
+        for slot, values in zip(of.slots[0], self.slots, strict=True):
+            slot[self.models] = self.unpacked(values)
+        for slot, values in zip(of.slots[1], self.more, strict=True):
+            slot[self.models] = values[: self.used].reshape(-1, self.k)
+        of.mean[0][self.models] = self.unpacked(self.mean)
+        of.mean[1][self.models] = self.intercept_mean[: self.used].reshape(-1, self.k)
+        if of.carried.shape[1]:
+            of.carried[self.models, 0] = self.carried[: self.used : self.k]

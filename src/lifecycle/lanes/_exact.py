@@ -1,0 +1,90 @@
+"""Ridge and least squares for all penalties and all training sets, from products that training sets share."""
+
+import numpy as np
+
+from ..solvers import least_squares
+from ._outcome import Outcome
+from ._task import Task
+
+_CHUNK = 1 << 18  # elements
+
+
+def in_closed_form(task: Task) -> list[Outcome]:
+    """The minimizers, and the objective there."""
+    ridge = task.alpha * np.array([task.penalty.slope(1.0, ratio) for ratio in task.l1_ratio])
+    coef, intercept = task.start()
+    curve = np.empty(task.models)
+    products = _products(task) if task.rows.features <= task.rows.n else {}
+    for k in np.unique(task.column):
+        models = np.flatnonzero(task.column == k)
+        found = least_squares.from_products(products[k], ridge[models], task.fit_intercept) if k in products else None
+        if found is None:  # few rows, or features so alike that products of them lose what tells them apart
+            rows = np.flatnonzero(task.weights[:, k])
+            y, weights = task.y[rows].astype(np.float64), task.weights[rows, k].astype(np.float64)
+            found = least_squares.solve(
+                task.rows.take(rows) - task.center[k], y, weights, ridge[models], task.fit_intercept
+            )
+        for m, w, loss in zip(models, *found, strict=True):
+            coef[m, 0], curve[m] = w, 0.5 * loss + 0.5 * ridge[m] * float(w @ w)
+    return [Outcome(c, b, [value]) for c, b, value in zip(coef, intercept, curve.tolist(), strict=True)]
+
+
+def _products(task: Task) -> dict[int, np.ndarray]:
+    """(features + 2, features + 2) for each column of weights: weighted products of the features, y and 1.
+
+    Training sets whose held-out rows do not overlap (the folds of one partition) share all products but those of
+    the rows held out: together they cost as much as one. Products are only added, never taken away, so that no row
+    leaves its rounding in a sum that it is not part of.
+    """
+    y_shift = float(task.y.mean(dtype=np.float64)) if task.fit_intercept else 0.0
+    found = {}
+    base = task.base.astype(np.float64)
+    families = []
+    for columns in _families(task.weights):
+        multiples = [k for k in columns if _is_multiple(task.weights[:, k], base)]
+        families += [(multiples, base)] if multiples else []
+        families += [([k], task.weights[:, k].astype(np.float64)) for k in columns if k not in multiples]
+    for columns, base in families:
+        held = [np.flatnonzero(task.weights[:, k] == 0) for k in columns]
+        common = np.flatnonzero((task.weights[:, columns] > 0).all(axis=1))
+        parts = [_of_rows(task, common, base, y_shift)]
+        parts += [_of_rows(task, rows, base, y_shift) if len(columns) > 1 else np.zeros_like(parts[0]) for rows in held]
+        for i, k in enumerate(columns):
+            found[k] = np.sum([part for j, part in enumerate(parts) if j != i + 1], axis=0)
+    return found
+
+
+def _is_multiple(weights: np.ndarray, base: np.ndarray) -> bool:
+    """Whether they are a multiple of the base where they are not zero."""
+    seen = weights > 0
+    ratio = weights[seen] / base[seen]
+    return bool(ratio.max() - ratio.min() <= 1e-6 * ratio.max())
+
+
+def _families(weights: np.ndarray) -> list[list[int]]:
+    """The columns, in groups whose zeros do not overlap."""
+    families: list[tuple[list[int], np.ndarray]] = []
+    for k in range(weights.shape[1]):
+        held = weights[:, k] == 0
+        for columns, union in families:
+            if not (union & held).any():
+                columns.append(k)
+                union |= held
+                break
+        else:
+            families.append(([k], held))
+    return [columns for columns, _ in families]
+
+
+def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray, y_shift: float) -> np.ndarray:
+    p = task.rows.features
+    total = np.zeros((p + 2, p + 2))
+    size = max(64, _CHUNK // (p + 2))
+    for begin in range(0, len(rows), size):
+        some = rows[begin : begin + size]
+        table = np.ones((len(some), p + 2))
+        table[:, :p] = task.rows.take(some) - task.shift
+        table[:, p] = task.y[some] - y_shift
+        weights = base[some]
+        total += table.T @ (table if (weights == 1.0).all() else table * weights[:, None])
+    return total

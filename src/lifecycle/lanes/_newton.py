@@ -1,0 +1,190 @@
+"""Newton's method for many models at once.
+
+Models that differ in their rows only share one Hessian, from a sample of the rows that they train on. It gives them
+their start and preconditions full-gradient steps, until each has its own minimum. A model that is alone, on rows that
+all fit into the sample, makes Newton steps to the end.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from ..solvers import newton, quasi_newton
+from ._dense import Dense
+from ._objective import Objective
+from ._outcome import UNFINISHED, Outcome, Settings
+from ._task import Task
+
+_SAMPLE, _PER_VARIABLE = 4096, 4  # rows of a Hessian, or so many for each variable if that is more
+# a last step is this small beside the coefficients: the answer then does not depend on the way to it
+_STEP = {"float64": 1e-7, "float32": 1e-5}
+_ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a constant, that no step can be seen to bring
+_NOISE = {"float64": 1e-12, "float32": 1e-6}  # relative error of a value
+
+
+def by_newton(task: Task, settings: Settings) -> list[Outcome]:
+    """Steps until one promises to bring less than tol, and to change no more than the last digits."""
+    solved = _Solved(task)
+    coef, intercept = task.start() if settings.start is None else settings.start
+    starts = solved.joined(coef, intercept - np.einsum("mkp,mp->mk", coef, task.offset[task.column]))
+    limits = np.zeros(task.models) if settings.tol is None else settings.tol * task.scale
+    outcomes = [Outcome(c, b) for c, b in zip(coef, intercept, strict=True)]
+    groups: dict[tuple, list[int]] = {}
+    for m in range(task.models):
+        groups.setdefault((float(task.alpha[m]), float(task.l1_ratio[m]), float(task.epsilon[m])), []).append(m)
+    solves: list[tuple[list[int], Callable]] = []
+    samples, before = _Samples(task), None
+    for key in sorted(groups, reverse=True):  # along the path, from the strongest penalty to the weakest
+        models = groups[key]
+        problem, whole = samples.of(models)
+        alone = whole and len(models) == 1
+        start = starts[models[0]] if settings.start is not None or before is None else before
+        # where the sample is not the problem, what it has to say is said with a promise of tol
+        theta, curve, done = _steps(problem, start, limits[models].min(), _STEP["float64"] if alone else np.inf,
+                                    settings.max_iter)  # fmt: skip
+        before = starts[models] = theta
+        if alone:
+            outcomes[models[0]].curve = curve
+            outcomes[models[0]].fault = None if done else UNFINISHED.format(settings.max_iter)
+            settings.advance(1)
+        else:
+            solves.append((models, _preconditioner(problem, theta)))
+    rest = np.array(sorted(m for models, _ in solves for m in models), int)
+    if rest.size:
+        solved.minimize(rest, starts, solves, limits, settings, outcomes)
+    for m, outcome in enumerate(outcomes):
+        coef, intercept = solved.parted(starts[[m]])
+        if task.joint:  # softmax does not see what all classes share, and the penalty wants none of it: it is rounding
+            coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean()
+        outcome.coef, outcome.intercept = coef[0], intercept[0] + coef[0] @ task.offset[task.column[m]]
+    return outcomes
+
+
+class _Solved:
+    """The objectives of a task as functions of one vector a model: coefficients, then the intercepts that are fitted."""
+
+    def __init__(self, task: Task):
+        self.task, self.size = task, task.outputs * task.rows.features
+        self.objective = Objective(task, around=np.zeros_like(task.offset))
+        self.ridge = task.alpha * np.array([task.penalty.slope(1.0, ratio) for ratio in task.l1_ratio])
+
+    def joined(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        parts = [coef.reshape(len(coef), -1), *([intercept] if self.task.fit_intercept else [])]
+        return np.hstack(parts).astype(np.float64)
+
+    def parted(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        k = self.task.outputs
+        coef = theta[:, : self.size].reshape(len(theta), k, -1)
+        return coef, theta[:, self.size :] if self.task.fit_intercept else np.zeros((len(theta), k))
+
+    def gradients(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        losses, by_coef, by_intercept = self.objective.gradients(*self.parted(theta), which)
+        ridge, coef = self.ridge[which], theta[:, : self.size]
+        gradient = self.joined(by_coef, by_intercept)
+        gradient[:, : self.size] += ridge[:, None] * coef
+        return losses + 0.5 * ridge * (coef**2).sum(axis=1), gradient
+
+    def minimize(self, rest: np.ndarray, starts: np.ndarray, solves: list, limits: np.ndarray, settings: Settings,
+                 outcomes: list[Outcome]) -> None:  # fmt: skip
+        def precondition(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
+            step, place = np.empty_like(gradient), {m: i for i, m in enumerate(which)}
+            for models, solve in solves:
+                here = [place[m] for m in models if m in place]
+                if here:
+                    step[here] = solve(gradient[here])
+            return step
+
+        kind = str(self.task.rows.dtype)
+        steps = quasi_newton.descend(self.gradients, precondition, starts, rest, limits, _STEP[kind],
+                                     _ROUNDING[kind] * self.task.scale, _NOISE[kind])  # fmt: skip
+        left = set(rest.tolist())
+        for turn, (values, gone) in enumerate(steps, 1):
+            for m, value in values.items():
+                outcomes[m].curve.append(value)
+            left -= set(gone)
+            settings.advance(len(left))
+            if turn == settings.max_iter:
+                break
+        for m in left:
+            outcomes[m].fault = UNFINISHED.format(settings.max_iter)
+
+
+class _Samples:
+    """Problems over some of the rows that a few models train on."""
+
+    def __init__(self, task: Task):
+        self.task, self.size = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
+        self.drawn: dict[tuple, tuple] = {}
+
+    def of(self, models: list[int]) -> tuple[Dense, bool]:
+        """The problem of models that differ in their rows only, and whether it holds all rows of them."""
+        task, m = self.task, models[0]
+        columns = tuple(np.unique(task.column[models]))
+        if columns not in self.drawn:
+            self.drawn[columns] = self._draw(list(columns))
+        X, targets, weights, whole = self.drawn[columns]
+        ridge = float(task.alpha[m] * task.penalty.slope(1.0, task.l1_ratio[m]))
+        problem = Dense(X, targets, weights, task.loss, task.joint, ridge, float(task.epsilon[m]), task.fit_intercept)
+        return problem, whole
+
+    def _draw(self, columns: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+        task = self.task
+        weights = task.weights[:, columns[0]] if len(columns) == 1 else task.weights[:, columns].mean(axis=1)
+        rows = np.flatnonzero(weights)
+        whole = len(rows) <= self.size
+        if not whole:
+            rows = np.sort(np.random.RandomState(0).choice(rows, self.size, replace=False))
+        targets = task.targets(task.y[rows]).astype(np.float64)
+        return task.rows.take(rows) - task.shift, targets, weights[rows].astype(np.float64), whole
+
+
+def _steps(problem: Dense, theta: np.ndarray, limit: float, step: float, max_iter: int) -> tuple[np.ndarray, list[float], bool]:
+    """Newton steps; outputs that do not meet in the loss one by one."""
+    k, p, size = problem.outputs, problem.features, problem.size
+    if k == 1 or problem.joint:
+        curve: list[float] = []
+        for new, value, promised in newton.descend(problem.value, problem.derivatives, theta, problem.metric()):
+            moved, theta = np.abs(new - theta).max(), new
+            curve.append(value)
+            if promised <= limit and moved <= step * np.abs(theta).max():
+                break
+            if len(curve) == max_iter:
+                return theta, curve, False
+        return theta, curve or [problem.value(theta)], True  # the start was the minimum
+    theta, curves, done = theta.copy(), [], True
+    for j in range(k):
+        mine = np.r_[j * p : (j + 1) * p, [size + j] if problem.fit_intercept else []].astype(int)
+        theta[mine], own, ended = _steps(problem.output(j), theta[mine], limit, step, max_iter)
+        curves.append(own)
+        done &= ended
+    # an output that is done stays where it is while the others go on
+    length = max(map(len, curves))
+    return theta, [float(sum(c[min(i, len(c) - 1)] for c in curves)) for i in range(length)], done
+
+
+def _preconditioner(problem: Dense, theta: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """gradients (models, variables) -> their solutions with the Hessian."""
+    k, p, size = problem.outputs, problem.features, problem.size
+    if k == 1 or problem.joint:
+        factor = _factor(problem, theta)
+        return lambda gradient: cho_solve(factor, gradient.T, check_finite=False).T
+    mine = [np.r_[j * p : (j + 1) * p, [size + j] if problem.fit_intercept else []].astype(int) for j in range(k)]
+    factors = [_factor(problem.output(j), theta[mine[j]]) for j in range(k)]
+
+    def solve(gradient: np.ndarray) -> np.ndarray:
+        step = np.empty_like(gradient)
+        for columns, factor in zip(mine, factors, strict=True):
+            step[:, columns] = cho_solve(factor, gradient[:, columns].T, check_finite=False).T
+        return step
+
+    return solve
+
+
+def _factor(problem: Dense, theta: np.ndarray) -> tuple:
+    hessian, metric, damping = problem.derivatives(theta)[1], problem.metric(), 1e-10
+    while True:
+        try:
+            return cho_factor(hessian + np.diag(damping * metric), check_finite=False)
+        except np.linalg.LinAlgError:
+            damping *= 10.0

@@ -1,0 +1,95 @@
+"""Mean losses of many models and their gradients, over all rows: two products of matrices for each chunk of rows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from .._threads import in_order
+from ..loops.lanes import pushes
+from ._task import Task
+
+_ROWS = 1 << 18  # elements of a chunk: it stays in the cache between its two products
+
+
+class Objective:
+    """The mean weighted loss plus penalty of a task's models.
+
+    Chunks run on threads, each of which multiplies by itself; their sums are added in the order of the rows, so that
+    the answer does not depend on how many threads there are.
+    """
+
+    def __init__(self, task: Task, around: np.ndarray | None = None):
+        """`around`: (columns, features), where features are centred, seen from the shift; None: at their centres."""
+        self.task, self.around = task, task.offset if around is None else around
+        self.dtype = task.rows.dtype
+        self.weights = task.weights / task.rows.n
+        self.y = np.asarray(task.y, self.dtype)
+        self.chunks = list(task.rows.chunks(_ROWS))
+        self.kernel = None if task.joint else pushes(task.loss)
+
+    def losses(self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """(len(which),) mean losses, without penalty."""
+        return np.sum([part[0] for part in self._parts(coef, intercept, which, slopes=False)], axis=0)
+
+    def gradients(
+        self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean losses of the models `which`, with their gradients by coefficients and intercepts; without penalty.
+
+        Parameters
+        ----------
+        coef : (len(which), outputs, features);  intercept : (len(which), outputs)
+        """
+        m, k = intercept.shape
+        losses, by_coef, by_intercept = np.zeros(m), np.zeros((m * k, self.task.rows.features)), np.zeros(m * k)
+        for part in self._parts(coef, intercept, which, slopes=True):
+            losses, by_coef, by_intercept = losses + part[0], by_coef + part[1], by_intercept + part[2]
+        offset = self.around[self.task.column[which]]
+        by_intercept = by_intercept.reshape(m, k)
+        by_coef = by_coef.reshape(m, k, -1) - by_intercept[:, :, None] * offset[:, None, :]
+        return losses, by_coef, by_intercept if self.task.fit_intercept else np.zeros_like(by_intercept)
+
+    def _parts(self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray, slopes: bool) -> Iterator[tuple]:
+        task, dtype = self.task, self.dtype
+        m, k = intercept.shape
+        column = np.repeat(task.column[which], k)
+        flat = coef.reshape(m * k, -1)
+        at_shift = (intercept.reshape(-1) - (flat * self.around[column]).sum(axis=1)).astype(dtype)
+        label, epsilon = np.tile(task.labels, m).astype(dtype), np.repeat(task.epsilon[which], k).astype(dtype)
+        flat, shift = flat.astype(dtype), task.shift
+
+        def part(chunk: tuple[int, int]) -> tuple:
+            X, y = task.rows.read(*chunk, shift), self.y[slice(*chunk)]
+            weights = np.ascontiguousarray(self.weights[slice(*chunk)].T)
+            z = (X @ flat.T).T if task.rows.sparse else flat @ X.T
+            z = np.ascontiguousarray(z + at_shift[:, None])
+            push = np.empty_like(z)
+            if self.kernel is not None:
+                self.kernel(z, y, weights, column, label, epsilon, push)
+                losses = z.sum(axis=1).reshape(m, k).sum(axis=1, dtype=np.float64)
+            else:
+                losses, goals = np.empty(m), task.targets(y).astype(dtype)
+                for i in range(m):
+                    here, weight = slice(i * k, (i + 1) * k), weights[column[i * k]]
+                    losses[i] = float((task.loss.joint_value(goals, z[here]) * weight).sum())  # type: ignore[misc]
+                    task.loss.joint_slope(goals, z[here], push[here])  # type: ignore[misc]
+                    push[here] *= weight
+            if not slopes:
+                return (losses,)
+            product = (X.T @ push.T).T if task.rows.sparse else push @ X
+            return losses, product.astype(np.float64), push.sum(axis=1).astype(np.float64)
+
+        with _one_thread_each():
+            yield from in_order(part, self.chunks)
+
+
+def _one_thread_each() -> Any:
+    """Products of matrices stay on the thread that asks for them."""
+    if not _libraries:
+        _libraries.append(ThreadpoolController())  # looks through all that are loaded, once
+    return _libraries[0].limit(limits=1, user_api="blas")
+
+
+_libraries: list[ThreadpoolController] = []

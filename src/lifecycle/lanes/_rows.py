@@ -1,0 +1,38 @@
+"""The rows of X, read in chunks: dense or CSR, in memory or mapped from a file that is larger than it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+_SMALL, _LARGE = 1 << 18, 1 << 26  # elements: of a chunk that stays in the cache, and of one that is read from a file
+
+
+class Rows:
+    """X (rows, features), float32 or float64; never copied as a whole."""
+
+    def __init__(self, X: Any):
+        self.X = X
+        self.n, self.features = X.shape
+        self.dtype = X.dtype
+        self.sparse = not isinstance(X, np.ndarray)
+
+    def chunks(self, elements: int = _SMALL) -> Iterator[tuple[int, int]]:
+        """First and last row (not included) of pieces of so many elements; they depend on the shape of X only."""
+        size = max(64, elements // max(1, self.features))
+        for begin in range(0, self.n, size):
+            yield begin, min(begin + size, self.n)
+
+    def large_chunks(self) -> list[tuple[int, int]]:
+        """The pieces within which rows are visited in any order: all of X unless that is large."""
+        return list(self.chunks(_LARGE))
+
+    def read(self, begin: int, end: int, shift: np.ndarray | None = None) -> Any:
+        """Rows begin to end, less a row `shift` where they are dense."""
+        part = self.X[begin:end]
+        return part if shift is None or self.sparse else np.subtract(part, shift, dtype=self.dtype)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Those rows as a dense float64 array."""
+        part = self.X[rows]
+        return np.asarray(part.toarray() if self.sparse else part, dtype=np.float64)

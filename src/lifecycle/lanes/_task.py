@@ -1,0 +1,215 @@
+"""Many linear models of one kind over the same rows: they differ in numbers and in the weights of the rows."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..losses import Loss
+from ..penalties import Penalty
+from ._rows import Rows
+
+SMALL = 1000  # features up to which all eigenvalues are cheaper than a few by iteration
+
+
+@dataclass
+class Task:
+    """Models that share loss, penalty, classes and whether there is an intercept.
+
+    rows : X;  y : (n,), numbers or places of the classes
+    outputs : scores of a model: 1, or the number of classes if there are more than two
+    weights : (n, columns), each column with mean 1: rows of weight zero are not in the model's training set
+    column, alpha, l1_ratio, epsilon : (models,)
+    base : (n,), the sample weights of which a column of `weights` is a multiple, where it is not zero (regression)
+
+    Coefficients are (models, outputs, features), intercepts (models, outputs): those of centred features.
+    """
+
+    rows: Rows
+    y: np.ndarray
+    outputs: int
+    weights: np.ndarray
+    loss: Loss
+    penalty: Penalty
+    fit_intercept: bool
+    column: np.ndarray
+    alpha: np.ndarray
+    l1_ratio: np.ndarray
+    epsilon: np.ndarray
+    base: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.models = len(self.column)
+        # one score per class, seen by the loss at once: only log_loss with more than two classes
+        self.joint = self.loss.joint_value is not None and self.outputs > 1
+        steepest = self.loss.joint_steepest if self.joint else self.loss.steepest
+        self.steepest = 1.0 if steepest is None else steepest
+        self.labels = np.arange(self.outputs) if self.outputs > 1 else np.ones(1, int)
+
+    def some(self, models: np.ndarray) -> "Task":
+        """The task of these models alone."""
+        part = Task(self.rows, self.y, self.outputs, self.weights, self.loss, self.penalty, self.fit_intercept,
+                    self.column[models], self.alpha[models], self.l1_ratio[models], self.epsilon[models], self.base)  # fmt: skip
+        known = self.__dict__
+        part.__dict__.update({k: known[k] for k in ("center", "squares", "longest", "curvatures") if k in known})
+        return part
+
+    def targets(self, y: np.ndarray | None = None) -> np.ndarray:
+        """(outputs, n): numbers, ±1, or for a joint loss one-hot."""
+        y = self.y if y is None else y
+        if self.loss.task == "regression":
+            return y[None]
+        hit = y == self.labels[:, None]
+        return np.where(hit, 1.0, 0.0 if self.joint else -1.0)
+
+    @cached_property
+    def center(self) -> np.ndarray:
+        """(columns, features): means of the features, which an intercept does not mix with.
+
+        That of a constant feature is exact, or its rounding error would pass for a feature. Zero where X is sparse,
+        which it would not stay.
+        """
+        found = np.zeros((self.weights.shape[1], self.rows.features))
+        if not self.fit_intercept or self.rows.sparse:
+            return found
+        first = np.stack([self.rows.X[rows.argmax()] for rows in (self.weights > 0).T])
+        constant = np.ones(found.shape, bool)
+        for begin, end in self.rows.chunks():
+            X, weights = self.rows.read(begin, end), self.weights[begin:end]
+            found += weights.T @ X
+            for k in np.flatnonzero(constant.any(axis=1)):
+                maybe = np.flatnonzero(constant[k])
+                constant[k, maybe] = (X[weights[:, k] > 0][:, maybe] == first[k, maybe]).all(axis=0)
+        return np.where(constant, first, found / self.rows.n)
+
+    @cached_property
+    def shift(self) -> np.ndarray:
+        """(features,): a row near all centres, which is taken off before anything is multiplied."""
+        return self.center.mean(axis=0).astype(self.rows.dtype)
+
+    @cached_property
+    def offset(self) -> np.ndarray:
+        """(columns, features): the centres, seen from `shift`."""
+        return self.center - self.shift
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """(columns, features): mean squares of the centred features."""
+        found = np.zeros((self.weights.shape[1], self.rows.features))
+        for begin, end in self.rows.chunks():
+            X = self.rows.read(begin, end, self.shift)
+            found += self.weights[begin:end].T @ (X.multiply(X) if self.rows.sparse else X * X)
+        return np.maximum(found / self.rows.n - self.offset**2, 0.0)
+
+    @cached_property
+    def longest(self) -> np.ndarray:
+        """(columns,): the largest weight times squared length of a row, the intercept's 1 included."""
+        found = np.zeros(self.weights.shape[1])
+        for begin, end in self.rows.chunks():
+            X = self.rows.read(begin, end, self.shift)
+            squares = X.multiply(X).sum(axis=1) if self.rows.sparse else (X * X).sum(axis=1)
+            lengths = np.asarray(squares).reshape(-1, 1) - 2.0 * (X @ self.offset.T) + (self.offset**2).sum(axis=1)
+            found = np.maximum(found, (self.weights[begin:end] * (lengths + self.fit_intercept)).max(axis=0))
+        return found
+
+    @cached_property
+    def curvatures(self) -> np.ndarray:
+        """(columns,): L, the largest eigenvalue of the Hessian of the mean loss, or a bound of it."""
+        p = self.rows.features
+        if p <= SMALL:
+            grams = np.zeros((self.weights.shape[1], p, p))
+            for begin, end in self.rows.chunks():
+                X, weights = self.rows.read(begin, end, self.shift), self.weights[begin:end]
+                for k in range(len(grams)):
+                    heavy = X.multiply(weights[:, [k]]) if self.rows.sparse else X * weights[:, [k]]
+                    product = heavy.T @ X
+                    grams[k] += product.toarray() if self.rows.sparse else product
+            grams = grams / self.rows.n - self.offset[:, :, None] * self.offset[:, None, :]
+            top = np.linalg.eigvalsh(grams)[:, -1]
+        else:
+            top = self._largest_by_iteration()
+        least = 1.0 if self.fit_intercept else 0.0
+        return self.steepest * np.maximum(np.maximum(top, least), np.finfo(np.float64).tiny)
+
+    def _largest_by_iteration(self, steps: int = 60) -> np.ndarray:
+        """By power iteration from a vector that no eigenvector is orthogonal to in practice, with a margin."""
+        v = np.sqrt(self.squares) + np.finfo(np.float64).tiny
+        top = np.zeros(len(v))
+        for _ in range(steps):
+            v /= np.linalg.norm(v, axis=1, keepdims=True)
+            product = np.zeros_like(v)
+            for begin, end in self.rows.chunks():
+                X, weights = self.rows.read(begin, end, self.shift), self.weights[begin:end]
+                seen = weights * (X @ v.T.astype(X.dtype) - (self.offset * v).sum(axis=1).astype(X.dtype))
+                product += (X.T @ seen).T - seen.sum(axis=0)[:, None] * self.offset
+            before, top = top, np.linalg.norm(product, axis=1) / self.rows.n
+            v = product
+            if (np.abs(top - before) <= 1e-3 * top).all():
+                break
+        return 1.05 * top
+
+    # -- numbers of each model -------------------------------------------------------------------------------------
+
+    @cached_property
+    def _mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """(columns,) each: of y, for regression."""
+        y, share = self.y.astype(np.float64), 1.0 / self.rows.n
+        mean = np.array([w @ y * share for w in self.weights.T.astype(np.float64)])
+        square = np.array(
+            [w @ (y - m) ** 2 * share for w, m in zip(self.weights.T.astype(np.float64), mean, strict=True)]
+        )
+        return mean, np.sqrt(square)
+
+    def start(self) -> tuple[np.ndarray, np.ndarray]:
+        """Zero coefficients; for regression, the mean of y as intercept."""
+        intercept = np.zeros((self.models, self.outputs))
+        if self.fit_intercept and self.loss.task == "regression":
+            intercept[:, 0] = self._mean_and_spread[0][self.column]
+        return np.zeros((self.models, self.outputs, self.rows.features)), intercept
+
+    @cached_property
+    def scale(self) -> np.ndarray:
+        """(models,): the loss of the best constant that is known without a fit; the unit of tol."""
+        found = np.empty(self.models)
+        targets = self.targets(self.y.astype(np.float64))
+        done: dict[tuple, float] = {}
+        for m, (k, epsilon) in enumerate(zip(self.column, self.epsilon, strict=True)):
+            if (k, epsilon) not in done:
+                constant = self._mean_and_spread[0][k] if self.loss.task == "regression" else 0.0
+                z = np.full(targets.shape, constant)
+                values = (
+                    self.loss.joint_value(targets, z)
+                    if self.joint
+                    else self.loss.value(targets, z, epsilon).sum(axis=0)
+                )  # type: ignore[misc]
+                done[k, epsilon] = float(values @ self.weights[:, k].astype(np.float64)) / self.rows.n or 1.0
+            found[m] = done[k, epsilon]
+        return found
+
+    def penalty_value(self, coef: np.ndarray) -> np.ndarray:
+        """(models,): alpha times the penalty of coefficients (models, outputs, features)."""
+        ratio = self.l1_ratio[:, None, None]
+        return self.alpha * self.penalty.value(coef.astype(np.float64), ratio).sum(axis=(1, 2))
+
+    def first_lr(self, by_slope: bool, all_rows: bool) -> np.ndarray:
+        """(models,): where lr=None begins; `by_slope`: the rule's step is proportional to the slope, else to lr."""
+        regression, k = self.loss.task == "regression", self.column
+        spread = np.ones(self.models)
+        if regression:
+            mean, spread = (a[k] for a in self._mean_and_spread)
+            spread = spread if self.fit_intercept else np.sqrt(spread**2 + mean**2)
+            spread = np.where(spread > 0, spread, 1.0)
+        squares, p = self.squares[k].sum(axis=1) + self.fit_intercept, self.rows.features
+        if not by_slope:
+            root = np.sqrt(squares / (p + self.fit_intercept))
+            return 0.1 * spread / np.where(root > 0, root, 1.0)
+        if all_rows and self.loss.smooth:
+            return 1.0 / self.curvatures[k]
+        if self.loss.slope_bound is None:  # no single row may overshoot
+            return 1.0 / (self.steepest * np.where(self.longest[k] > 0, self.longest[k], 1.0))
+        # steps of bounded length do not grow with y
+        away = (
+            np.maximum(spread / np.array([self.loss.slope_bound(e) for e in self.epsilon]), 1.0) if regression else 1.0
+        )
+        lengths = squares * self.rows.n / (self.weights > 0).sum(axis=0)[k]
+        return away / (self.steepest * np.where(lengths > 0, lengths, 1.0))

@@ -1,0 +1,295 @@
+"""Many linear models over the same rows: SIMD runs across the models, the lanes.
+
+A block holds `width` lanes for each of its tiles; the coefficients of lane v of a tile are theta[tile, j * width + v],
+so that one row of X meets all lanes with one load of each element. What differs between lanes are arrays: the step
+size, the penalty, the centre of the features, and which column of the weights says which rows a lane sees.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._jit import element, kernel, like, scratch, stamp, where
+from .minibatch import advance_with, land, pull, row_of
+
+_TOGETHER = 64  # losses that are added in the precision of the lanes
+NARROW, WIDE = 32, 64  # lanes of a block; fewer are unrolled by the compiler before it sees that they are a vector
+
+
+def width_for(lanes: int, dtype: Any) -> int:
+    """Lanes of a block when so many are to be trained."""
+    return NARROW if lanes <= NARROW or dtype == np.float64 else WIDE
+
+
+@element
+def as_it_is(y, label):
+    return y
+
+
+@element
+def one_or_minus_one(y, label):
+    return where(y == label, like(y, 1.0), like(y, -1.0))
+
+
+def target_of(task: str) -> Callable:
+    """(y, label of the lane) -> target of a loss: y holds numbers, or the places of the classes."""
+    return as_it_is if task == "regression" else one_or_minus_one
+
+
+def _tuple_of(n: int) -> Callable:
+    """(a, v, stride) -> (a[v], a[v + stride], …), n numbers."""
+    if n == 0:
+        return element(lambda a, v, stride: (), stamp(0))
+    rest, at = _tuple_of(n - 1), n - 1
+    return element(lambda a, v, stride: rest(a, v, stride) + (a[v + at * stride],), stamp(n))  # noqa: RUF005  (numba has no unpacking)
+
+
+def _hyperparameters(defaults: tuple) -> tuple[Callable, int]:
+    """(row of numbers) -> the arguments of a rule's `step` after t, kinds as in its defaults; and how many numbers."""
+    if not defaults:
+        return element(lambda row: (), stamp(())), 0
+    rest, at = _hyperparameters(defaults[:-1])
+    last = defaults[-1]
+    if isinstance(last, tuple):
+        if len(last) != 2:
+            raise ValueError(f"a hyperparameter of a rule is a number, a flag or a pair of numbers; got {last!r}")
+        return element(lambda row: rest(row) + ((row[at], row[at + 1]),), stamp(repr(defaults))), at + 2
+    if isinstance(last, bool):
+        return element(lambda row: rest(row) + (row[at] != 0.0,), stamp(repr(defaults))), at + 1
+    return element(lambda row: rest(row) + (row[at],), stamp(repr(defaults))), at + 1
+
+
+def samples(loss: Any, penalty: Any, width: int) -> Any:
+    """Kernel of an epoch of steps -lr * slope, one for each row, each followed by the penalty's proximal step.
+
+    The step of a row and the scores of the next one are one walk over the coefficients.
+
+    Returns
+    -------
+    epoch(X, y, weights, order, theta, intercept, center, column, label, lr, reach, l1_ratio, epsilon, free, total)
+        X (rows, features), weights (rows, columns), order (steps,); theta (features * width,) and what follows
+        (width,), but center like theta; `reach` = lr * alpha, `free` is 0 where the intercept stays; the losses are added to total.
+    """
+    return _samples(loss.slope, loss.value, penalty.prox, target_of(loss.task), len(penalty.step(0.0, 0.0)), width)
+
+
+@cache
+def _samples(slope, value, prox, target, n_paces, width):
+    mark = stamp(slope, value, prox, target, n_paces, width, _TOGETHER)
+    slope, value, prox, target = (element(f) for f in (slope, value, prox, target))
+    lanes, held, at = scratch(width), scratch(n_paces * width), _tuple_of(n_paces)
+
+    def epoch(X, y, weights, order, theta, intercept, center, column, label, lr, paces, epsilon, moves, total):
+        mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss or penalty)
+        kind = theta.dtype
+        z, push, b, s = lanes(kind), lanes(kind), lanes(kind), held(kind)
+        goal, weight, rate, free, margin, lost = (
+            lanes(kind),
+            lanes(kind),
+            lanes(kind),
+            lanes(kind),
+            lanes(kind),
+            lanes(kind),
+        )
+        for v in range(width):
+            b[v], rate[v], free[v], margin[v], lost[v] = intercept[v], lr[v], moves[v], epsilon[v], 0.0
+        for k in range(n_paces * width):
+            s[k] = paces[k]
+        before, first, since = order[0], True, 0
+        for i in order:
+            for v in range(width):
+                z[v] = b[v]
+            if first:
+                for j in range(X.shape[1]):
+                    x = X[i, j]
+                    for v in range(width):
+                        z[v] += (x - center[j * width + v]) * theta[j * width + v]
+                first = False
+            else:
+                for j in range(X.shape[1]):
+                    last, x = X[before, j], X[i, j]
+                    for v in range(width):
+                        c = center[j * width + v]
+                        w = prox(theta[j * width + v] - push[v] * (last - c), at(s, v, width))
+                        theta[j * width + v] = w
+                        z[v] += (x - c) * w
+            for v in range(width):
+                goal[v], weight[v] = target(y[i], label[v]), weights[i, column[v]]
+            for v in range(width):
+                lost[v] += weight[v] * value(goal[v], z[v], margin[v])
+            since += 1
+            if since == _TOGETHER:
+                since = 0
+                for v in range(width):
+                    total[v] += lost[v]
+                    lost[v] = 0.0
+            for v in range(width):
+                push[v] = weight[v] * slope(goal[v], z[v], margin[v]) * rate[v]
+                b[v] -= push[v] * free[v]
+            before = i
+        for j in range(X.shape[1]):
+            last = X[before, j]
+            for v in range(width):
+                w = theta[j * width + v] - push[v] * (last - center[j * width + v])
+                theta[j * width + v] = prox(w, at(s, v, width))
+        for v in range(width):
+            intercept[v] = b[v]
+            total[v] += lost[v]
+
+    return kernel(epoch, mark, contract=True)
+
+
+def pushes(loss: Any) -> Any:
+    """Kernel (z, y, weights, column, label, epsilon, push): scores z (lanes, rows) become weighted losses, push the slopes.
+
+    weights (columns, rows); column, label and epsilon (lanes,).
+    """
+    return _pushes(loss.slope, loss.value, target_of(loss.task))
+
+
+@cache
+def _pushes(slope, value, target):
+    mark = stamp(slope, value, target)
+    slope, value, target = (element(f) for f in (slope, value, target))
+
+    def walk(z, y, weights, column, label, epsilon, push):
+        mark  # noqa: B018
+        for v in range(len(z)):
+            scores, weight, out, mine, margin = z[v], weights[column[v]], push[v], label[v], epsilon[v]
+            for i in range(scores.size):
+                goal = target(y[i], mine)
+                out[i] = weight[i] * slope(goal, scores[i], margin)
+            for i in range(scores.size):
+                scores[i] = weight[i] * value(target(y[i], mine), scores[i], margin)
+
+    return kernel(walk, mark, contract=True)
+
+
+def batches(rule: Any, hyper: dict[str, Any], loss: Any, joint: bool, penalty: Any, width: int) -> Any:
+    """Kernel of an epoch of steps of any rule, one for each `batch` rows.
+
+    Returns
+    -------
+    epoch(X, y, weights, order, batch, theta, intercept, center, slots, more, mean, intercept_mean, column, label, settings,
+          hyper, carried, outputs, way, t, start, total)
+        theta (tiles * features * width,), intercept and what is of a lane (tiles * width,); slots and mean like theta,
+        `more` and intercept_mean like intercept, each with the slots in front; settings = (alpha, l1_ratio, epsilon, moves),
+        each of a lane; hyper (lanes, numbers of `flat`), carried (lanes,); `outputs`: lanes that the loss sees at once;
+        way: 0 a smooth penalty, 1 proximal steps, 2 orthant-wise ones; t counts the steps before, and from step
+        `start` on (never, if 0) the means take part.
+    """
+    update, slots = rule.variant(hyper)
+    n_steps = len(rule.step(1, **hyper, **rule.scalars))
+    slope, value = (loss.joint_slope, loss.joint_value) if joint else (loss.slope, loss.value)
+    return _batches(update, len(slots), rule.step, n_steps, len(rule.scalars), tuple(rule.defaults.values()), slope, value,
+                    joint, penalty.slope, penalty.kink, penalty.step, penalty.prox, len(penalty.step(0.0, 0.0)),
+                    target_of(loss.task), width)  # fmt: skip
+
+
+def flat(defaults: dict[str, Any], hyper: dict[str, Any]) -> list[float]:
+    """The hyperparameters of a lane as numbers, in the order of the rule's defaults."""
+    return [float(x) for name in defaults for x in (hyper[name] if isinstance(hyper[name], tuple) else (hyper[name],))]
+
+
+@cache
+def _batches(update, n_slots, step, n_steps, n_carried, defaults, slope, value, joint, penalty_slope, penalty_kink, reach,
+             prox, n_paces, target, width):  # fmt: skip
+    advance, row = advance_with(update, n_slots), row_of(slope, value, joint)
+    mark = stamp(advance, row, slope, value, step, penalty_slope, penalty_kink, reach, prox, target, pull, land, n_steps,
+                 n_paces, n_carried, repr(defaults), width)  # fmt: skip
+    advance, row = element(advance, mark), element(row, mark)
+    coefficients, of_step, of_prox = element(step), _tuple_of(n_steps), _tuple_of(n_paces)
+    arguments, _ = _hyperparameters(defaults)
+    lanes = scratch(width)
+
+    def epoch(X, y, weights, order, batch, theta, intercept, center, slots, more, mean, intercept_mean, column, label,
+              settings, hyper, carried, outputs, way, t, start, total):  # fmt: skip
+        mark  # noqa: B018
+        kind, features, n_lanes = theta.dtype, X.shape[1], intercept.size
+        alpha, l1_ratio, epsilon, moves = settings
+        held, sums = lanes(kind), lanes(kind)
+        z, push, goal = np.empty(n_lanes, kind), np.empty(n_lanes, kind), np.empty(outputs, kind)
+        g, gi = np.empty(theta.size, kind), np.empty(n_lanes, kind)
+        s, paces = np.empty(n_steps * n_lanes, kind), np.empty(n_paces * n_lanes, kind)
+        kink = np.empty(n_lanes, kind)
+        for lane in range(n_lanes):
+            kink[lane] = alpha[lane] * penalty_kink(l1_ratio[lane])
+        for begin in range(0, order.size, batch):
+            end = min(begin + batch, order.size)
+            g[:] = 0.0
+            gi[:] = 0.0
+            for i in order[begin:end]:
+                for tile in range(0, n_lanes, width):
+                    for v in range(width):
+                        sums[v] = intercept[tile + v]
+                    for j in range(features):
+                        x, e = X[i, j], tile * features + j * width
+                        for v in range(width):
+                            sums[v] += (x - center[e + v]) * theta[e + v]
+                    for v in range(width):
+                        z[tile + v] = sums[v]
+                if joint:
+                    for k in range(outputs):
+                        goal[k] = y[i] == k
+                    for first in range(0, n_lanes - outputs + 1, outputs):
+                        here = slice(first, first + outputs)
+                        weight = weights[i, column[first]]
+                        total[first] += weight * row(goal, z[here], epsilon[first], push[here])
+                else:
+                    for lane in range(n_lanes):
+                        sought = target(y[i], label[lane])
+                        total[lane] += weights[i, column[lane]] * value(sought, z[lane], epsilon[lane])
+                        push[lane] = slope(sought, z[lane], epsilon[lane])
+                for tile in range(0, n_lanes, width):
+                    for v in range(width):
+                        held[v] = push[tile + v] * weights[i, column[tile + v]] / (end - begin)
+                        gi[tile + v] += held[v]
+                    for j in range(features):
+                        x, e = X[i, j], tile * features + j * width
+                        for v in range(width):
+                            g[e + v] += held[v] * (x - center[e + v])
+            t += 1
+            for lane in range(n_lanes):
+                given = arguments(hyper[lane])
+                if n_carried > 0:
+                    now = coefficients(t, *(given + (carried[lane],)))
+                    carried[lane] = now[0]
+                else:
+                    now = coefficients(t, *given)
+                for k in range(n_steps):
+                    s[lane + k * n_lanes] = now[k]
+                near = reach(hyper[lane, 0] * alpha[lane], l1_ratio[lane])
+                for k in range(n_paces):
+                    paces[lane + k * n_lanes] = near[k]
+            for tile in range(0, n_lanes, width):
+                for j in range(features):
+                    base = tile * features + j * width
+                    if way == 1:
+                        for v in range(width):
+                            e, lane = base + v, tile + v
+                            theta[e] = prox(advance(theta[e], g[e], slots, e, of_step(s, lane, n_lanes)),
+                                            of_prox(paces, lane, n_lanes))  # fmt: skip
+                    elif way == 2:
+                        for v in range(width):
+                            e, lane = base + v, tile + v
+                            w = theta[e]
+                            slant = pull(w, g[e] + alpha[lane] * penalty_slope(w, l1_ratio[lane]), kink[lane])
+                            theta[e] = land(advance(w, slant, slots, e, of_step(s, lane, n_lanes)), w, slant)
+                    else:
+                        for v in range(width):
+                            e, lane = base + v, tile + v
+                            slant = g[e] + alpha[lane] * penalty_slope(theta[e], l1_ratio[lane])
+                            theta[e] = advance(theta[e], slant, slots, e, of_step(s, lane, n_lanes))
+            for lane in range(n_lanes):
+                b = advance(intercept[lane], gi[lane], more, lane, of_step(s, lane, n_lanes))
+                intercept[lane] = b if moves[lane] > 0 else intercept[lane]
+            if start > 0 and t >= start:
+                share = 1.0 / (t - start + 1)
+                for e in range(theta.size):
+                    mean[e] += share * (theta[e] - mean[e])
+                for lane in range(n_lanes):
+                    intercept_mean[lane] += share * (intercept[lane] - intercept_mean[lane])
+
+    return kernel(epoch, mark, contract=True)

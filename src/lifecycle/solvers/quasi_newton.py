@@ -1,0 +1,79 @@
+"""L-BFGS (Nocedal, 1980) for many functions at once, from a first guess of their inverse Hessians."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+_PAIRS = 8  # steps that are remembered
+_HALVINGS = 40
+
+
+def descend(gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray,
+            step: float, rounding: np.ndarray, noise: float) -> Iterator[tuple[dict[int, float], list[int]]]:  # fmt: skip
+    """Yield, after each turn, the values of the functions that took a step, and those that have arrived.
+
+    Parameters
+    ----------
+    gradients : (points (m, variables), which (m,)) -> values (m,), gradients (m, variables)
+    precondition : (gradients (m, variables), which (m,)) -> about the inverse Hessians times them
+    x : float64, (functions, variables), where to start, changed in place
+    which : the functions that are minimized
+    limits, step, rounding : (functions,), number, (functions,)
+        One arrives with a step that promises a decrease of no more than `limits` and changes x by no more than `step`
+        times its largest element, or that promises no more than `rounding`.
+    noise : relative error of a value; an increase of no more counts as none
+    """
+    steps: list[np.ndarray] = []
+    turns: list[np.ndarray] = []
+    value, gradient = np.full(len(x), np.inf), np.zeros_like(x)
+    value[which], gradient[which] = gradients(x[which], which)
+    while which.size:
+        direction = -_solved(gradient[which], [s[which] for s in steps], [y[which] for y in turns],
+                             lambda g, which=which: precondition(g, which))  # fmt: skip
+        slope = (gradient[which] * direction).sum(axis=1)
+        uphill = ~(slope < 0)
+        if uphill.any():
+            direction[uphill] = -precondition(gradient[which][uphill], which[uphill])
+            slope = (gradient[which] * direction).sum(axis=1)
+        small = np.abs(direction).max(axis=1) <= step * np.abs(x[which]).max(axis=1)
+        arrived = (-0.5 * slope <= limits[which]) & small | (-0.5 * slope <= rounding[which])
+        moved, pulled = np.zeros_like(x), np.zeros_like(x)
+        length, waiting = np.ones(len(x)), np.ones(len(which), bool)
+        for _ in range(_HALVINGS):
+            now = which[waiting]
+            if not now.size:
+                break
+            move = length[now, None] * direction[waiting]
+            new_value, new_gradient = gradients(x[now] + move, now)
+            slack = 1e-4 * length[now] * slope[waiting] + noise * np.abs(value[now])
+            good = np.isfinite(new_value) & (new_value <= value[now] + slack)
+            taken = now[good]
+            x[taken] += move[good]
+            moved[taken], pulled[taken] = move[good], (new_gradient - gradient[now])[good]
+            value[taken], gradient[taken] = new_value[good], new_gradient[good]
+            length[now[~good]] *= 0.5
+            waiting[np.flatnonzero(waiting)[good]] = False
+            # a decrease that rounding hides cannot be looked for
+            hidden = waiting & (arrived | (-slope * length[which] <= 10.0 * noise * np.abs(value[which])))
+            arrived |= hidden
+            waiting &= ~hidden
+        arrived |= waiting
+        steps, turns = [*steps, moved][-_PAIRS:], [*turns, pulled][-_PAIRS:]
+        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist()
+        which = which[~arrived]
+
+
+def _solved(gradient: np.ndarray, steps: list[np.ndarray], turns: list[np.ndarray], guess: Callable) -> np.ndarray:
+    """The two loops: products with the inverse Hessians that the remembered steps and their changes of slope tell of."""
+    q, kept = gradient.copy(), []
+    for s, y in zip(reversed(steps), reversed(turns), strict=True):
+        bend = (s * y).sum(axis=1)
+        use = bend > 1e-10 * np.sqrt((s * s).sum(axis=1) * (y * y).sum(axis=1))
+        rho = np.divide(1.0, bend, out=np.zeros_like(bend), where=use)
+        a = rho * (s * q).sum(axis=1)
+        q -= a[:, None] * y
+        kept.append((s, y, rho, a))
+    q = guess(q)
+    for s, y, rho, a in reversed(kept):
+        q += (a - rho * (y * q).sum(axis=1))[:, None] * s
+    return q
