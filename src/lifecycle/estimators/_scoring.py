@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import lanes
+from .._threads import in_order
+
 _PIECE = 1 << 20  # elements of X that are read at once
 
 
@@ -78,51 +81,66 @@ class TestScores:
         scorer = check_scoring(self.models[0], name)
         return known.get(name) if isinstance(name, str) else None, scorer
 
-    def watch(self, which: list[int], coef: np.ndarray, intercept: np.ndarray) -> None:
-        """Note the scores of these models with coefficients (models, outputs, features) and intercepts."""
-        for i, scores in self._scores(which, coef, intercept).items():
+    def watch(self, members: list[int], which: np.ndarray, steps: lanes.Steps) -> None:
+        """Note the scores of the models `which` of `steps`; model m of them is the one in place members[m] here."""
+        for m, scores in self._scores(members, which, steps.products, steps.raw).items():
             for name, value in scores.items():
-                self.curves[i][name].append(value)
+                self.curves[members[m]][name].append(value)
 
-    def finish(self, which: list[int]) -> None:
+    def finish(self, fitted: list[int]) -> None:
         """Give fitted models their scores, as attributes."""
         shapes: dict[tuple, list[int]] = {}
-        for i in which:
+        for i in fitted:
             shapes.setdefault(np.atleast_2d(self.models[i].coef_).shape, []).append(i)
-        for some in shapes.values():
-            coef = np.stack([np.atleast_2d(self.models[i].coef_) for i in some])
-            intercept = np.stack([np.atleast_1d(self.models[i].intercept_) for i in some])
-            for i, found in self._scores(some, coef, intercept).items():
-                model, curves = self.models[i], {name: np.array(values) for name, values in self.curves[i].items()}
-                model.test_score_ = found if self.several else found["score"]
-                if all(len(values) for values in curves.values()):
-                    model.test_scores_ = curves if self.several else curves["score"]
+        for members in shapes.values():
+            coef = [np.atleast_2d(self.models[i].coef_) for i in members]
+            intercept = [np.atleast_1d(self.models[i].intercept_) for i in members]
 
-    def _scores(self, which: list[int], coef: np.ndarray, intercept: np.ndarray) -> dict[int, dict[str, float]]:
-        found: dict[int, dict[str, float]] = {i: {} for i in which}
-        for k in np.unique(self.of_model[which]):
-            some = np.flatnonzero(self.of_model[which] == k)
-            rows, held, z = self.tests[k], None, None
+            def raw(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                return np.stack([coef[m] for m in which]), np.stack([intercept[m] for m in which])  # noqa: B023
+
+            def products(X: Any, which: np.ndarray) -> np.ndarray:
+                return lanes.products(X, *raw(which))  # noqa: B023
+
+            for m, found in self._scores(members, np.arange(len(members)), products, raw).items():
+                model, curves = self.models[members[m]], self.curves[members[m]]
+                model.test_score_ = found if self.several else found["score"]
+                if all(curves.values()):
+                    of_epochs = {name: np.array(values) for name, values in curves.items()}
+                    model.test_scores_ = of_epochs if self.several else of_epochs["score"]
+
+    def _scores(self, members: list[int], which: np.ndarray, products: Callable, raw: Callable) -> dict[int, dict]:
+        """Of each of the models `which`, by metric; those that are tested on the same rows together."""
+        of_test = self.of_model[[members[m] for m in which]]
+
+        def of_rows(k: int) -> dict[int, dict[str, float]]:
+            some, rows, held, z = which[of_test == k], self.tests[k], None, None
             y = self.y[rows]
+            found: dict[int, dict[str, float]] = {m: {} for m in some}
             alike = len(rows) < 2 or (y.dtype.kind == "f" and y.max() == y.min())  # which R² warns of
             for name, (function, scorer) in self.metrics.items():
                 if function is not None and not alike:
-                    z = self._products(rows, coef[some], intercept[some]) if z is None else z
-                    values = function(self.models[which[some[0]]], y, z)
+                    z = self._on(rows, some, products) if z is None else z
+                    values = function(self.models[members[some[0]]], y, z)
                 else:
                     held = self.X[rows] if held is None else held
-                    values = [scorer(self.models[which[j]]._with(coef[j], intercept[j]), held, y) for j in some]
-                for j, value in zip(some, values, strict=True):
-                    found[which[j]][name] = float(value)
-        return found
+                    models = [self.models[members[m]]._with(*parts) for m, *parts in zip(some, *raw(some), strict=True)]
+                    values = [scorer(model, held, y) for model in models]
+                for m, value in zip(some, values, strict=True):
+                    found[m][name] = float(value)
+            return found
 
-    def _products(self, rows: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-        """(models, outputs, rows)"""
-        m, k, p = coef.shape
-        flat = coef.reshape(m * k, p).astype(self.X.dtype)
-        z = np.empty((m * k, len(rows)), self.X.dtype)
-        size = max(64, _PIECE // max(1, p))
-        for begin in range(0, len(rows), size):
-            piece = rows[begin : begin + size]
-            z[:, begin : begin + size] = (self.X[piece] @ flat.T).T
-        return (z + intercept.reshape(-1, 1)).reshape(m, k, len(rows))
+        return {m: scores for part in in_order(of_rows, np.unique(of_test)) for m, scores in part.items()}
+
+    def _on(self, rows: np.ndarray, which: np.ndarray, products: Callable) -> np.ndarray:
+        """Scores (models, outputs, rows), from pieces of X."""
+        size = max(64, _PIECE // max(1, self.X.shape[1])) if isinstance(self.X, np.ndarray) else len(rows)
+        pieces = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+        return np.concatenate([products(self.X[_as_slice(piece)], which) for piece in pieces], axis=2)
+
+
+def _as_slice(rows: np.ndarray) -> Any:
+    """Rows that follow each other as a slice, which copies nothing."""
+    first, last = rows[0], rows[-1]
+    in_turn = last - first + 1 == len(rows) and (np.diff(rows) == 1).all()
+    return slice(first, last + 1) if in_turn else rows

@@ -140,9 +140,7 @@ def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
     if data.watch is not None:
         for model in models:  # which are not the user's before they are fitted
             model.__dict__.update({} if classes is None else {"classes_": classes})
-        settings.watch = lambda coef, intercept, which: data.watch(
-            [members[m] for m in which], coef, intercept - np.einsum("mkp,mp->mk", coef, task.center[column[which]])
-        )
+        settings.watch = lambda which, steps: data.watch(members, which, steps)
     for model, i, outcome in zip(models, members, _outcomes(models, task, settings), strict=True):
         if outcome.error is not None:
             data.errors[i] = outcome.error

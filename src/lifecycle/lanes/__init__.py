@@ -5,6 +5,9 @@ from ._exact import in_closed_form
 from ._newton import by_newton
 from ._outcome import Outcome, Settings
 from ._rows import Rows
+from ._steps import Steps, products
 from ._task import Task
 
-__all__ = ["Outcome", "Rows", "Settings", "Task", "by_epochs", "by_newton", "in_closed_form", "is_proximal"]
+__all__ = [
+    "Outcome", "Rows", "Settings", "Steps", "Task", "by_epochs", "by_newton", "in_closed_form", "is_proximal", "products",
+]  # fmt: skip

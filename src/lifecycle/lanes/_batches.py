@@ -1,6 +1,7 @@
 """Epochs of a step for each batch of rows, in a new order each time: one model by itself, or many as lanes."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from .._threads import in_order, num_threads
 from ..loops import lanes, minibatch, sparse_lanes
 from ..optim import Optimizer
 from ._outcome import Settings
+from ._steps import Steps, products
 from ._task import Task
 
 
@@ -33,7 +35,7 @@ class _Order:
         return sum(-(-len(order) // batch) for order in self.orders)
 
 
-class Single:
+class Single(Steps):
     """One model."""
 
     def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray, optimizers: Sequence[Optimizer],
@@ -79,7 +81,7 @@ class Single:
         return self._parts(self.mean if self.first and self.t >= self.first else self.theta)
 
 
-class Blocks:
+class Blocks(Steps):
     """Many models: blocks of lanes, each on a thread, and a lane for each score of a model."""
 
     def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray, optimizers: Sequence[Optimizer],
@@ -100,34 +102,53 @@ class Blocks:
                       .astype(self.dtype) for x in (coef, intercept)]  # fmt: skip
         self.mean = [np.zeros_like(self.coef), np.zeros_like(self.intercept)]
         self.carried = np.tile(np.array(list(rule.scalars.values())), (task.models, 1))
+        self.blocks: list[_Block] = []
         self.simple = proximal and batch == 1 and not self.first and not task.joint
 
     def epoch(self, which: np.ndarray) -> np.ndarray:
-        groups = self._groups(which)
-        blocks = [(_Sparse if self.task.rows.sparse else _Samples if self.simple else _Batches)(self, models)
-                  for models in groups]  # fmt: skip
+        self._deal(which)
         for begin, end, order in self.order:
             X = self.task.rows.read(begin, end)
-            y, weights = self.y[begin:end], self.weights[begin:end]
-            list(in_order(lambda block: block.run(X, y, weights, order, self.t), blocks))  # noqa: B023
+            y, weights, t = self.y[begin:end], self.weights[begin:end], self.t
+            list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks))  # noqa: B023
             self.t += -(-len(order) // self.batch)
-        losses = np.zeros(self.task.models)
-        for block in blocks:
-            block.unpack(losses)
-        return losses[which] / self.task.rows.n + self.task.some(which).penalty_value(self.coef[which])
+        found = np.full(self.task.models, np.nan)
+        for block, values in zip(self.blocks, in_order(lambda block: block.values(), self.blocks), strict=True):
+            found[block.models] = values
+        return found[which]
 
-    def _groups(self, which: np.ndarray) -> list[np.ndarray]:
-        """The models of each block: a share for each thread, and no more than a block holds."""
+    def _deal(self, which: np.ndarray) -> None:
+        """Models into blocks: a share for each thread, and no more than a block holds; anew where fewer blocks will do."""
+        hyper = [o.get_params() for o in self.optimizers]
         k = self.task.outputs
-        threads = num_threads()
-        most = max(1, lanes.WIDE // k) if self.dtype == np.float32 else max(1, lanes.NARROW // k)
-        share = -(-len(which) // threads)
-        return np.array_split(which, -(-len(which) // min(most, max(1, share))))
+        most = max(1, (lanes.WIDE if self.dtype == np.float32 else lanes.NARROW) // k)
+        share = -(-len(which) // num_threads())
+        n = -(-len(which) // min(most, max(1, share)))
+        if n != len(self.blocks):
+            for block in self.blocks:
+                block.unpack(np.intersect1d(block.models, which))
+            kind = _Sparse if self.task.rows.sparse else _Samples if self.simple else _Batches
+            together = which[np.argsort(self.task.column[which], kind="stable")]  # those that see the same rows
+            self.blocks = [kind(self, models) for models in np.array_split(together, n)]
+        for block in self.blocks:
+            block.follow([hyper[m] for m in block.lane_model])
 
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        for block in self.blocks:
+            block.unpack(np.intersect1d(block.models, which))
         if self.first and self.t >= self.first:
             return self.mean[0][which].astype(np.float64), self.mean[1][which].astype(np.float64)
         return self.coef[which].astype(np.float64), self.intercept[which].astype(np.float64)
+
+    def products(self, X: Any, which: np.ndarray) -> np.ndarray:
+        if self.first or len(self.blocks) == 0 or self.blocks[0].tiles > 1:
+            return products(X, *self.raw(which))
+        z = np.empty((self.task.models, self.task.outputs, X.shape[0]), self.dtype)
+        for block in self.blocks:
+            mine = np.isin(block.models, which)
+            if mine.any():
+                z[block.models[mine]] = block.products(X, np.flatnonzero(mine))
+        return z[which]
 
 
 class _Block:
@@ -149,7 +170,6 @@ class _Block:
         self.column = task.column[self.lane_model]
         self.total = np.zeros(len(self.lane_model))
         self.moves = np.full(len(self.lane_model), float(task.fit_intercept), of.dtype)
-        self.hyper = [o.get_params() for o in of.optimizers]
         self.epsilon, self.alpha, self.ratio = (self.of_models(a) for a in (task.epsilon, task.alpha, task.l1_ratio))
 
     def of_models(self, numbers: np.ndarray) -> np.ndarray:
@@ -174,17 +194,57 @@ class _Block:
         lanes_first = theta.reshape(self.tiles, self.p, self.width).transpose(0, 2, 1).reshape(-1, self.p)
         return lanes_first[: self.used].reshape(len(self.models), self.k, self.p)
 
-    def paces(self) -> np.ndarray:
-        """Coefficients of the penalty's proximal step, one after another."""
+    def paces(self, hyper: list[dict[str, Any]]) -> np.ndarray:
+        """Coefficients of the penalty's proximal step, one after another, each of the lanes."""
         task = self.of.task
-        found = [task.penalty.step(self.hyper[m]["lr"] * task.alpha[m], task.l1_ratio[m]) for m in self.lane_model]
-        return np.array(found).T.astype(self.of.dtype).reshape(-1)
+        found = [task.penalty.step(h["lr"] * task.alpha[m], task.l1_ratio[m])
+                 for h, m in zip(hyper, self.lane_model, strict=True)]  # fmt: skip
+        return np.array(found).T.astype(self.of.dtype)
 
-    def unpack(self, losses: np.ndarray) -> None:
-        of = self.of
-        of.coef[self.models] = self.unpacked(self.theta)
-        of.intercept[self.models] = self.intercept[: self.used].reshape(-1, self.k)
-        losses[self.models] = self.total[: self.used].reshape(-1, self.k).sum(axis=1)
+    def rates(self, hyper: list[dict[str, Any]]) -> np.ndarray:
+        return np.array([h["lr"] for h in hyper], self.of.dtype)
+
+    def follow(self, hyper: list[dict[str, Any]]) -> None:
+        """Take the hyperparameters of each lane for the next epoch."""
+        raise NotImplementedError
+
+    def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
+        """The steps of these rows in this order, `t` having gone before."""
+        raise NotImplementedError
+
+    def values(self) -> np.ndarray:
+        """Objectives of the models: losses as the rows came, penalties as they are; the losses are counted anew."""
+        task = self.of.task
+        table = self.theta.reshape(self.tiles, self.p, self.width)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = task.penalty.value(table, self.ratio.reshape(self.tiles, 1, self.width)).sum(
+                axis=1, dtype=np.float64
+            )
+            lanes = self.total / task.rows.n + self.alpha * values.reshape(-1)
+        self.total[:] = 0.0
+        return lanes[: self.used].reshape(-1, self.k).sum(axis=1)
+
+    def products(self, X: Any, places: np.ndarray) -> np.ndarray:
+        """Scores of rows of X by the block's models in these places, (models, outputs, rows)."""
+        lanes = (places[:, None] * self.k + np.arange(self.k)).reshape(-1)
+        table = self.theta.reshape(self.p, self.width)
+        if len(lanes) < self.used:
+            table = np.ascontiguousarray(table[:, lanes])
+        else:
+            lanes = np.arange(self.width)
+        at_zero = self.intercept[lanes]
+        if not self.of.task.rows.sparse:
+            center = self.of.task.center[self.column[lanes]].astype(self.of.dtype)
+            at_zero = at_zero - np.einsum("vp,pv->v", center, table)
+        z = np.asarray(X @ table) + at_zero
+        return z.T[: len(places) * self.k].reshape(len(places), self.k, -1)
+
+    def unpack(self, models: np.ndarray) -> None:
+        """Give back what these models have become."""
+        if models.size:
+            of, here = self.of, np.isin(self.models, models)
+            of.coef[self.models[here]] = self.unpacked(self.theta)[here]
+            of.intercept[self.models[here]] = self.intercept[: self.used].reshape(-1, self.k)[here]
 
 
 class _Samples(_Block):
@@ -194,18 +254,12 @@ class _Samples(_Block):
         super().__init__(of, models)
         self.kernel = lanes.samples(of.task.loss, of.task.penalty, self.width)
         self.center = self.packed(np.repeat(of.task.center[of.task.column[models], None], self.k, axis=1))
-        lr = np.array([h["lr"] for h in self.hyper])
-        self.arguments = (
-            self.center,
-            self.column,
-            self.label,
-            self.of_models(lr),
-            self.paces(),
-            self.epsilon,
-            self.moves,
-        )
 
-    def run(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
+    def follow(self, hyper: list[dict[str, Any]]) -> None:
+        paces = self.paces(hyper).reshape(-1)
+        self.arguments = (self.center, self.column, self.label, self.rates(hyper), paces, self.epsilon, self.moves)
+
+    def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
         self.kernel(X, y, weights, order, self.theta, self.intercept, *self.arguments, self.total)
 
 
@@ -215,13 +269,12 @@ class _Sparse(_Block):
     def __init__(self, of: Blocks, models: np.ndarray):
         super().__init__(of, models)
         self.kernel = sparse_lanes.samples(of.task.loss, self.width)
-        lr = np.array([h["lr"] for h in self.hyper])
-        keep = of.task.penalty.prox(
-            np.ones(len(self.lane_model), of.dtype), tuple(self.paces().reshape(-1, len(self.lane_model)))
-        )
-        self.arguments = (self.column, self.label, self.of_models(lr), keep, self.epsilon, self.moves)
 
-    def run(self, X, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
+    def follow(self, hyper: list[dict[str, Any]]) -> None:
+        keep = self.of.task.penalty.prox(np.ones(len(self.lane_model), self.of.dtype), tuple(self.paces(hyper)))
+        self.arguments = (self.column, self.label, self.rates(hyper), keep, self.epsilon, self.moves)
+
+    def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
         self.kernel(
             X.data, X.indices, X.indptr, y, weights, order, self.theta, self.intercept, *self.arguments, self.total
         )
@@ -232,32 +285,43 @@ class _Batches(_Block):
 
     def __init__(self, of: Blocks, models: np.ndarray):
         super().__init__(of, models)
-        task = of.task
-        rule, first = of.optimizers[0].rule, self.hyper[models[0]]
-        self.kernel = lanes.batches(rule, first, task.loss, task.joint, task.penalty, self.width)
+        task, optimizer = of.task, of.optimizers[models[0]]
+        self.kernel = lanes.batches(
+            optimizer.rule, optimizer.get_params(), task.loss, task.joint, task.penalty, self.width
+        )
         self.center = self.packed(np.repeat(task.center[task.column[models], None], self.k, axis=1))
-        self.slots = np.array([self.packed(s[models]) for s in of.slots[0]], of.dtype).reshape(len(of.slots[0]), self.theta.size)
-        self.more = np.array([self.of_lanes(s[models]) for s in of.slots[1]], of.dtype).reshape(len(of.slots[1]), self.intercept.size)
+        self.slots = np.array([self.packed(s[models]) for s in of.slots[0]], of.dtype).reshape(
+            len(of.slots[0]), self.theta.size
+        )
+        self.more = np.array([self.of_lanes(s[models]) for s in of.slots[1]], of.dtype).reshape(
+            len(of.slots[1]), self.intercept.size
+        )
         self.mean, self.intercept_mean = self.packed(of.mean[0][models]), self.of_lanes(of.mean[1][models])
-        self.flat = np.array([lanes.flat(rule.defaults, self.hyper[m]) for m in self.lane_model])
         self.carried = of.carried[self.lane_model, 0] if of.carried.shape[1] else np.zeros(len(self.lane_model))
         kinked = task.alpha[models[0]] * task.penalty.kink(task.l1_ratio[models[0]]) > 0
         self.way = 1 if of.proximal else 2 if kinked else 0
+        self.settings = (self.alpha, self.ratio, self.epsilon, self.moves)
 
-    def run(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
-        self.kernel(X, y, weights, order, self.of.batch, self.theta, self.intercept, self.center, self.slots, self.more,
-                    self.mean, self.intercept_mean, self.column, self.label,
-                    (self.alpha, self.ratio, self.epsilon, self.moves), self.flat, self.carried, self.k if self.of.task.joint else 1,
-                    self.way, t, self.of.first, self.total)  # fmt: skip
+    def follow(self, hyper: list[dict[str, Any]]) -> None:
+        self.flat = np.array([lanes.flat(self.of.optimizers[0].rule.defaults, h) for h in hyper])
 
-    def unpack(self, losses: np.ndarray) -> None:
-        super().unpack(losses)
-        of = self.of
+    def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
+        of, seen_at_once = self.of, self.k if self.of.task.joint else 1
+        self.kernel(X, y, weights, order, of.batch, self.theta, self.intercept, self.center, self.slots, self.more,
+                    self.mean, self.intercept_mean, self.column, self.label, self.settings, self.flat, self.carried,
+                    seen_at_once, self.way, t, of.first, self.total)  # fmt: skip
+
+    def unpack(self, models: np.ndarray) -> None:
+        super().unpack(models)
+        if not models.size:
+            return
+        of, here = self.of, np.isin(self.models, models)
+        mine = self.models[here]
         for slot, values in zip(of.slots[0], self.slots, strict=True):
-            slot[self.models] = self.unpacked(values)
+            slot[mine] = self.unpacked(values)[here]
         for slot, values in zip(of.slots[1], self.more, strict=True):
-            slot[self.models] = values[: self.used].reshape(-1, self.k)
-        of.mean[0][self.models] = self.unpacked(self.mean)
-        of.mean[1][self.models] = self.intercept_mean[: self.used].reshape(-1, self.k)
+            slot[mine] = values[: self.used].reshape(-1, self.k)[here]
+        of.mean[0][mine] = self.unpacked(self.mean)[here]
+        of.mean[1][mine] = self.intercept_mean[: self.used].reshape(-1, self.k)[here]
         if of.carried.shape[1]:
-            of.carried[self.models, 0] = self.carried[: self.used : self.k]
+            of.carried[mine, 0] = self.carried[: self.used : self.k][here]

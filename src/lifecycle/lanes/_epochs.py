@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from ._batches import Blocks, Single
 from ._full import Accelerated, AllRows
 from ._objective import Objective
 from ._outcome import UNFINISHED, Outcome, Settings
+from ._steps import Steps
 from ._task import Task
 
 _SHRINK, _FEWEST = 0.2, 1e-3  # lr=None: by how much a step size shrinks on a plateau, and below what it ends
@@ -29,7 +29,7 @@ def by_epochs(
             optimizer.set_params(lr=float(lr))
     coef, intercept = (a.astype(np.float64) for a in settings.start or task.start())
     keeps_rate = all_rows and task.loss.smooth and moves_by_slope(optimizers[0])
-    run: Any
+    run: Steps
     if keeps_rate and scheduled and optimizers[0].rule.name == "gd" and not settings.average:
         run = Accelerated(task, coef, intercept, rates)
     elif all_rows:
@@ -42,7 +42,7 @@ def by_epochs(
 
 
 class _Epochs:
-    def __init__(self, task: Task, settings: Settings, optimizers: Sequence[Optimizer], run: Any, scheduled: bool,
+    def __init__(self, task: Task, settings: Settings, optimizers: Sequence[Optimizer], run: Steps, scheduled: bool,
                  keeps_rate: bool):  # fmt: skip
         self.task, self.settings, self.optimizers, self.steps = task, settings, optimizers, run
         self.scheduled, self.decays = scheduled, scheduled and not keeps_rate
@@ -58,7 +58,7 @@ class _Epochs:
             np.zeros(task.models, int),
         )
         self.outcomes = [Outcome(c, b, fault=UNFINISHED.format(settings.max_iter))
-                         for c, b in zip(run.coef, run.intercept, strict=True)]  # fmt: skip
+                         for c, b in zip(*run.result(np.arange(task.models)), strict=True)]  # fmt: skip
         self.lowest = np.full(task.models, np.inf)
 
     def run(self) -> list[Outcome]:
@@ -71,8 +71,8 @@ class _Epochs:
                 break
             for m, value in zip(which, values, strict=True):
                 self.outcomes[m].curve.append(float(value))
-            coef, intercept = self.steps.result(which)
             if self.held is not None:
+                coef, intercept = self.steps.result(which)
                 values = self.held.losses(coef, intercept, which)
                 for i, m in enumerate(which):
                     self.outcomes[m].held_out.append(float(values[i]))
@@ -80,7 +80,7 @@ class _Epochs:
                         self.lowest[m] = values[i]
                         self.outcomes[m].coef, self.outcomes[m].intercept = coef[i].copy(), intercept[i].copy()
             if self.settings.watch is not None:
-                self.settings.watch(coef, intercept, which)
+                self.settings.watch(which, self.steps)
             ended = self._plateaus(which, values)
             self._keep(which[ended])
             which = which[~ended]
@@ -111,10 +111,7 @@ class _Epochs:
                 self.outcomes[m].coef, self.outcomes[m].intercept = c.copy(), b.copy()
 
     def _without_diverged(self, which: np.ndarray, values: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        finite = np.isfinite(self.steps.coef[which]).all(axis=(1, 2)) & np.isfinite(self.steps.intercept[which]).all(
-            axis=1
-        )
-        finite &= np.isfinite(values)
+        finite = np.isfinite(values)  # which hold the penalty: if a coefficient is not, they are not
         for m in which[~finite]:
             self.outcomes[m].error = ValueError(
                 f"the coefficients grew without bound in epoch {epoch} "

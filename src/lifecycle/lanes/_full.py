@@ -8,10 +8,11 @@ from ..loops import minibatch
 from ..optim import Optimizer
 from ._objective import Objective
 from ._outcome import Settings
+from ._steps import Steps
 from ._task import Task
 
 
-class Accelerated:
+class Accelerated(Steps):
     """Proximal gradient steps 1/L with momentum that starts anew where it points uphill (Beck & Teboulle, 2009;
     O'Donoghue & Candès, 2015)."""
 
@@ -42,7 +43,7 @@ class Accelerated:
         return self.coef[which], self.intercept[which]
 
 
-class AllRows:
+class AllRows(Steps):
     """Steps of any rule."""
 
     def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray, optimizers: Sequence[Optimizer],

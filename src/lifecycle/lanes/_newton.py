@@ -139,7 +139,9 @@ class _Samples:
         return task.rows.take(rows) - task.shift, targets, weights[rows].astype(np.float64), whole
 
 
-def _steps(problem: Dense, theta: np.ndarray, limit: float, step: float, max_iter: int) -> tuple[np.ndarray, list[float], bool]:
+def _steps(
+    problem: Dense, theta: np.ndarray, limit: float, step: float, max_iter: int
+) -> tuple[np.ndarray, list[float], bool]:
     """Newton steps; outputs that do not meet in the loss one by one."""
     k, p, size = problem.outputs, problem.features, problem.size
     if k == 1 or problem.joint:

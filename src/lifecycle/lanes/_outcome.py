@@ -20,7 +20,7 @@ class Settings:
     held_out : (columns, …) rows whose loss decides on stopping, as weights like the task's, or None
     alone : whether there is one model only, whose features are the vector instead
     advance : called with the number of models that are still trained, after each epoch
-    watch : called with (coefficients, intercepts, models) after each epoch of these models
+    watch : called with (models, the Steps that have them) after each epoch
     """
 
     max_iter: int
@@ -33,7 +33,7 @@ class Settings:
     held_out: np.ndarray | None = None
     alone: bool = False
     advance: Callable[[int], Any] = lambda n: None
-    watch: Callable[[np.ndarray, np.ndarray, np.ndarray], Any] | None = None
+    watch: Callable[[np.ndarray, Any], Any] | None = None
 
 
 @dataclass

@@ -1,0 +1,38 @@
+"""What every way of making epochs offers to those who look at the models between two of them."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from ._task import Task
+
+
+class Steps(ABC):
+    """Models that are trained by epochs."""
+
+    task: Task
+
+    @abstractmethod
+    def epoch(self, which: np.ndarray) -> np.ndarray:
+        """One epoch of these models; their objectives."""
+
+    @abstractmethod
+    def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (models, outputs, features) and intercepts (models, outputs) of centred features."""
+
+    def raw(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of features as they are."""
+        coef, intercept = self.result(which)
+        return coef, intercept - np.einsum("mkp,mp->mk", coef, self.task.center[self.task.column[which]])
+
+    def products(self, X: Any, which: np.ndarray) -> np.ndarray:
+        """Scores of rows of X, (models, outputs, rows)."""
+        return products(X, *self.raw(which))
+
+
+def products(X: Any, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    """Scores of rows of X, (models, outputs, rows)."""
+    m, k, p = coef.shape
+    z = np.asarray(X @ coef.reshape(m * k, p).T.astype(X.dtype)).T
+    return (z + intercept.reshape(-1, 1)).reshape(m, k, -1)
