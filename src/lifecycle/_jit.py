@@ -20,7 +20,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
 __all__ = [
     "absolute", "bits", "element", "exp", "fetch_and_add", "first_after", "from_bits", "from_half_bits", "half_bits",
-    "kernel", "like", "log1p", "maximum", "memory", "minimum", "native", "noise", "scratch", "sign", "sqrt", "stamp",
+    "kernel", "like", "log1p", "maximum", "memory", "minimum", "native", "noise", "prefetch", "scratch", "sign", "sqrt", "stamp",
     "start", "to_fixed_tuple", "where",
 ]  # fmt: skip
 
@@ -144,7 +144,7 @@ def _add_code(code: Any, function: Any, found: Any, seen: set[int]) -> None:
 
 
 _f = np.float32
-_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
 @intrinsic
@@ -193,6 +193,21 @@ def start(typingctx, address, arguments, begin, end):
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, i):
+    """Have element i of a contiguous array brought into the cache; it need not be there yet (compiled code only)."""
+
+    def codegen(context, builder, sig, args):
+        view = cgutils.create_struct_proxy(sig.args[0])(context, builder, args[0])
+        place = builder.bitcast(builder.gep(view.data, [args[1]]), _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [place, ir.Constant(_I32, 1), ir.Constant(_I32, 2), ir.Constant(_I32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
 
 
 @intrinsic

@@ -183,14 +183,14 @@ def _check_sparse(model: Any, optimizer: Optimizer, task: lanes.Task, batch: int
         reason = f"{asked} moves every coefficient at every step"
     elif (task.alpha * [task.penalty.kink(r) for r in task.l1_ratio] > 0).any():
         reason = f"penalty={model.penalty!r} is not a factor of the coefficients"
-    elif batch > 1 or model.average or task.joint:
-        what = "average" if model.average else "the softmax of several classes" if task.joint else f"batch_size={batch}"
+    elif batch > 1 or model.average:
+        what = "average" if model.average else f"batch_size={batch}"
         reason = f"{what} goes through all coefficients at every step"
     else:
         return
     raise ValueError(
         f"X is sparse, and {reason}, which would make it dense: use optimizer='gd', which takes all rows at once, "
-        "'sgd' with penalty 'l2' or None, batch_size 1 and a loss of one class against the rest, or X.toarray()"
+        "'sgd' with penalty 'l2' or None, without average and with batch_size 1, or X.toarray()"
     )
 
 

@@ -154,11 +154,13 @@ class Blocks(Steps):
 class _Block:
     """What blocks have in common: models to lanes and back."""
 
+    in_tiles = False
+
     def __init__(self, of: Blocks, models: np.ndarray):
         task = of.task
         self.of, self.models, self.k, self.p = of, models, task.outputs, task.rows.features
         self.used = len(models) * self.k
-        self.width = lanes.width_for(self.used, of.dtype)
+        self.width = lanes.width_for(self.used, of.dtype, self.in_tiles)
         self.tiles = -(-self.used // self.width)
         # the lanes that are left over do what the first one does
         self.lane_model = np.concatenate(
@@ -268,7 +270,7 @@ class _Sparse(_Block):
 
     def __init__(self, of: Blocks, models: np.ndarray):
         super().__init__(of, models)
-        self.kernel = sparse_lanes.samples(of.task.loss, self.width)
+        self.kernel = sparse_lanes.samples(of.task.loss, of.task.joint, self.width)
 
     def follow(self, hyper: list[dict[str, Any]]) -> None:
         keep = self.of.task.penalty.prox(np.ones(len(self.lane_model), self.of.dtype), tuple(self.paces(hyper)))
@@ -276,12 +278,14 @@ class _Sparse(_Block):
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
         self.kernel(
-            X.data, X.indices, X.indptr, y, weights, order, self.theta, self.intercept, *self.arguments, self.total
+            X.data, X.indices, X.indptr, y, weights, order, self.k, self.theta, self.intercept, *self.arguments, self.total
         )
 
 
 class _Batches(_Block):
     """Any rule, any number of rows in a step."""
+
+    in_tiles = True
 
     def __init__(self, of: Blocks, models: np.ndarray):
         super().__init__(of, models)

@@ -18,9 +18,11 @@ _TOGETHER = 64  # losses that are added in the precision of the lanes
 NARROW, WIDE = 32, 64  # lanes of a block; fewer are unrolled by the compiler before it sees that they are a vector
 
 
-def width_for(lanes: int, dtype: Any) -> int:
-    """Lanes of a block when so many are to be trained."""
-    return NARROW if lanes <= NARROW or dtype == np.float64 else WIDE
+def width_for(lanes: int, dtype: Any, in_tiles: bool) -> int:
+    """Lanes of a tile when so many models are to be trained, all in one tile or in several."""
+    if lanes <= NARROW or (in_tiles and dtype == np.float64):
+        return NARROW
+    return WIDE if lanes <= WIDE or in_tiles else -(-lanes // NARROW) * NARROW
 
 
 @element

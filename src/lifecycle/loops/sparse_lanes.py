@@ -8,67 +8,104 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import element, kernel, stamp
+from .._jit import element, kernel, prefetch, scratch, stamp
 from .lanes import target_of
+from .minibatch import row_of
 
 _LEAST = 1e-4  # scale at which the coefficients are multiplied out
 
 
-def samples(loss: Any, width: int) -> Any:
+def samples(loss: Any, joint: bool, width: int) -> Any:
     """Kernel of an epoch of steps -lr * slope, one for each row, each followed by the factor `keep`.
+
+    `joint`: the loss sees the scores of `outputs` lanes at once.
 
     Returns
     -------
-    epoch(data, indices, indptr, y, weights, order, theta, intercept, column, label, lr, keep, epsilon, moves, total)
+    epoch(data, indices, indptr, y, weights, order, outputs, theta, intercept, column, label, lr, keep, epsilon, moves,
+          total)
         Of a CSR matrix, then as `lanes.samples`.
     """
-    return _samples(loss.slope, loss.value, target_of(loss.task), width)
+    slope, value = (loss.joint_slope, loss.joint_value) if joint else (loss.slope, loss.value)
+    return _samples(slope, value, joint, target_of(loss.task), width)
 
 
 @cache
-def _samples(slope, value, target, width):
-    mark = stamp(slope, value, target, width, _LEAST)
+def _samples(slope, value, joint, target, width):
+    mark = stamp(slope, value, joint, target, width, _LEAST)
+    row = element(row_of(slope, value, joint), mark)
     slope, value, target = (element(f) for f in (slope, value, target))
+    lanes = scratch(width)
 
-    def epoch(
-        data, indices, indptr, y, weights, order, theta, intercept, column, label, lr, keep, epsilon, moves, total
-    ):
+    def epoch(data, indices, indptr, y, weights, order, outputs, theta, intercept, column, label, lr, keep, epsilon,
+              moves, total):  # fmt: skip
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss)
-        kind = theta.dtype
-        z, push, scale = np.empty(width, kind), np.empty(width, kind), np.ones(width, kind)
-        goal, weight = np.empty(width, kind), np.empty(width, kind)
-        for i in order:
+        kind, line = theta.dtype, 64 // theta.itemsize
+        z, push, scale, goal, weight = lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind)
+        b, rate, free, margin, factor, lost = (
+            lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind))  # fmt: skip
+        for v in range(width):
+            b[v], rate[v], free[v], margin[v], factor[v] = intercept[v], lr[v], moves[v], epsilon[v], keep[v]
+            scale[v] = 1.0
+        for turn in range(order.size):
+            i, after = order[turn], order[min(turn + 1, order.size - 1)]
+            coming, last = indptr[after], indptr[after + 1]
+            seen = False
             for v in range(width):
-                z[v] = 0.0
+                z[v], weight[v] = 0.0, weights[i, column[v]]
+                seen |= weight[v] != 0.0
+            if not seen:  # by no lane: only the penalty acts
+                for v in range(width):
+                    scale[v] *= factor[v]
+                continue
             for at in range(indptr[i], indptr[i + 1]):
-                x, e = data[at], indices[at] * width
+                x, e = data[at], np.int64(indices[at]) * width
                 for v in range(width):
                     z[v] += x * theta[e + v]
             for v in range(width):
-                goal[v], weight[v] = target(y[i], label[v]), weights[i, column[v]]
+                z[v] = z[v] * scale[v] + b[v]
+            if joint:
+                for v in range(outputs):
+                    goal[v] = y[i] == v
+                for v in range(width):
+                    push[v], lost[v] = 0.0, 0.0
+                for first in range(0, width - outputs + 1, outputs):
+                    here = slice(first, first + outputs)
+                    lost[first] = weight[first] * row(goal[:outputs], z[here], margin[first], push[here])
+            else:
+                for v in range(width):
+                    goal[v] = target(y[i], label[v])
+                for v in range(width):
+                    lost[v] = weight[v] * value(goal[v], z[v], margin[v])
+                for v in range(width):
+                    push[v] = slope(goal[v], z[v], margin[v])
+            for v in range(width):
+                push[v] *= weight[v] * rate[v]
+                b[v] -= push[v] * free[v]
+                push[v] /= scale[v]
+                scale[v] *= factor[v]
             least = scale[0]
             for v in range(width):
-                z[v] = z[v] * scale[v] + intercept[v]
-                total[v] += weight[v] * value(goal[v], z[v], epsilon[v])
-                push[v] = weight[v] * slope(goal[v], z[v], epsilon[v]) * lr[v]
-                intercept[v] -= push[v] * moves[v]
-                push[v] /= scale[v]
-                scale[v] *= keep[v]
+                total[v] += lost[v]
                 least = min(least, scale[v])
             for at in range(indptr[i], indptr[i + 1]):
-                x, e = data[at], indices[at] * width
+                x, e = data[at], np.int64(indices[at]) * width
                 for v in range(width):
                     theta[e + v] -= push[v] * x
+                if coming < last:  # the coefficients of the next row, which lie anywhere
+                    for v in range(0, width, line):
+                        prefetch(theta, np.int64(indices[coming]) * width + v)
+                    coming += 1
             if least < _LEAST:
-                _multiply_out(theta, scale)
-        _multiply_out(theta, scale)
+                for e in range(0, theta.size, width):
+                    for v in range(width):
+                        theta[e + v] *= scale[v]
+                for v in range(width):
+                    scale[v] = 1.0
+        for e in range(0, theta.size, width):
+            for v in range(width):
+                theta[e + v] *= scale[v]
+        for v in range(width):
+            intercept[v] = b[v]
 
     return kernel(epoch, mark, contract=True)
-
-
-@element
-def _multiply_out(theta, scale):
-    for e in range(0, theta.size, scale.size):
-        for v in range(scale.size):
-            theta[e + v] *= scale[v]
-    scale[:] = 1.0
