@@ -218,3 +218,17 @@ def group_time_series_split(groups, n_splits, gap):
         past, tested = seen[: begin - gap], seen[begin : begin + size]
         folds.append(([i for i, g in enumerate(groups) if g in past], [i for i, g in enumerate(groups) if g in tested]))
     return folds
+
+
+def proximal_sgd(X, y, weights, order, coef, intercept, slope, value, lr, l1, l2, fit_intercept):
+    """A step for each row of weight w: -lr w slope, then the proximal step of l1 |c| + l2 c²/2; and the sum of w value."""
+    coef, total = np.array(coef, np.float64), 0.0
+    for i in order:
+        z = coef @ X[i] + intercept
+        total += weights[i] * value(y[i], z)
+        push = lr * weights[i] * slope(y[i], z)
+        coef = coef - push * X[i]
+        coef = np.sign(coef) * np.maximum(np.abs(coef) - lr * l1, 0.0) / (1.0 + lr * l2)
+        if fit_intercept:
+            intercept = intercept - push
+    return coef, intercept, total

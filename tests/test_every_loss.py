@@ -79,6 +79,61 @@ def test_inside_a_kernel_the_loss_gives_the_same_numbers(loss):
             np.testing.assert_allclose(out, function(y, Z, 0.3), rtol=1e-14)
 
 
+def typed(function):
+    """Compiled for numbers alone; its signatures tell what type comes out."""
+    return numba.njit(error_model="numpy")(lambda *arguments: function(*arguments))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+def test_compiled_for_float32_it_stays_in_float32_and_as_exact_as_that(loss):
+    # a constant of double precision in a formula would halve the number of lanes in a vector
+    z = Z[np.abs(Z) < 100].astype(np.float32)
+    for function in (loss.value, loss.slope):
+        compiled = typed(function)
+        for y in map(np.float32, targets(loss)):
+            near = kink_free(loss, float(y), z.astype(np.float64))
+            found = np.array([compiled(y, x, np.float32(EPSILON)) for x in z[near]])
+            exact = function(float(y), z[near].astype(np.float64), float(np.float32(EPSILON)))
+            np.testing.assert_allclose(found, exact, rtol=3e-7, atol=5e-7)
+            extreme = [compiled(y, np.float32(x), np.float32(EPSILON)) for x in (-1e4, 1e4, -0.0)]
+            assert np.isfinite(extreme).all()
+            if function is loss.value:  # by which a run that diverged is known
+                assert np.isnan(compiled(y, np.float32(np.nan), np.float32(EPSILON)))
+        assert [s.return_type for s in compiled.nopython_signatures] == [numba.float32]
+
+
+@pytest.mark.parametrize("loss", [v for v in LOSSES.values() if v.joint_value is not None], ids=lambda v: v.name)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_joint_functions_in_a_kernel_are_those_outside(loss, kind):
+    value, slope = typed(loss.joint_value), typed(loss.joint_slope)
+    rng = np.random.RandomState(3)
+    z, codes = (rng.randn(40, 5) * 6).astype(kind), rng.randint(5, size=40)
+    z[0], z[1] = [900.0, -900.0, 0.0, 1.0, 2.0], 0.0
+    y = np.eye(5, dtype=kind)[codes]
+    exact = np.empty((5, 40))
+    loss.joint_slope(y.T.astype(np.float64), z.T.astype(np.float64), exact)
+    values = loss.joint_value(y.T.astype(np.float64), z.T.astype(np.float64))
+    out = np.empty(5, kind)
+    eps = 8 * np.finfo(kind).eps
+    for i in range(40):
+        slope(y[i], z[i], out)
+        np.testing.assert_allclose(out, exact[:, i], rtol=eps, atol=eps)
+        np.testing.assert_allclose(value(y[i], z[i]), values[i], rtol=eps, atol=eps)
+        assert abs(out.sum()) <= eps
+
+
+@pytest.mark.parametrize("penalty", PENALTIES.values(), ids=list(PENALTIES))
+def test_a_penalty_compiled_for_float32_stays_in_float32(penalty):
+    ratio, pace = np.float32(0.4), penalty.step(0.07, float(np.float32(0.4)))
+    prox, slope = typed(penalty.prox), typed(penalty.slope)
+    single = tuple(map(np.float32, pace))
+    for w in map(np.float32, (-2.3, -0.2, 0.0, 1e-3, 0.1, 1.9)):
+        np.testing.assert_allclose(prox(w, single), penalty.prox(float(w), pace), rtol=3e-7, atol=1e-8)
+        np.testing.assert_allclose(slope(w, ratio), penalty.slope(float(w), float(ratio)), rtol=3e-7, atol=0)
+    for compiled in (prox, slope):
+        assert [s.return_type for s in compiled.nopython_signatures] == [numba.float32]
+
+
 def test_values_are_those_of_scikit_learn():
     rng = np.random.RandomState(0)
     z, y = rng.randn(200) * 3, rng.choice([-1.0, 1.0], 200)

@@ -15,12 +15,14 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, scale
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import lifecycle as lc
-from lifecycle import validation
+from lifecycle.validation._interval import at_most_one
+
+from .several import CALLS, SeveralClassifiers, SeveralRidges
 
 IRIS = load_iris(return_X_y=True)
 CANCER = load_breast_cancer(return_X_y=True)
@@ -49,6 +51,20 @@ CASES = {
     ),
     "pairwise kernel": (SVC(kernel="precomputed"), (IRIS[0] @ IRIS[0].T, IRIS[1]), {}),
     "two jobs": (logistic(), IRIS, {"n_jobs": 2}),
+    "fit_many": (SeveralRidges(), DIABETES, {"return_train_score": True, "scoring": ["r2", "neg_max_error"]}),
+    "fit_many with weights": (SeveralRidges(), DIABETES, {"params": {"sample_weight": np.arange(442) % 3}}),
+    "fit_many of classes": (SeveralClassifiers(lr=1e-5), IRIS, {"cv": lc.StratifiedKFold(3), "return_indices": True}),
+    "fit_many in a pipeline": (make_pipeline(StandardScaler(), SeveralClassifiers()), CANCER, {"n_jobs": 2}),
+    "fit_many of a last step with weights": (
+        make_pipeline(StandardScaler(), SeveralRidges()),
+        DIABETES,
+        {"params": {"severalridges__sample_weight": np.arange(442) % 3}, "scoring": lambda e, X, y: e.score(X, y)},
+    ),
+    "an argument of an earlier step": (
+        make_pipeline(StandardScaler(), SeveralRidges()),
+        DIABETES,
+        {"params": {"standardscaler__sample_weight": np.arange(442) % 3}},
+    ),
 }
 
 
@@ -76,6 +92,18 @@ def test_predictions_are_out_of_fold(method):
     assert result.classes.tolist() == list(range(10))
 
 
+@pytest.mark.parametrize("model", [SeveralClassifiers(), make_pipeline(StandardScaler(), SeveralClassifiers())])
+def test_predictions_through_fit_many(model):
+    X, y = scale(IRIS[0]), np.array(["a", "b", "c"])[IRIS[1]]
+    CALLS.clear()
+    result = lc.cross_validate(model, X, y, return_estimator=True)
+    assert CALLS == ([(5, True)] if isinstance(model, SeveralClassifiers) else [(1, True)] * 5)
+    expected = model_selection.cross_val_predict(model, X, y)
+    np.testing.assert_array_equal(result.predictions, expected)
+    assert [type(e) for e in result["estimator"]] == [type(model)] * 5
+    np.testing.assert_array_equal(result["estimator"][0].predict(X[:3]), expected[:3])
+
+
 def test_predictions_of_text_labels_and_several_targets():
     names = np.array(["setosa", "versicolor", "virginica"])[IRIS[1]]
     result = lc.cross_validate(logistic(), IRIS[0], names)
@@ -89,7 +117,7 @@ def test_predictions_of_text_labels_and_several_targets():
 
 def test_a_class_that_a_training_fold_lacks_has_probability_zero():
     X, y = IRIS
-    result = lc.cross_validate(KNeighborsClassifier(), X, y, cv=lc.KFold(3))
+    result = lc.cross_validate(KNeighborsClassifier(), X, y, cv=model_selection.KFold(3))
     assert result.probabilities.shape == (150, 3)
     assert (result.probabilities[np.arange(150), y] == 0).all()
 
@@ -125,7 +153,7 @@ def test_an_interval_ends_at_the_best_possible_score_where_it_is_known():
     assert own.interval().high > 1.0
     search = model_selection.GridSearchCV(logistic(), {}, scoring="neg_log_loss")
     for unknown in (OwnScore(), make_pipeline(StandardScaler(), OwnScore()), search):
-        assert not validation._at_most_one(unknown, None, ["score"])
+        assert not at_most_one(unknown, None, ["score"])
     assert own.interval().low == pytest.approx(both.interval(metric="accuracy").low)
 
 
@@ -175,7 +203,7 @@ class FailsOn(ClassifierMixin, BaseEstimator):
 def test_a_fold_that_fails_keeps_the_others():
     X = np.arange(20.0)[:, None]
     y = np.arange(20) % 2
-    with pytest.warns(FitFailedWarning, match=r"(?s)failed on 1 of 2 folds \(1\).*not to be seen"):
+    with pytest.warns(FitFailedWarning, match=r"(?s)1 fits failed out of a total of 2: folds 1\..*not to be seen"):
         result = lc.cross_validate(FailsOn([3.0]), X, y, cv=lc.KFold(2), error_score=-1)
     assert result["test_score"].tolist() == [0.5, -1.0]
     with pytest.raises(ValueError, match=r"failed on the folds \[1\]"):
@@ -187,7 +215,7 @@ def test_a_fold_that_fails_keeps_the_others():
     assert "none" in result.summary()
     with pytest.raises(RuntimeError, match="not to be seen"):
         lc.cross_validate(FailsOn([3.0]), X, y, cv=lc.KFold(2), error_score="raise")
-    with pytest.raises(ValueError, match="failed on all 2 folds"):
+    with pytest.raises(ValueError, match="All the 2 fits failed"):
         lc.cross_validate(FailsOn(), X, y, cv=lc.KFold(2))
 
 
@@ -240,7 +268,7 @@ def test_a_scorer_of_several_that_fails_on_the_first_fold_keeps_the_others():
     def both(e, X, y):
         return {"right": (e.predict(X) == y).sum(), "rows": len(y)}
 
-    with pytest.warns(UserWarning, match="a scorer failed"):
+    with pytest.warns(UserWarning, match="Scoring failed"):
         result = lc.cross_validate(CannotPredict([3.0]), X, y, cv=lc.KFold(2), scoring=both, error_score=-1)
     assert result["test_right"].tolist() == [-1, 5]
     assert result["test_rows"].tolist() == [-1, 10]

@@ -13,8 +13,16 @@ _ROOMS = {
     "_threads": ("set_num_threads", "threads"),
     "rules": ("list_rules", "register_rule"),
     "optim": ("minimize",),
-    "_check": ("CorruptBundle", "NonFiniteGradient", "UnsupportedModel"),
-    "validation": ("CVResult", "cross_validate"),
+    "_check": ("CorruptBundle", "ModelsFailed", "NonFiniteGradient", "UnsupportedModel"),
+    "validation": (
+        "CVResult",
+        "GridSearchCV",
+        "OneStandardError",
+        "RandomizedSearchCV",
+        "check_fit_many",
+        "compare",
+        "cross_validate",
+    ),
     "estimators": ("LinearClassifier", "LinearRegressor"),
     "compression": ("prune", "quantize", "size_of"),
     "store": ("save", "load", "inspect"),
@@ -22,12 +30,21 @@ _ROOMS = {
     "evaluation": ("evaluate",),
     "reporting": ("report",),
     "_versions": ("show_versions",),
-    "splits": ("KFold", "StratifiedKFold", "GroupKFold", "TimeSeriesSplit"),
+    "splits": (
+        "KFold",
+        "StratifiedKFold",
+        "GroupKFold",
+        "StratifiedGroupKFold",
+        "TimeSeriesSplit",
+        "PurgedKFold",
+        "GroupTimeSeriesSplit",
+        "check_folds",
+    ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 # scikit-learn's other splitters, handed on
 _SKLEARN_SPLITTERS = (
-    "StratifiedGroupKFold", "RepeatedKFold", "RepeatedStratifiedKFold", "ShuffleSplit", "StratifiedShuffleSplit",
+    "RepeatedKFold", "RepeatedStratifiedKFold", "ShuffleSplit", "StratifiedShuffleSplit",
     "GroupShuffleSplit", "LeaveOneOut", "LeavePOut", "LeaveOneGroupOut", "LeavePGroupsOut", "PredefinedSplit",
 )  # fmt: skip
 # the optimizers' class names come from the files in rules/; these are listed so that dir() needs no numba

@@ -146,6 +146,27 @@ class LinearClassifier(ClassifierMixin, Linear):
         """
         return self._fit(X, y, sample_weight)
 
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
+
+        With lr=None the step size is found in the first part and shrinks with the root of the number of parts; the
+        features are centred by the means of the first part. Not for "newton", "exact" and early_stopping.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix, shape (n_samples, n_features)
+        y : array-like, shape (n_samples,)
+        classes : array-like, shape (n_classes,)
+            All labels that will come; needed in the first call only.
+        sample_weight : array-like, shape (n_samples,), optional
+            As they are: a weight of 2 makes a step twice as long.
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight, classes)
+
     def _checked_targets(self, y):
         check_classification_targets(y)
         return y
@@ -172,6 +193,27 @@ class LinearClassifier(ClassifierMixin, Linear):
         if not len(seen):
             raise ValueError("all sample weights are zero: there is nothing to fit")
         return Sample(weights, weights, codes, classes)
+
+    def _part(self, y, weights, classes):
+        known = getattr(self, "classes_", None)
+        if known is None and classes is None:
+            raise ValueError("the first call of partial_fit needs classes=, all labels that will come")
+        given = known if classes is None else np.unique(classes)
+        if known is not None and not np.array_equal(given, known):
+            raise ValueError(f"classes={given.tolist()} are not those of the first call, {known.tolist()}")
+        if len(given) < 2:
+            raise ValueError(f"there is one class only, {given.tolist()[0]!r}: a classifier needs at least two classes")
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' needs all rows: give partial_fit a dict, e.g. of compute_class_weight"
+            )
+        strange = np.setdiff1d(y, given)
+        if len(strange):
+            raise ValueError(f"y has the labels {strange.tolist()}, which are not among the classes {given.tolist()}")
+        codes = np.searchsorted(given, y)
+        per_class = np.array([(self.class_weight or {}).get(label, 1.0) for label in given.tolist()])
+        weights = weights * per_class[codes]
+        return Sample(weights, weights, codes, given)
 
     def _set(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         self.coef_, self.intercept_ = coef, intercept

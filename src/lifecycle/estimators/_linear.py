@@ -17,6 +17,7 @@ from ..optim import Optimizer, resolve
 from ..penalties import find_penalty
 from ..rules import list_rules
 from ._scoring import TestScores
+from ._stream import train_on
 from ._training import Data, Sample, check_values, train
 
 __all__ = ["Linear"]
@@ -118,6 +119,17 @@ class Linear(BaseEstimator):
             raise ModelsFailed([None if i in data.errors else model for i, model in enumerate(models)], data.errors)
         return models
 
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
+        self._check_arguments()
+        if self.optimizer in ("newton", "exact") or self.early_stopping:
+            what = "early_stopping=True" if self.early_stopping else f"optimizer={self.optimizer!r}"
+            raise ValueError(
+                f"partial_fit sees a part of the rows, and {what} needs all: use an update rule such as 'sgd'"
+            )
+        X, y, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "n_features_in_"))
+        train_on(self, X, self._part(y, weights, classes))
+        return self
+
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=reset,
                              y_numeric=self._task == "regression")  # fmt: skip
@@ -131,6 +143,10 @@ class Linear(BaseEstimator):
 
     def _sample(self, y: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> Sample:
         """What a model sees of the rows that it trains on."""
+        raise NotImplementedError
+
+    def _part(self, y: np.ndarray, weights: np.ndarray, classes: Any) -> Sample:
+        """What partial_fit sees of some rows."""
         raise NotImplementedError
 
     @staticmethod
@@ -200,6 +216,7 @@ class Linear(BaseEstimator):
         if classes is not None:
             self.classes_ = classes
         self._set(outcome.coef.copy(), outcome.intercept - outcome.coef @ center)
+        self.__dict__.pop("_stream", None)
         self.__dict__.pop("_coef_scales", None)  # the grid of quantized coefficients, which these are not
         self.n_iter_ = len(outcome.curve)
         self.history_ = [

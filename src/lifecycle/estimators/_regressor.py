@@ -138,11 +138,33 @@ class LinearRegressor(RegressorMixin, Linear):
         """
         return self._fit(X, y, sample_weight)
 
+    def partial_fit(self, X, y, sample_weight=None):
+        """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
+
+        With lr=None the step size is found in the first part and shrinks with the root of the number of parts; the
+        features are centred by the means of the first part. Not for "newton", "exact" and early_stopping.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix, shape (n_samples, n_features)
+        y : array-like, shape (n_samples,)
+        sample_weight : array-like, shape (n_samples,), optional
+            As they are: a weight of 2 makes a step twice as long.
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight)
+
     def _checked_targets(self, y):
         return np.asarray(y, dtype=np.float64)
 
     def _sample(self, y, weights, rows):
         return Sample(self._within(weights, rows), weights, y)
+
+    def _part(self, y, weights, classes):
+        return Sample(weights, weights, y)
 
     def _set(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         self.coef_, self.intercept_ = coef[0], intercept[0]

@@ -163,7 +163,7 @@ def _outcomes(models: list[Any], task: lanes.Task, settings: lanes.Settings) -> 
     optimizers = [model._resolved() for model in models]
     batch = batch_of(first, optimizers[0], task.rows.n)
     if task.rows.sparse and batch < task.rows.n:
-        _check_sparse(first, optimizers[0], task, batch)
+        check_sparse(first, optimizers[0], task, batch)
     scheduled = isinstance(first.optimizer, str) and first.lr is None
     return lanes.by_epochs(task, settings, optimizers, scheduled, batch)
 
@@ -176,7 +176,7 @@ def batch_of(model: Any, optimizer: Optimizer, n: int) -> int:
     return n if auto is None else min(auto, n)
 
 
-def _check_sparse(model: Any, optimizer: Optimizer, task: lanes.Task, batch: int) -> None:
+def check_sparse(model: Any, optimizer: Optimizer, task: lanes.Task, batch: int) -> None:
     """On sparse X a step of one row may touch the columns of that row only."""
     asked = f"optimizer={model.optimizer!r}"
     if not lanes.is_proximal(optimizer):

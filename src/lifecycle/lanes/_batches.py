@@ -80,6 +80,17 @@ class Single(Steps):
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._parts(self.mean if self.first and self.t >= self.first else self.theta)
 
+    def state(self) -> dict[str, Any]:
+        """What the optimizer remembers."""
+        kept = {"slots": self.slots, "carried": self.carried, "t": self.t}
+        return {**kept, "mean": self.mean, "theta": self.theta} if self.first else kept
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from there, if there is anything."""
+        self.__dict__.update(
+            {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in state.items()}
+        )
+
 
 class Blocks(Steps):
     """Many models: blocks of lanes, each on a thread, and a lane for each score of a model."""
@@ -139,6 +150,13 @@ class Blocks(Steps):
         if self.first and self.t >= self.first:
             return self.mean[0][which].astype(np.float64), self.mean[1][which].astype(np.float64)
         return self.coef[which].astype(np.float64), self.intercept[which].astype(np.float64)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: what goes through sparse rows has no memory."""
+        return {}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Nothing."""
 
     def products(self, X: Any, which: np.ndarray) -> np.ndarray:
         if self.first or len(self.blocks) == 0 or self.blocks[0].tiles > 1:
@@ -278,7 +296,17 @@ class _Sparse(_Block):
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
         self.kernel(
-            X.data, X.indices, X.indptr, y, weights, order, self.k, self.theta, self.intercept, *self.arguments, self.total
+            X.data,
+            X.indices,
+            X.indptr,
+            y,
+            weights,
+            order,
+            self.k,
+            self.theta,
+            self.intercept,
+            *self.arguments,
+            self.total,
         )
 
 

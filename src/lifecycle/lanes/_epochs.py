@@ -23,8 +23,7 @@ def by_epochs(
     all_rows = batch >= task.rows.n
     optimizers = [type(o)(**o.get_params()) for o in optimizers]
     if scheduled:
-        rates = np.min([task.first_lr(kind, all_rows) for kind in
-                        {moves_by_slope(optimizers[0]), begins_by_slope(optimizers[0])}], axis=0)  # fmt: skip
+        rates = first_rates(task, optimizers[0], all_rows)
         for optimizer, lr in zip(optimizers, rates, strict=True):
             optimizer.set_params(lr=float(lr))
     coef, intercept = (a.astype(np.float64) for a in settings.start or task.start())
@@ -39,6 +38,33 @@ def by_epochs(
     else:
         run = Blocks(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
     return _Epochs(task, settings, optimizers, run, scheduled, keeps_rate).run()
+
+
+def first_rates(task: Task, optimizer: Optimizer, all_rows: bool) -> np.ndarray:
+    """(models,): the step sizes with which lr=None begins."""
+    kinds = {moves_by_slope(optimizer), begins_by_slope(optimizer)}
+    return np.min([task.first_lr(kind, all_rows) for kind in kinds], axis=0)
+
+
+def one_epoch(task: Task, settings: Settings, optimizer: Optimizer, batch: int, coef: np.ndarray, intercept: np.ndarray,
+              state: dict) -> tuple[Outcome, dict]:  # fmt: skip
+    """An epoch of one model, and the state of its optimizer, from that of the epoch before ({}: there was none)."""
+    kind = Blocks if task.rows.sparse else Single
+    steps = kind(task, coef, intercept, [optimizer], is_proximal(optimizer), batch, settings)
+    steps.resume(state)
+    which = np.zeros(1, int)
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = float(steps.epoch(which)[0])
+    (coef,), (intercept,) = steps.result(which)
+    error = None if np.isfinite(value) else _diverged(1, optimizer)
+    return Outcome(coef, intercept, [value], error=error), steps.state()
+
+
+def _diverged(epoch: int, optimizer: Optimizer) -> ValueError:
+    return ValueError(
+        f"the coefficients grew without bound in epoch {epoch} with lr={optimizer.get_params()['lr']:g}: "
+        "use a smaller lr (lr=None finds one) or scale the features, e.g. with StandardScaler"
+    )
 
 
 class _Epochs:
@@ -113,11 +139,7 @@ class _Epochs:
     def _without_diverged(self, which: np.ndarray, values: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         finite = np.isfinite(values)  # which hold the penalty: if a coefficient is not, they are not
         for m in which[~finite]:
-            self.outcomes[m].error = ValueError(
-                f"the coefficients grew without bound in epoch {epoch} "
-                f"with lr={self.optimizers[m].get_params()['lr']:g}: "
-                "use a smaller lr (lr=None finds one) or scale the features, e.g. with StandardScaler"
-            )
+            self.outcomes[m].error = _diverged(epoch, self.optimizers[m])
         return which[finite], values[finite]
 
     def _plateaus(self, which: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 
 from .._progress import is_watched, progress_bar
-from ._folds import Fold, fit_and_score
-from ._result import CVResult, Interval
+from . import _many
+from ._compare import Comparison, compare
+from ._folds import Fold, failed, fit_and_score, score_and_predict, workers
+from ._interval import Interval, at_most_one
+from ._one_standard_error import OneStandardError
+from ._protocol import check_fit_many
+from ._result import CVResult
+from ._search import GridSearchCV, RandomizedSearchCV
 
-__all__ = ["CVResult", "Interval", "cross_validate"]
+__all__ = ["CVResult", "Comparison", "GridSearchCV", "Interval", "OneStandardError", "RandomizedSearchCV",
+           "check_fit_many", "compare", "cross_validate"]  # fmt: skip
 
 
 def cross_validate(
@@ -34,6 +41,8 @@ def cross_validate(
 ) -> CVResult:
     """Fit and score a clone of the estimator on every fold.
 
+    An estimator with `fit_many`, alone or as the last step of a Pipeline, has its folds fitted together by it.
+
     Parameters
     ----------
     estimator : scikit-learn-style estimator
@@ -46,14 +55,15 @@ def cross_validate(
     cv : int, object with `split`, iterable of (train, test), default=None
         As in scikit-learn; None is 5 folds, stratified for a classifier.
     n_jobs : int, default=None
-        Folds that are fitted at once, by joblib's current backend.
+        Folds that are fitted at once, by joblib's current backend; with `fit_many` the threads of its kernels. -1:
+        all cores.
     verbose : int, default=0
-        joblib's.
+        joblib's; with `fit_many`, above 0 shows the bar.
     params : dict, default=None
         Arguments of `fit` (and, with metadata routing enabled, of `split` and the scorers); what has n rows is
         cut to the rows of the fold.
     pre_dispatch : int or str, default="2*n_jobs"
-        joblib's.
+        joblib's; `fit_many` has nothing to dispatch.
     return_train_score, return_estimator, return_indices : bool, default=False
         Add "train_…", "estimator" and "indices" to the result.
     error_score : number or "raise", default=nan
@@ -64,8 +74,8 @@ def cross_validate(
     Returns
     -------
     CVResult
-        A dict with scikit-learn's keys, and `predictions`, `probabilities`, `interval`, `summary`, `plot`,
-        `to_frame`.
+        A dict with scikit-learn's keys, and `predictions`, `probabilities`, `interval`, `curves`, `best_epoch`,
+        `summary`, `plot`, `to_frame`.
 
     Raises
     ------
@@ -88,19 +98,25 @@ def cross_validate(
     folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(X, y, **split_params)]
     if not folds:
         raise ValueError(f"cv={cv!r} gives no fold")
-    watched = is_watched(progress)
-    # not every joblib backend can hand results over as they come, so they are asked to only where a bar shows it
-    arrival = {"return_as": "generator"} if watched else {}
-    parallel = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch, **arrival)
+    no_curves = f"{type(estimator).__name__} has no fit_many, which tells the scores of each epoch"
     done: list[Fold] = []
-    with progress_bar(len(folds), "cross_validate", watched) as bar:
-        for fold in parallel(
-            delayed(fit_and_score)(clone(estimator), X, y, train, test, scorer, fit_params, score_params,
-                                    return_train_score, return_estimator, error_score)
-            for train, test in folds
-        ):  # fmt: skip
-            done.append(fold)
-            bar.update()
+    if _many.is_served(estimator, (), fit_params):
+        # with metadata routing enabled nothing is served, so there is no score_params
+        done, no_curves = _by_fit_many(estimator, X, y, folds, scorer, scoring, fit_params, return_train_score,
+                                       return_estimator, error_score, n_jobs, progress, verbose)  # fmt: skip
+    else:
+        watched = is_watched(progress)
+        # not every joblib backend can hand results over as they come, so they are asked to only where a bar shows it
+        arrival = {"return_as": "generator"} if watched else {}
+        parallel = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch, **arrival)
+        with workers(), progress_bar(len(folds), "cross_validate", watched) as bar:
+            for fold in parallel(
+                delayed(fit_and_score)(clone(estimator), X, y, train, test, scorer, fit_params, score_params,
+                                        return_train_score, return_estimator, error_score)
+                for train, test in folds
+            ):  # fmt: skip
+                done.append(fold)
+                bar.update()
     _tell_failures(done, error_score)
 
     keys: dict[str, Any] = {"fit_time": np.array([f.fit_time for f in done]),
@@ -115,25 +131,36 @@ def cross_validate(
         if return_train_score:
             keys[f"train_{name}"] = _scores([f.train_scores for f in done], name, error_score)
     n = X.shape[0] if hasattr(X, "shape") else len(X)
-    return CVResult(keys, type(estimator).__name__, folds, done, n, _at_most_one(estimator, scoring, names))
+    return CVResult(keys, type(estimator).__name__, folds, done, n, at_most_one(estimator, scoring, names),
+                    no_curves)  # fmt: skip
 
 
-_BEST_IS_ONE = ("accuracy", "average_precision", "balanced_accuracy", "d2_", "explained_variance", "f1", "jaccard",
-                "precision", "r2", "recall", "roc_auc", "top_k_accuracy")  # fmt: skip
-
-
-def _at_most_one(estimator: Any, scoring: Any, names: list[str]) -> set[str]:
-    """Those of the metrics that are known to be 1 at best."""
-    from sklearn.base import ClassifierMixin, RegressorMixin
+def _by_fit_many(estimator: Any, X: Any, y: Any, folds: list, scorer: Any, scoring: Any, fit_params: dict,
+                 return_train_score: bool, return_estimator: bool, error_score: Any, n_jobs: int | None,
+                 progress: bool | None, verbose: int) -> tuple[list[Fold], str]:  # fmt: skip
+    """The folds, and why they have no curves, if they have none."""
     from sklearn.pipeline import Pipeline
 
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    if scoring is None and getattr(type(estimator), "score", None) in (ClassifierMixin.score, RegressorMixin.score):
-        return set(names)  # accuracy or R²
-    known = [scoring] if isinstance(scoring, str) else scoring if isinstance(scoring, list | tuple | set) else []
-    found = {name for name in known if isinstance(name, str) and name.startswith(_BEST_IS_ONE)}
-    return set(names) if isinstance(scoring, str) and found else found
+    on_last_step = _many.sees_predictions_only(scorer)
+    curves = on_last_step or not isinstance(estimator, Pipeline)
+    name = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
+    no_curves = f"{name} has no epochs, or fit_many could not score them"
+    if not curves:
+        no_curves = "curves of a Pipeline need scoring by names: a callable may look at more than the last step"
+    asked = list(scoring) if isinstance(scoring, tuple | set) else scoring
+
+    def finish(_: int, __: int, model: _many.Fitted) -> Fold:
+        if model.failure is not None:
+            return failed(None, model.fit_time, model.failure)
+        kept = model.whole if return_estimator else None
+        fold = score_and_predict(model.scored, kept, model.rows, scorer, {}, return_train_score, error_score,
+                                 model.fit_time)  # fmt: skip
+        return fold._replace(curves=model.curves)
+
+    with progress_bar(len(folds), "cross_validate", _many.watched(progress, verbose)) as bar:
+        (done,) = _many.run(estimator, X, y, folds, [{}], fit_params, finish, error_score=error_score, n_jobs=n_jobs,
+                            on_last_step=on_last_step, scoring=asked, curves=curves, bar=bar)  # fmt: skip
+    return done, no_curves
 
 
 def _routed(estimator: Any, splitter: Any, scorer: Any, groups: Any, params: Any) -> tuple[dict, dict, dict]:
@@ -146,7 +173,9 @@ def _routed(estimator: Any, splitter: Any, scorer: Any, groups: Any, params: Any
     from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
     if groups is not None:
-        raise ValueError("with metadata routing enabled, pass params={'groups': groups} instead of groups=")
+        raise ValueError(
+            "`groups` can only be passed if metadata routing is not enabled; with it, pass params={'groups': groups}"
+        )
     router = MetadataRouter(owner="cross_validate")
     router.add(splitter=splitter, method_mapping=MethodMapping().add(caller="fit", callee="split"))
     router.add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
@@ -163,21 +192,27 @@ def _tell_failures(done: list[Fold], error_score: Any) -> None:
     """Warn of the folds that failed; raise if all did."""
     from sklearn.exceptions import FitFailedWarning
 
-    failed = [k for k, fold in enumerate(done) if fold.failure is not None]
-    if failed:
-        texts = list(dict.fromkeys(done[k].failure for k in failed))
-        told = "\n".join(str(text) for text in texts)
-        if len(failed) == len(done):
+    # the words are scikit-learn's: filters of warnings and tests know them
+    fits = [k for k, fold in enumerate(done) if fold.failure is not None]
+    if fits:
+        told = "\n".join(dict.fromkeys(str(done[k].failure) for k in fits))
+        if len(fits) == len(done):
             raise ValueError(
-                f"the fit failed on all {len(done)} folds; error_score='raise' stops at the first:\n{told}"
+                f"All the {len(done)} fits failed. It is very likely that your model is misconfigured; "
+                f"error_score='raise' stops at the first:\n{told}"
             )
         warnings.warn(
-            f"the fit failed on {len(failed)} of {len(done)} folds ({', '.join(map(str, failed))}); their score is "
-            f"{error_score}:\n{told}",
+            f"{len(fits)} fits failed out of a total of {len(done)}: folds {', '.join(map(str, fits))}. The score on "
+            f"these train-test partitions for these parameters will be set to {error_score}:\n{told}",
             FitFailedWarning,
             stacklevel=3,
         )
     for text in dict.fromkeys(text for fold in done for text in fold.score_failures):
-        warnings.warn(f"a scorer failed; its score is {error_score}:\n{text}", UserWarning, stacklevel=3)
+        warnings.warn(
+            "Scoring failed. The score on this train-test partition for these parameters will be set to "
+            f"{error_score}. Details: \n{text}",
+            UserWarning,
+            stacklevel=3,
+        )
     for text in dict.fromkeys(fold.no_prediction for fold in done if fold.no_prediction is not None):
         warnings.warn(f"predict failed, and its fold has no predictions:\n{text}", UserWarning, stacklevel=3)

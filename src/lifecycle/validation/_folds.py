@@ -3,7 +3,9 @@
 import numbers
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +25,28 @@ class Fold(NamedTuple):
     failure: str | None
     score_failures: list[str]
     no_prediction: str | None = None
+    curves: Any = None  # `test_scores_` of the model, where fit_many gave them
 
 
-def _rows_of(values: Any, rows: np.ndarray, n: int) -> Any:
+@contextmanager
+def workers() -> Iterator[None]:
+    """One sentence for whatever a joblib backend raises when a worker of it dies."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ not in _OF_DEAD_WORKERS:
+            raise
+        raise RuntimeError(
+            f"a worker ended while it fitted a model ({type(error).__name__}), as it does for want of memory or by a "
+            "crash in native code: try fewer n_jobs, or n_jobs=1 to see the crash"
+        ) from error
+
+
+# by name, for their packages need not be there: loky's, those of concurrent.futures, and dask.distributed's
+_OF_DEAD_WORKERS = {"TerminatedWorkerError", "BrokenProcessPool", "KilledWorker", "FutureCancelledError"}
+
+
+def rows_of(values: Any, rows: np.ndarray, n: int) -> Any:
     """Those rows of `values` if it has n of them, else all of it."""
     from sklearn.utils import _safe_indexing
 
@@ -35,35 +56,87 @@ def _rows_of(values: Any, rows: np.ndarray, n: int) -> Any:
     return _safe_indexing(values, rows) if length == n else values
 
 
+class Rows:
+    """A fold's rows of X and y, cut when they are asked for; X as `transform` of the rows, if that is given."""
+
+    def __init__(self, X: Any, y: Any, train: np.ndarray, test: np.ndarray, *, pairwise: bool = False,
+                 transform: Callable | None = None):  # fmt: skip
+        self.n = X.shape[0] if hasattr(X, "shape") else len(X)
+        self._X, self._y, self._rows, self._pairwise, self._transform = X, y, (train, test), pairwise, transform
+
+    def _cut(self, which: np.ndarray) -> Any:
+        from sklearn.utils import _safe_indexing
+
+        if self._pairwise:  # a column per training row
+            return self._X[np.ix_(which, self._rows[0])]
+        rows = _safe_indexing(self._X, which)
+        return rows if self._transform is None else self._transform(rows)
+
+    @cached_property
+    def train(self) -> Any:
+        return self._cut(self._rows[0])
+
+    @cached_property
+    def test(self) -> Any:
+        return self._cut(self._rows[1])
+
+    @cached_property
+    def y_train(self) -> Any:
+        return self.cut(self._y)[0]
+
+    @cached_property
+    def y_test(self) -> Any:
+        return self.cut(self._y)[1]
+
+    @property
+    def n_test(self) -> int:
+        return len(self._rows[1])
+
+    def cut(self, values: Any) -> tuple[Any, Any]:
+        """(training, test) rows of values that have a row for each of X; others as they are."""
+        return tuple(rows_of(values, which, self.n) for which in self._rows)  # type: ignore[return-value]
+
+    def cut_all(self, params: dict) -> tuple[dict, dict]:
+        """`cut` of each of the arguments."""
+        parts = {key: self.cut(value) for key, value in params.items()}
+        return {k: train for k, (train, _) in parts.items()}, {k: test for k, (_, test) in parts.items()}
+
+
 def fit_and_score(estimator: Any, X: Any, y: Any, train: np.ndarray, test: np.ndarray, scorer: Callable,
                    fit_params: dict, score_params: dict, return_train_score: bool, return_estimator: bool,
                    error_score: float | str) -> Fold:  # fmt: skip
-    from sklearn.utils import _safe_indexing, get_tags
+    from sklearn.utils import get_tags
 
-    n = X.shape[0] if hasattr(X, "shape") else len(X)
-    y_train, y_test = (None, None) if y is None else (_safe_indexing(y, train), _safe_indexing(y, test))
-    if get_tags(estimator).input_tags.pairwise:
-        X_train, X_test = X[np.ix_(train, train)], X[np.ix_(test, train)]
-    else:
-        X_train, X_test = _safe_indexing(X, train), _safe_indexing(X, test)
+    rows = Rows(X, y, train, test, pairwise=get_tags(estimator).input_tags.pairwise)
+    targets = () if y is None else (rows.y_train,)
+    X_train, fit_params = rows.train, rows.cut_all(fit_params)[0]
     started = time.perf_counter()
     try:
-        targets = () if y is None else (y_train,)
-        estimator.fit(X_train, *targets, **{k: _rows_of(v, train, n) for k, v in fit_params.items()})
+        estimator.fit(X_train, *targets, **fit_params)
     except Exception:
         if error_score == "raise":
             raise
-        took = time.perf_counter() - started
-        return Fold(None, None, took, 0.0, estimator, None, None, None, traceback.format_exc(), [])
-    fitted = time.perf_counter()
+        return failed(estimator, time.perf_counter() - started, traceback.format_exc())
+    took = time.perf_counter() - started
+    return score_and_predict(estimator, estimator if return_estimator else None, rows, scorer, score_params,
+                             return_train_score, error_score, took)  # fmt: skip
+
+
+def failed(estimator: Any, fit_time: float, failure: str) -> Fold:
+    return Fold(None, None, fit_time, 0.0, estimator, None, None, None, failure, [])
+
+
+def score_and_predict(estimator: Any, kept: Any, rows: Rows, scorer: Callable, score_params: dict,
+                      return_train_score: bool, error_score: float | str, fit_time: float) -> Fold:  # fmt: skip
+    there, here = rows.cut_all(score_params)
     failures: list[str] = []
-    here = {k: _rows_of(v, test, n) for k, v in score_params.items()}
-    test_scores = _score(scorer, estimator, X_test, y_test, here, error_score, failures)
+    X_test = rows.test
+    started = time.perf_counter()
+    test_scores = _score(scorer, estimator, X_test, rows.y_test, here, error_score, failures)
     scored = time.perf_counter()
     train_scores = None
     if return_train_score:
-        there = {k: _rows_of(v, train, n) for k, v in score_params.items()}
-        train_scores = _score(scorer, estimator, X_train, y_train, there, error_score, failures)
+        train_scores = _score(scorer, estimator, rows.train, rows.y_train, there, error_score, failures)
     prediction, probability, no_prediction = None, None, None
     try:
         prediction = estimator.predict(X_test) if hasattr(estimator, "predict") else None
@@ -75,9 +148,8 @@ def fit_and_score(estimator: Any, X: Any, y: Any, train: np.ndarray, test: np.nd
     if isinstance(probability, list):  # one table per target: there is no single one
         probability = None
     classes = None if probability is None else getattr(estimator, "classes_", None)
-    kept = estimator if return_estimator else None
-    return Fold(test_scores, train_scores, fitted - started, scored - fitted, kept, prediction, probability, classes,
-                 None, failures, no_prediction)  # fmt: skip
+    return Fold(test_scores, train_scores, fit_time, scored - started, kept, prediction, probability, classes,
+                None, failures, no_prediction)  # fmt: skip
 
 
 def _score(scorer: Callable, estimator: Any, X: Any, y: Any, params: dict, error_score: Any, failures: list) -> dict:

@@ -1,26 +1,19 @@
 """What cross-validation returns."""
 
 import html
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .._check import number
 from ._folds import Fold
-
-
-class Interval(NamedTuple):
-    """Ends of a confidence interval."""
-
-    low: float
-    high: float
+from ._interval import Interval, corrected_interval, count, overlap
 
 
 class CVResult(dict):
     """Scores of every fold under scikit-learn's keys ("test_score", "fit_time", …), and what follows from them."""
 
     def __init__(self, keys: dict[str, Any], estimator: str, folds: list[tuple[np.ndarray, np.ndarray]],
-                 done: list[Fold], n: int, at_most_one: set[str]):  # fmt: skip
+                 done: list[Fold], n: int, at_most_one: set[str], no_curves: str):  # fmt: skip
         super().__init__(keys)
         self._estimator, self._folds, self._n, self._at_most_one = estimator, folds, n, at_most_one
         self._failed = [k for k, fold in enumerate(done) if fold.failure is not None]
@@ -28,6 +21,12 @@ class CVResult(dict):
         self._predictions = [fold.prediction for fold in done]
         self._probabilities = [fold.probability for fold in done]
         self._classes = [fold.classes for fold in done]
+        self._curves = (
+            None
+            if all(fold.curves is None for fold in done)
+            else [np.array([]) if fold.curves is None else fold.curves for fold in done]
+        )
+        self._no_curves = no_curves
 
     def __reduce__(self) -> tuple:
         return _restored, (dict(self), self.__dict__)
@@ -121,24 +120,41 @@ class CVResult(dict):
         ValueError
             If there are fewer than two folds, one has no score, or all have the same.
         """
-        level = number("confidence_level", confidence_level, above=0, below=1)
         name = self._metric(metric)
-        scores = np.asarray(self[f"test_{name}"], dtype=float)
-        if len(scores) < 2:
-            raise ValueError("an interval needs the scores of at least 2 folds; there is 1")
-        if not np.isfinite(scores).all():
-            raise ValueError(f"an interval needs the scores of all folds; they are {scores.tolist()}")
-        if scores.max() == scores.min():
-            raise ValueError(
-                f"an interval needs folds whose scores differ; all are {scores[0]:.4g}, which says nothing of its error"
-            )
-        from scipy.special import stdtrit
+        most = 1.0 if name in self._at_most_one else np.inf
+        return corrected_interval(self[f"test_{name}"], overlap(self._folds), confidence_level, most)
 
-        tests, trains = (float(np.mean([_count(fold[k]) for fold in self._folds])) for k in (1, 0))
-        spread = np.sqrt((1 / len(scores) + tests / trains) * scores.var(ddof=1))
-        half = float(stdtrit(len(scores) - 1, 0.5 + level / 2) * spread)
-        high = float(scores.mean()) + half
-        return Interval(float(scores.mean()) - half, min(high, 1.0) if name in self._at_most_one else high)
+    @property
+    def curves(self) -> np.ndarray | dict[str, np.ndarray]:
+        """Held-out score after each epoch, (folds, epochs): NaN after a fold's last epoch; of several metrics, a dict.
+
+        Raises
+        ------
+        AttributeError
+            If the estimator has no epochs, or does not tell their scores.
+        """
+        if self._curves is None:
+            raise AttributeError(self._no_curves)
+        tables = {}
+        for name in self.metrics:
+            curves = [np.atleast_1d(np.asarray(c[name] if isinstance(c, dict) else c, float)) for c in self._curves]
+            tables[name] = np.full((len(curves), max(map(len, curves))), np.nan)
+            for row, curve in zip(tables[name], curves, strict=True):
+                row[: len(curve)] = curve
+        return tables if len(tables) > 1 else tables[self.metrics[0]]
+
+    @property
+    def best_epoch(self) -> int | dict[str, int]:
+        """Epoch, from 1, of the best mean of `curves`; a fold that ended earlier counts with its last score."""
+        found = {}
+        tables = self.curves
+        for name, table in tables.items() if isinstance(tables, dict) else [("score", tables)]:
+            told = ~np.isnan(table)
+            if not told.any(axis=1).all():
+                raise ValueError(f"there is no best epoch of {name!r}: not every fold has scores")
+            last = np.maximum.accumulate(np.where(told, np.arange(table.shape[1]), 0), axis=1)
+            found[name] = 1 + int(np.nanargmax(np.take_along_axis(table, last, axis=1).mean(axis=0)))
+        return found if isinstance(tables, dict) else found["score"]
 
     def _rows(self) -> list[tuple[str, str, str, str]]:
         rows = []
@@ -179,8 +195,8 @@ class CVResult(dict):
         except ImportError as error:
             raise ImportError("to_frame needs pandas: pip install pandas") from error
         columns = {k: v for k, v in self.items() if k.endswith("_time") or k.startswith(("test_", "train_"))}
-        columns["n_train"] = [_count(train) for train, _ in self._folds]
-        columns["n_test"] = [_count(test) for _, test in self._folds]
+        columns["n_train"] = [count(train) for train, _ in self._folds]
+        columns["n_test"] = [count(test) for _, test in self._folds]
         return pandas.DataFrame(columns).rename_axis("fold")
 
     def plot(self, metric: str | None = None, *, ax: Any = None) -> Any:
@@ -201,10 +217,6 @@ class CVResult(dict):
         ax.invert_yaxis()
         ax.legend(loc="best", fontsize="small")
         return ax
-
-
-def _count(rows: np.ndarray) -> int:
-    return int(rows.sum()) if rows.dtype == bool else len(rows)
 
 
 def _restored(keys: dict, attributes: dict) -> CVResult:

@@ -1,0 +1,63 @@
+"""Training on rows that come in parts: what `partial_fit` keeps from call to call."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import lanes
+from .._check import random_state
+from ..losses import find_loss
+from ..penalties import find_penalty
+from ._training import Sample, batch_of, check_sparse
+
+
+@dataclass
+class Stream:
+    """The centre of the features and the step size, of the first part, and the state of the optimizer."""
+
+    center: np.ndarray
+    lr: float | None
+    rng: np.random.RandomState
+    calls: int = 0
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+def train_on(model: Any, X: Any, sample: Sample) -> None:
+    """One epoch over these rows, going on from where the model is.
+
+    A step size that lr=None found in the first part shrinks with the root of the number of parts.
+    """
+    outputs = 1 if sample.classes is None or len(sample.classes) == 2 else len(sample.classes)
+    one = np.zeros(1, int)
+    task = lanes.Task(
+        lanes.Rows(X), sample.codes, outputs, np.asarray(sample.weights[:, None], X.dtype),
+        find_loss(model.loss, model._task), find_penalty(model.penalty), bool(model.fit_intercept), one,
+        *(np.array([getattr(model, name)], np.float64) for name in ("alpha", "l1_ratio", "epsilon")), sample.base,
+    )  # fmt: skip
+    optimizer = model._resolved()
+    batch = batch_of(model, optimizer, task.rows.n)
+    if task.rows.sparse:
+        check_sparse(model, optimizer, task, batch)
+    stream = model.__dict__.get("_stream")
+    if stream is None:
+        lr = None
+        if isinstance(model.optimizer, str) and model.lr is None:
+            lr = float(lanes.first_rates(task, optimizer, False)[0])
+        stream = Stream(task.center[0], lr, np.random.RandomState(random_state(model.random_state).randint(2**31 - 1)))
+    stream.calls += 1
+    if stream.lr is not None:
+        optimizer.set_params(lr=stream.lr / stream.calls**0.5)
+    task.__dict__["center"] = stream.center[None]
+    coef, intercept = task.start()
+    if hasattr(model, "coef_"):
+        coef = np.array(model.coef_, np.float64).reshape(coef.shape)
+        intercept = np.array(model.intercept_, np.float64).reshape(intercept.shape) + coef @ stream.center
+    settings = lanes.Settings(1, None, 1, bool(model.shuffle), int(model.average), stream.rng, alone=True)
+    outcome, stream.state = lanes.one_epoch(task, settings, optimizer, batch, coef, intercept, stream.state)
+    if outcome.error is not None:
+        raise outcome.error
+    history = model.__dict__.get("history_", []) if stream.calls > 1 else []
+    model._keep(outcome, stream.center, sample.classes)
+    model.history_ = [*history, {"epoch": stream.calls, "train_loss": outcome.curve[0]}]
+    model.n_iter_, model._stream = stream.calls, stream

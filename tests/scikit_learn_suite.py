@@ -1,0 +1,34 @@
+"""pytest plugin: scikit-learn's own tests get our classes and functions under scikit-learn's names.
+
+The names are exchanged in the package `sklearn.model_selection` before the tests import them from there, so that
+parametrized tests have ours too; scikit-learn's inner modules keep their own.
+"""
+
+import json
+import os
+
+import sklearn.model_selection
+
+import lifecycle as lc
+
+NAMES = ("GridSearchCV", "RandomizedSearchCV", "cross_validate", "KFold", "StratifiedKFold", "GroupKFold",
+         "StratifiedGroupKFold", "TimeSeriesSplit")  # fmt: skip
+outcomes: dict[str, str] = {}
+
+
+def pytest_configure():
+    ours = {name: getattr(lc, name) for name in NAMES}  # all of ours are imported before one is exchanged
+    for name, value in ours.items():
+        assert value.__module__.startswith("lifecycle."), f"{name} is not ours: {value.__module__}"
+        setattr(sklearn.model_selection, name, value)
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" or report.outcome != "passed":
+        file, _, name = report.nodeid.partition("::")
+        outcomes[f"{file.rpartition('/')[2]}::{name}"] = report.outcome
+
+
+def pytest_sessionfinish():
+    with open(os.environ["LIFECYCLE_OUTCOMES"], "w", encoding="utf-8") as file:
+        json.dump(outcomes, file)
