@@ -48,6 +48,7 @@ class Linear(BaseEstimator):
         params: Sequence[dict[str, Any]],
         test: Sequence[Any] | None = None,
         scoring: Any = None,
+        curves: bool = True,
         callback: Callable[[int, int], Any] | None = None,
         sample_weight: Any = None,
     ) -> list[Any]:
@@ -67,6 +68,8 @@ class Linear(BaseEstimator):
             Each model is scored on these rows: test_score_, and where it has epochs test_scores_, one an epoch.
         scoring : None, str, callable, list or dict, default=None
             As in cross_validate; with several, scores are dicts by name.
+        curves : bool, default=True
+            With test, score the models after each epoch too.
         callback : callable, callback(models that are done, models), optional
             After each epoch of a pass.
         sample_weight : array-like, shape (n_samples,), optional
@@ -94,7 +97,7 @@ class Linear(BaseEstimator):
             try:
                 model._check_arguments()
                 own = _row_numbers(train[i], len(y))
-                key = (own.tobytes(), repr(model.get_params(deep=False).get("class_weight")))
+                key = (own.tobytes(), repr(getattr(model, "class_weight", None)))
                 if key not in samples:
                     samples[key] = model._sample(y, weights, own)
                 data.samples[i] = samples[key]
@@ -103,7 +106,7 @@ class Linear(BaseEstimator):
         scores = None
         if test is not None and models:
             scores = TestScores(X, y, [_row_numbers(rows, len(y)) for rows in test], models, scoring)
-            data.watch = scores.watch
+            data.watch = scores.watch if curves else None
         with progress_bar(self.max_iter, f"{len(models)} × {type(self).__name__}", self.progress) as bar:
 
             def advance(left: int) -> None:

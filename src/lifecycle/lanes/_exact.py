@@ -1,16 +1,24 @@
 """Ridge and least squares for all penalties and all training sets, from products that training sets share."""
 
+from contextlib import nullcontext
+
 import numpy as np
 
 from ..solvers import least_squares
+from ._objective import one_thread_each
 from ._outcome import Outcome
-from ._task import Task
+from ._task import SMALL, Task
 
 _CHUNK = 1 << 18  # elements
 
 
 def in_closed_form(task: Task) -> list[Outcome]:
     """The minimizers, and the objective there."""
+    with one_thread_each() if task.rows.features <= SMALL else nullcontext():
+        return _solved(task)
+
+
+def _solved(task: Task) -> list[Outcome]:
     ridge = task.alpha * np.array([task.penalty.slope(1.0, ratio) for ratio in task.l1_ratio])
     coef, intercept = task.start()
     curve = np.empty(task.models)

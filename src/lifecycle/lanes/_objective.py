@@ -81,11 +81,11 @@ class Objective:
             product = (X.T @ push.T).T if task.rows.sparse else push @ X
             return losses, product.astype(np.float64), push.sum(axis=1).astype(np.float64)
 
-        with _one_thread_each():
+        with one_thread_each():
             yield from in_order(part, self.chunks)
 
 
-def _one_thread_each() -> Any:
+def one_thread_each() -> Any:
     """Products of matrices stay on the thread that asks for them."""
     if not _libraries:
         _libraries.append(ThreadpoolController())  # looks through all that are loaded, once

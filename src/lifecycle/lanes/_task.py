@@ -9,7 +9,7 @@ from ..losses import Loss
 from ..penalties import Penalty
 from ._rows import Rows
 
-SMALL = 1000  # features up to which all eigenvalues are cheaper than a few by iteration
+SMALL = 500  # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than give
 
 
 @dataclass
@@ -151,20 +151,21 @@ class Task:
     # -- numbers of each model -------------------------------------------------------------------------------------
 
     @cached_property
-    def _mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
-        """(columns,) each: of y, for regression."""
-        y, share = self.y.astype(np.float64), 1.0 / self.rows.n
-        mean = np.array([w @ y * share for w in self.weights.T.astype(np.float64)])
-        square = np.array(
-            [w @ (y - m) ** 2 * share for w, m in zip(self.weights.T.astype(np.float64), mean, strict=True)]
-        )
-        return mean, np.sqrt(square)
+    def _mean(self) -> np.ndarray:
+        """(columns,): of y, for regression."""
+        return np.array([w.astype(np.float64) @ self.y for w in self.weights.T]) / self.rows.n
+
+    @cached_property
+    def _spread(self) -> np.ndarray:
+        """(columns,): standard deviation of y, for regression."""
+        pairs = zip(self.weights.T, self._mean, strict=True)
+        return np.sqrt([w.astype(np.float64) @ (self.y - m) ** 2 / self.rows.n for w, m in pairs])
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Zero coefficients; for regression, the mean of y as intercept."""
         intercept = np.zeros((self.models, self.outputs))
         if self.fit_intercept and self.loss.task == "regression":
-            intercept[:, 0] = self._mean_and_spread[0][self.column]
+            intercept[:, 0] = self._mean[self.column]
         return np.zeros((self.models, self.outputs, self.rows.features)), intercept
 
     @cached_property
@@ -175,7 +176,7 @@ class Task:
         done: dict[tuple, float] = {}
         for m, (k, epsilon) in enumerate(zip(self.column, self.epsilon, strict=True)):
             if (k, epsilon) not in done:
-                constant = self._mean_and_spread[0][k] if self.loss.task == "regression" else 0.0
+                constant = self._mean[k] if self.loss.task == "regression" else 0.0
                 z = np.full(targets.shape, constant)
                 values = (
                     self.loss.joint_value(targets, z)
@@ -196,7 +197,7 @@ class Task:
         regression, k = self.loss.task == "regression", self.column
         spread = np.ones(self.models)
         if regression:
-            mean, spread = (a[k] for a in self._mean_and_spread)
+            mean, spread = self._mean[k], self._spread[k]
             spread = spread if self.fit_intercept else np.sqrt(spread**2 + mean**2)
             spread = np.where(spread > 0, spread, 1.0)
         squares, p = self.squares[k].sum(axis=1) + self.fit_intercept, self.rows.features

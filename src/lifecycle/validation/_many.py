@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ class Fitted(NamedTuple):
     fit_time: float
     failure: str | None = None  # traceback of a fit that failed
     curves: Any = None  # its `test_scores_`
+    score: Any = None  # its `test_score_`
 
 
 def is_served(estimator: Any, candidates: Iterable[dict], fit_params: dict) -> bool:
@@ -70,6 +72,7 @@ def run(
     on_last_step: bool = True,
     scoring: Any = None,
     curves: bool = False,
+    scores: bool = False,
     bar: Any = None,
 ) -> list[list]:
     """`finish(candidate, fold, model)` of every model, as a table candidates x folds.
@@ -82,6 +85,8 @@ def run(
         Whether the scorer may be given the last step of a Pipeline and transformed rows.
     scoring, curves
         With curves, the models are given their test rows and `scoring`, and `test_scores_` is taken from them.
+    scores : bool, default=False
+        Have `fit_many` score the finished models on their test rows by `scoring`, if it can without curves.
     bar : tqdm bar, default=None
         Of models.
     """
@@ -94,7 +99,7 @@ def run(
         clone(estimator).set_params(**clone(candidate, safe=False))  # a name that does not exist is no failure of a fit
     table: list[list] = [[None] * len(splits) for _ in candidates]
     here = n_jobs is None and effective_n_jobs(None) == 1
-    options = {"error_score": error_score, "scoring": scoring, "curves": curves, "bar": bar}
+    options = {"error_score": error_score, "scoring": scoring, "curves": curves, "scores": scores, "bar": bar}
     with nullcontext() if here else threads(effective_n_jobs(n_jobs)):
         if type(estimator) is not Pipeline:
             jobs = [(c, f) for c in range(len(candidates)) for f in range(len(splits))]
@@ -202,7 +207,7 @@ def _stacked(above: Any, below: Any) -> Any:
 
 
 def _call(estimator: Any, X: Any, y: Any, train: list, test: list, params: list[dict], fit_params: dict, *,
-          error_score: Any, scoring: Any, curves: bool, bar: Any) -> list[Fitted]:  # fmt: skip
+          error_score: Any, scoring: Any, curves: bool, scores: bool, bar: Any) -> list[Fitted]:  # fmt: skip
     """fit_many on all models at once.
 
     Where it fails without telling which (`ModelsFailed`), on one after the other, so that only the faulty ones fail.
@@ -213,6 +218,8 @@ def _call(estimator: Any, X: Any, y: Any, train: list, test: list, params: list[
         options: dict[str, Any] = dict(fit_params)
         if with_curves:
             options |= {"test": [test[i] for i in which], "scoring": scoring}
+        elif scores and "curves" in signature(estimator.fit_many).parameters:
+            options |= {"test": [test[i] for i in which], "scoring": scoring, "curves": False}
         if bar is not None:
             # any unit of progress will do: models, or rounds over all of them
             options["callback"] = lambda part, total: bar.update(done + len(which) * part // total - bar.n)
@@ -235,7 +242,8 @@ def _call(estimator: Any, X: Any, y: Any, train: list, test: list, params: list[
             bar.update(done + len(which) - bar.n)
         found = [getattr(model, "test_scores_", None) if with_curves else None for model in models]
         told = ["".join(traceback.format_exception(faults[i])) if i in faults else None for i in range(len(models))]
-        return [Fitted(m, m, None, took, t, c) for m, t, c in zip(models, told, found, strict=True)]
+        scored = [getattr(model, "test_score_", None) if "test" in options else None for model in models]
+        return [Fitted(m, m, None, took, *rest) for m, *rest in zip(models, told, found, scored, strict=True)]
 
     start = 0 if bar is None else bar.n
     everything = list(range(len(params)))

@@ -71,7 +71,8 @@ class _Fits(Parallel):
                     scores = error_score if names is None else dict.fromkeys(names, error_score)
                 else:
                     began = perf_counter()
-                    scores = _score(model.scored, getattr(rows, part), getattr(rows, f"y_{part}"), scorer,
+                    known = model.score if part == "test" and not params[part] else None
+                    scores = known if known is not None else _score(model.scored, getattr(rows, part), getattr(rows, f"y_{part}"), scorer,
                                     params[part], error_score)  # fmt: skip
                     if part == "test":
                         found["score_time"] = perf_counter() - began
@@ -81,6 +82,7 @@ class _Fits(Parallel):
         table = _many.run(
             estimator, X, y, folds, candidates, common["fit_params"], finish, error_score=error_score,
             n_jobs=self.search.n_jobs, on_last_step=_many.sees_predictions_only(scorer), bar=bar,
+            scoring=self.search.scoring, scores=self.search.scoring is None or isinstance(self.search.scoring, str),
         )  # fmt: skip
         return [found for row in table for found in row]
 
