@@ -64,6 +64,7 @@ class _Problem:
     model: Any
     network: str
     notes: list[str]
+    linear: Any = None  # what the network is compared with
 
 
 def _digits() -> _Problem:
@@ -94,11 +95,12 @@ def _table(path: str | os.PathLike, target: str) -> _Problem:
     else:
         model = TransformedTargetRegressor(lt.TorchRegressor(lt.MLP, **shape), transformer=StandardScaler())
         learned = "a quantity"
+    linear = lc.LinearClassifier(optimizer="newton") if task.classification else lc.LinearRegressor(optimizer="exact")
     columns = f"columns of numbers: {len(task.numbers)}, of words: {len(task.words)}"
     title = f"{task.name}: {len(task.y):,} rows; {columns}; the target {target!r} is {learned}"
     return _Problem(title, task.X, task.y, task.classification, _tables.prepared(task.numbers, task.words, model),
                     "lt.MLP: 2 hidden layers of 64, behind scikit-learn's imputers, scaler and encoder",
-                    task.notes)  # fmt: skip
+                    task.notes, _tables.prepared(task.numbers, task.words, linear))  # fmt: skip
 
 
 def _training(**epochs: int) -> dict[str, Any]:
@@ -183,6 +185,19 @@ def _live(demo: Demo, problem: _Problem, progress: bool | None) -> list[Any]:
         except ValueError:
             interval = "the same in all: no interval"
         said.append(f"mean {measure} of 5 folds {folds['test_score'].mean():.4f}, {interval}")
+        rivals = []
+        if problem.linear is not None:
+            began = perf_counter()
+            grid = {"model__alpha": np.logspace(-6, 0, 13)}
+            # the models of a fold are trained together
+            search = lc.GridSearchCV(problem.linear, grid, cv=cv, scoring=measure, progress=progress).fit(X, y)
+            took, alpha = perf_counter() - began, search.best_params_["model__alpha"]
+            rival = lc.cross_validate(clone(search.best_estimator_), X, y, cv=cv, scoring=measure, progress=progress)
+            pair = lc.compare({"network": folds, "linear": rival})
+            rivals = [pair]
+            said += [f"a linear model for {len(search.cv_results_['params'])} penalties × 5 folds in {took:.1f} s: "
+                     f"{search.best_score_:.4f} at alpha = {alpha:.1e}",
+                     f"network - linear {pair[0].difference:+.4f}, p = {pair[0].p_value:.2g}"]  # fmt: skip
 
     with demo.stage("compress") as said:
         small = lc.quantize(lc.prune(model, 0.5))
@@ -202,7 +217,7 @@ def _live(demo: Demo, problem: _Problem, progress: bool | None) -> list[Any]:
         found = applied.metrics[measure]
         said.append(f"{measure} on {len(y_test):,} test rows {found.value:.4f}, "
                     f"95 % interval {found.low:.4f} to {found.high:.4f}")  # fmt: skip
-    return [trained, folds, change, applied, small]
+    return [trained, folds, *rivals, change, applied, small]
 
 
 def _trained(model: Any) -> Any:

@@ -13,13 +13,14 @@ from lifecycle._files import write_whole
 from lifecycle.evaluation import Evaluation
 from lifecycle.reporting import charts
 from lifecycle.reporting.page import Markup, page, section, table, tiles
+from lifecycle.validation import Comparison
 
 __all__ = ["BeforeAfter", "Table", "report"]
 
 _MOST_CLASSES, _MOST_PAIRS = 40, 20  # of a confusion matrix that is drawn; of a list in its place
 _ACCEPTED = (
-    "an Evaluation (lifecycle.evaluate), a CVResult (lifecycle.cross_validate), a fitted TorchClassifier or "
-    "TorchRegressor, or a Table or BeforeAfter (lifecycle.reporting)"
+    "an Evaluation (lifecycle.evaluate), a CVResult (lifecycle.cross_validate), a Comparison (lifecycle.compare), a "
+    "fitted TorchClassifier or TorchRegressor, or a Table or BeforeAfter (lifecycle.reporting)"
 )
 
 
@@ -170,6 +171,12 @@ def _cross_validation(result: Any) -> str:
     return section("Cross-validation", "".join(parts), note + (f" Fits took {seconds:.1f}\u00a0s." if seconds else ""))
 
 
+def _comparison(result: Comparison) -> str:
+    rows = [(f"{p.model} - {p.against}", p.difference, *p.interval, p.p_value) for p in result]
+    columns = ["models", f"difference of {result.metric}", "low", "high", "p"]
+    return section("Comparison", table(columns, rows), f"{result.method[0].upper()}{result.method[1:]}.")
+
+
 def _training(model: Any) -> str:
     history = model.history_
     numbers = [
@@ -204,6 +211,8 @@ def _section(result: Any) -> str:
         return _before_after(result)
     if isinstance(result, Table):
         return _table(result)
+    if isinstance(result, Comparison):
+        return _comparison(result)
     if _is_cv_result(result):
         return _cross_validation(result)
     history = None if isinstance(result, type) else getattr(result, "history_", None)
@@ -224,7 +233,7 @@ def report(path: str | os.PathLike, *results: Any) -> Path:
     ----------
     path : path-like
         The file to write; its folder must exist.
-    *results : Evaluation, CVResult, fitted TorchClassifier or TorchRegressor, Table or BeforeAfter
+    *results : Evaluation, CVResult, Comparison, fitted TorchClassifier or TorchRegressor, Table or BeforeAfter
         At least one.
 
     Returns
