@@ -110,6 +110,9 @@ def problems(draw, loss, optimizer):
             sets.append(np.union1d(first, np.flatnonzero(rng.uniform(size=n) < 0.5)))
         else:
             sets.append(np.sort(np.concatenate([first, rng.randint(0, n, n)])))
+    # a rule that divides by the size of the slope makes a step of rounding errors where the classes have equal weights,
+    # so that the intercept has no slope to begin with
+    adaptive = optimizer in ("adam", "nadam")
     kind = {
         "fit_intercept": draw(st.booleans()),
         "max_iter": 500 if optimizer == "newton" else draw(st.integers(1, 6)),
@@ -119,7 +122,7 @@ def problems(draw, loss, optimizer):
         "l1_ratio": 0.4,
     }
     if loss in CLASSIFICATION:
-        kind["class_weight"] = draw(st.sampled_from([None, "balanced", {0: 2.0}]))
+        kind["class_weight"] = draw(st.sampled_from([None, {0: 2.0}, *([] if adaptive else ["balanced"])]))
     if optimizer not in ("newton", "exact"):
         kind["early_stopping"] = draw(st.booleans())
         kind["validation_fraction"] = 0.3
@@ -139,7 +142,7 @@ def problems(draw, loss, optimizer):
     if optimizer not in ORDER_FREE:
         kind["batch_size"] = "auto" if loss in A_ROW_A_STEP else draw(st.sampled_from(["auto", 1, 7]))
         kind["shuffle"] = draw(st.booleans())
-    weights = rng.uniform(0.1, 3.0, n) if draw(st.booleans()) else None
+    weights = rng.uniform(0.1, 3.0, n) if adaptive or draw(st.booleans()) else None
     return maker(loss, **kind), X, y, weights, [sets[k % len(sets)] for k in range(len(params))], params
 
 
@@ -177,7 +180,7 @@ def test_many_are_as_one_by_one(loss, penalty, optimizer):
 
 @few_epochs
 @pytest.mark.parametrize(("loss", "penalty", "optimizer"), [
-    ("log_loss", "l2", "sgd"), ("log_loss", "l2", "gd"), ("log_loss", "l2", "newton"), ("squared_error", "l2", "exact"),
+    ("log_loss", "l2", "sgd"), ("log_loss", "l2", "gd"), ("squared_error", "l2", "exact"),
 ])  # fmt: skip
 def test_in_float32_many_are_as_one_by_one(loss, penalty, optimizer, monkeypatch):
     monkeypatch.setattr(_training, "_SMALL", 0)  # else few numbers are computed in float64
@@ -194,6 +197,20 @@ def test_in_float32_many_are_as_one_by_one(loss, penalty, optimizer, monkeypatch
             same(one, other, 1e-4)
 
     law()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("alpha", [1e-3, 0.5])
+def test_newton_in_float32_is_newton_in_float64(classes, alpha, monkeypatch):
+    monkeypatch.setattr(_training, "_SMALL", 0)
+    for seed in range(20):
+        rng = np.random.RandomState(seed)
+        X = (rng.randn(200, 3) + rng.randn(3)).astype(np.float32)
+        y = (X @ rng.randn(3, classes) + 2 * rng.gumbel(size=(200, classes))).argmax(axis=1)
+        estimator = maker("log_loss", optimizer="newton", alpha=alpha, max_iter=100, tol=1e-8)
+        single, double = (estimator.fit_many(a, y, train=folds(200), params=[{}] * 3) for a in (X, X.astype(float)))
+        for one, other in zip(single, double, strict=True):
+            same(one, other, 1e-4)
 
 
 def test_models_that_differ_in_more_than_numbers_take_passes_of_their_own():
@@ -564,21 +581,35 @@ def test_a_file_that_is_mapped_and_x_that_must_not_be_written_to(loss, penalty, 
 @pytest.mark.parametrize(("loss", "penalty", "optimizer"), [KINDS[0], *KINDS[2:]])
 def test_x_is_not_copied(loss, penalty, optimizer):
     rng = np.random.RandomState(0)
-    X = rng.standard_normal((16_000, 500))  # 64 MB
+    X = rng.standard_normal((80_000, 100))  # 64 MB
     y = X[:, 0] + rng.randn(len(X))
     y = (y > 0) if loss in CLASSIFICATION else y
     estimator = maker(loss, penalty=penalty, optimizer=optimizer, max_iter=2, tol=None)
     half = np.arange(len(X)) % 2 == 0
     small = X[:100].copy()
     estimator.fit_many(small, y[:100], train=[half[:100], ~half[:100]], params=[{}, {}], test=[~half[:100], half[:100]])
-    for test, share in ((None, 0.15), ([~half, half], 0.3)):  # scores read pieces of 8 MB
-        tracemalloc.start()
-        try:
-            estimator.fit_many(X, y, train=[half, ~half], params=[{}, {}], test=test)
-            most = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert most < share * X.nbytes, f"{most / X.nbytes:.0%} of X"
+    tracemalloc.start()
+    try:
+        estimator.fit_many(X, y, train=[half, ~half], params=[{}, {}], test=[~half, half])
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # a number or two for each row, and pieces of a size that X does not change: less than the rows of one training set
+    assert most < X.nbytes / 3, f"{most / X.nbytes:.0%} of X"
+
+
+def test_features_that_say_nothing_leave_the_intercept_alone():
+    y = np.arange(20) % 2
+    train = [np.arange(10), np.arange(10, 20), np.arange(0, 20, 3)]
+    constant = np.full((20, 2), 3.0)
+    for X, fit_intercept in ((constant, True), (np.zeros((20, 2)), False)):
+        for make in ("log_loss", "squared_error"):
+            estimator = maker(make, optimizer="newton", fit_intercept=fit_intercept, max_iter=100)
+            for model, rows in zip(estimator.fit_many(X, y, train=train, params=[{}] * 3), train, strict=True):
+                np.testing.assert_array_equal(model.coef_, 0.0)
+                share = y[rows].mean()
+                expected = np.log(share / (1 - share)) if make == "log_loss" else share
+                np.testing.assert_allclose(model.intercept_, expected if fit_intercept else 0.0, atol=1e-6)
 
 
 # -- scores ---------------------------------------------------------------------------------------------------------

@@ -64,10 +64,15 @@ _BEST_IS_ONE = ("accuracy", "average_precision", "balanced_accuracy", "d2_", "ex
 def at_most_one(estimator: Any, scoring: Any, names: Iterable[str]) -> set[str]:
     """Those of the metrics that are known to be 1 at best."""
     from sklearn.base import ClassifierMixin, RegressorMixin
+    from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
     from sklearn.pipeline import Pipeline
 
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
+    while isinstance(estimator, Pipeline | GridSearchCV | RandomizedSearchCV):
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        else:  # its score is by its own metric
+            scoring = estimator.scoring if scoring is None else scoring
+            estimator = estimator.estimator
     if scoring is None and getattr(type(estimator), "score", None) in (ClassifierMixin.score, RegressorMixin.score):
         return set(names)  # accuracy or R²
     known = [scoring] if isinstance(scoring, str) else scoring if isinstance(scoring, list | tuple | set) else []
