@@ -20,8 +20,8 @@ from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
 __all__ = [
     "absolute", "bits", "element", "exp", "fetch_and_add", "first_after", "from_bits", "from_half_bits", "half_bits",
-    "kernel", "like", "log1p", "maximum", "memory", "minimum", "native", "noise", "prefetch", "scratch", "sign", "sqrt", "stamp",
-    "start", "to_fixed_tuple", "where",
+    "kernel", "like", "log1p", "maximum", "memory", "minimum", "native", "noise", "prefetch", "scratch", "sign", "sqrt",
+    "stamp", "start", "to_fixed_tuple", "where",
 ]  # fmt: skip
 
 
@@ -196,9 +196,7 @@ def start(typingctx, address, arguments, begin, end):
 
 
 @intrinsic
-def prefetch(typingctx, array, i):
-    """Have element i of a contiguous array brought into the cache; it need not be there yet (compiled code only)."""
-
+def _prefetch(typingctx, array, i):
     def codegen(context, builder, sig, args):
         view = cgutils.create_struct_proxy(sig.args[0])(context, builder, args[0])
         place = builder.bitcast(builder.gep(view.data, [args[1]]), _I8.as_pointer())
@@ -208,6 +206,12 @@ def prefetch(typingctx, array, i):
         return context.get_dummy_value()
 
     return types.void(array, types.int64), codegen
+
+
+@element
+def prefetch(array, i):
+    """Have element i of a contiguous array brought into the cache (compiled code only)."""
+    _prefetch(array, i)  # type: ignore[call-arg]
 
 
 @intrinsic

@@ -198,7 +198,7 @@ class LinearClassifier(ClassifierMixin, Linear):
         known = getattr(self, "classes_", None)
         if known is None and classes is None:
             raise ValueError("the first call of partial_fit needs classes=, all labels that will come")
-        given = known if classes is None else np.unique(classes)
+        given: np.ndarray = known if classes is None else np.unique(classes)  # type: ignore[assignment]
         if known is not None and not np.array_equal(given, known):
             raise ValueError(f"classes={given.tolist()} are not those of the first call, {known.tolist()}")
         if len(given) < 2:
@@ -210,7 +210,7 @@ class LinearClassifier(ClassifierMixin, Linear):
         strange = np.setdiff1d(y, given)
         if len(strange):
             raise ValueError(f"y has the labels {strange.tolist()}, which are not among the classes {given.tolist()}")
-        codes = np.searchsorted(given, y)
+        codes = np.asarray(np.searchsorted(given, y))
         per_class = np.array([(self.class_weight or {}).get(label, 1.0) for label in given.tolist()])
         weights = weights * per_class[codes]
         return Sample(weights, weights, codes, given)

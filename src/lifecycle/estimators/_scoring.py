@@ -100,7 +100,7 @@ class TestScores:
                 return np.stack([coef[m] for m in which]), np.stack([intercept[m] for m in which])  # noqa: B023
 
             def products(X: Any, which: np.ndarray) -> np.ndarray:
-                return lanes.products(X, *raw(which))  # noqa: B023
+                return lanes.products(X, *raw(which))
 
             for m, found in self._scores(members, np.arange(len(members)), products, raw).items():
                 model, curves = self.models[members[m]], self.curves[members[m]]
@@ -130,7 +130,7 @@ class TestScores:
                     found[m][name] = float(value)
             return found
 
-        return {m: scores for part in in_order(of_rows, np.unique(of_test)) for m, scores in part.items()}
+        return {m: scores for part in in_order(of_rows, np.unique(of_test).tolist()) for m, scores in part.items()}
 
     def _on(self, rows: np.ndarray, which: np.ndarray, products: Callable) -> np.ndarray:
         """Scores (models, outputs, rows), from pieces of X."""

@@ -29,11 +29,11 @@ def train_on(model: Any, X: Any, sample: Sample) -> None:
     A step size that lr=None found in the first part shrinks with the root of the number of parts.
     """
     outputs = 1 if sample.classes is None or len(sample.classes) == 2 else len(sample.classes)
-    one = np.zeros(1, int)
+    alpha, l1_ratio, epsilon = (np.array([getattr(model, k)], np.float64) for k in ("alpha", "l1_ratio", "epsilon"))
     task = lanes.Task(
         lanes.Rows(X), sample.codes, outputs, np.asarray(sample.weights[:, None], X.dtype),
-        find_loss(model.loss, model._task), find_penalty(model.penalty), bool(model.fit_intercept), one,
-        *(np.array([getattr(model, name)], np.float64) for name in ("alpha", "l1_ratio", "epsilon")), sample.base,
+        find_loss(model.loss, model._task), find_penalty(model.penalty), bool(model.fit_intercept), np.zeros(1, int),
+        alpha, l1_ratio, epsilon, sample.base,
     )  # fmt: skip
     optimizer = model._resolved()
     batch = batch_of(model, optimizer, task.rows.n)

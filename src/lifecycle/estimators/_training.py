@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ def arguments(kind: type) -> frozenset[str]:
 
 def _kind(model: Any, sample: Sample) -> tuple:
     """What two models must have in common to be trained together."""
-    params = {k: v for k, v in vars(model).items() if k in arguments(type(model))}
+    params = {k: v for k, v in vars(model).items() if k in arguments(type(model))}  # type: ignore[arg-type]
     varies = {"alpha", "l1_ratio", "epsilon", "class_weight", "lr", "optimizer", "random_state", "progress"}
     kink = params["alpha"] * find_penalty(params["penalty"]).kink(params["l1_ratio"]) > 0
     optimizer: Any = params["optimizer"]
@@ -94,18 +94,18 @@ def _kind(model: Any, sample: Sample) -> tuple:
         made = model._resolved()
         hyper = made.get_params()
         flags = tuple((k, v) for k, v in hyper.items() if isinstance(v, bool))
-        optimizer = (
-            made.rule.name,
-            made.rule.variant(hyper).update,
-            flags,
-            isinstance(optimizer, str),
-            params["lr"] is None,
-        )
-    seed = params["random_state"]
+        scheduled = isinstance(optimizer, str) and params["lr"] is None
+        optimizer = (made.rule.name, made.rule.variant(hyper).update, flags, scheduled)
     fixed = tuple((k, v) for k, v in sorted(params.items()) if k not in varies)
     classes = None if sample.classes is None else (sample.classes.dtype.str, tuple(sample.classes.tolist()))
-    return (type(model), fixed, kink, optimizer, seed if isinstance(seed, int | np.integer | None) else id(seed), classes,
-            id(model) if model._continues() else None)  # fmt: skip
+    return type(model), fixed, kink, optimizer, _seed(params["random_state"]), classes
+
+
+def _seed(seed: Any) -> Any:
+    """What two random states that will give the same numbers have in common; clones of an estimator copy them."""
+    if isinstance(seed, np.random.Generator):
+        return repr(seed.bit_generator.state)
+    return repr(seed.get_state(legacy=False)) if isinstance(seed, np.random.RandomState) else seed
 
 
 def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
@@ -134,8 +134,9 @@ def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
         return np.array([getattr(model, name) for model in models], np.float64)
 
     task = lanes.Task(
-        rows, codes, outputs, _scaled(weights if held is None else np.where(held, 0.0, weights), X.dtype), loss, penalty,
-        bool(first.fit_intercept), column, numbers("alpha"), numbers("l1_ratio"), numbers("epsilon"), samples[0].base,
+        rows, codes, outputs, _scaled(weights if held is None else np.where(held, 0.0, weights), X.dtype), loss,
+        penalty, bool(first.fit_intercept), column, numbers("alpha"), numbers("l1_ratio"), numbers("epsilon"),
+        samples[0].base,
     )  # fmt: skip
     settings = lanes.Settings(
         first.max_iter, first.tol, first.n_iter_no_change, bool(first.shuffle), int(first.average),
@@ -147,7 +148,7 @@ def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
     if data.watch is not None:
         for model in models:  # which are not the user's before they are fitted
             model.__dict__.update({} if classes is None else {"classes_": classes})
-        settings.watch = lambda which, steps: data.watch(members, which, steps)
+        settings.watch = partial(data.watch, members)
     for model, i, outcome in zip(models, members, _outcomes(models, task, settings), strict=True):
         if outcome.error is not None:
             data.errors[i] = outcome.error

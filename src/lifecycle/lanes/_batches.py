@@ -129,7 +129,7 @@ class Blocks(Steps):
         return found[which]
 
     def _deal(self, which: np.ndarray) -> None:
-        """Models into blocks: a share for each thread, and no more than a block holds; anew where fewer blocks will do."""
+        """Models into blocks: a share for each thread, no more than a block holds; anew where fewer blocks will do."""
         hyper = [o.get_params() for o in self.optimizers]
         k = self.task.outputs
         most = max(1, (lanes.WIDE if self.dtype == np.float32 else lanes.NARROW) // k)

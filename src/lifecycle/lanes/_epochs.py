@@ -19,7 +19,7 @@ _SHRINK, _FEWEST = 0.2, 1e-3  # lr=None: by how much a step size shrinks on a pl
 def by_epochs(
     task: Task, settings: Settings, optimizers: Sequence[Optimizer], scheduled: bool, batch: int
 ) -> list[Outcome]:
-    """Train with one optimizer a model, all of one rule; `scheduled`: lr=None, so that the step sizes are found here."""
+    """Train with one optimizer a model, all of one rule; `scheduled`: lr=None, the step sizes are found here."""
     all_rows = batch >= task.rows.n
     optimizers = [type(o)(**o.get_params()) for o in optimizers]
     if scheduled:
@@ -143,7 +143,7 @@ class _Epochs:
         return which[finite], values[finite]
 
     def _plateaus(self, which: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Which of them end: where `values` has stalled, a step size shrinks, or training ends if it may not any more."""
+        """Which of them end: where a value has stalled, a step size shrinks, or training ends if it may no more."""
         tol = 0.0 if self.settings.tol is None else self.settings.tol * self.task.scale[which]
         self.waited[which] = np.where(values < self.best[which] - tol, 0, self.waited[which] + 1)
         self.best[which] = np.minimum(self.best[which], values)

@@ -62,7 +62,7 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
 
 
 class _Solved:
-    """The objectives of a task as functions of one vector a model: coefficients, then the intercepts that are fitted."""
+    """The objectives of a task as functions of one vector a model: coefficients, then intercepts that are fitted."""
 
     def __init__(self, task: Task):
         self.task, self.size = task, task.outputs * task.rows.features

@@ -1,6 +1,6 @@
 """Many linear models of one kind over the same rows: they differ in numbers and in the weights of the rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +9,8 @@ from ..losses import Loss
 from ..penalties import Penalty
 from ._rows import Rows
 
-SMALL = 500  # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than give
+# features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than they give
+SMALL = 500
 
 
 @dataclass
@@ -48,8 +49,8 @@ class Task:
 
     def some(self, models: np.ndarray) -> "Task":
         """The task of these models alone."""
-        part = Task(self.rows, self.y, self.outputs, self.weights, self.loss, self.penalty, self.fit_intercept,
-                    self.column[models], self.alpha[models], self.l1_ratio[models], self.epsilon[models], self.base)  # fmt: skip
+        numbers = ("column", "alpha", "l1_ratio", "epsilon")
+        part = replace(self, **{name: getattr(self, name)[models] for name in numbers})
         known = self.__dict__
         part.__dict__.update({k: known[k] for k in ("center", "squares", "longest", "curvatures") if k in known})
         return part
@@ -171,21 +172,20 @@ class Task:
     @cached_property
     def scale(self) -> np.ndarray:
         """(models,): the loss of the best constant that is known without a fit; the unit of tol."""
-        found = np.empty(self.models)
         targets = self.targets(self.y.astype(np.float64))
-        done: dict[tuple, float] = {}
-        for m, (k, epsilon) in enumerate(zip(self.column, self.epsilon, strict=True)):
-            if (k, epsilon) not in done:
-                constant = self._mean[k] if self.loss.task == "regression" else 0.0
-                z = np.full(targets.shape, constant)
-                values = (
-                    self.loss.joint_value(targets, z)
-                    if self.joint
-                    else self.loss.value(targets, z, epsilon).sum(axis=0)
-                )  # type: ignore[misc]
-                done[k, epsilon] = float(values @ self.weights[:, k].astype(np.float64)) / self.rows.n or 1.0
-            found[m] = done[k, epsilon]
-        return found
+        found: dict[tuple, float] = {}
+        pairs = list(zip(self.column.tolist(), self.epsilon.tolist(), strict=True))
+        for k, epsilon in set(pairs):
+            z = np.full(targets.shape, self._mean[k] if self.loss.task == "regression" else 0.0)
+            losses = self.losses(targets, z, epsilon)
+            found[k, epsilon] = float(losses @ self.weights[:, k].astype(np.float64)) / self.rows.n or 1.0
+        return np.array([found[pair] for pair in pairs])
+
+    def losses(self, targets: np.ndarray, z: np.ndarray, epsilon: float) -> np.ndarray:
+        """(n,): of scores (outputs, n)."""
+        if self.joint:
+            return self.loss.joint_value(targets, z)  # type: ignore[misc]
+        return self.loss.value(targets, z, epsilon).sum(axis=0)
 
     def penalty_value(self, coef: np.ndarray) -> np.ndarray:
         """(models,): alpha times the penalty of coefficients (models, outputs, features)."""

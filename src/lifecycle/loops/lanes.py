@@ -45,7 +45,7 @@ def _tuple_of(n: int) -> Callable:
     if n == 0:
         return element(lambda a, v, stride: (), stamp(0))
     rest, at = _tuple_of(n - 1), n - 1
-    return element(lambda a, v, stride: rest(a, v, stride) + (a[v + at * stride],), stamp(n))  # noqa: RUF005  (numba has no unpacking)
+    return element(lambda a, v, stride: rest(a, v, stride) + (a[v + at * stride],), stamp(n))
 
 
 def _hyperparameters(defaults: tuple) -> tuple[Callable, int]:
@@ -70,9 +70,10 @@ def samples(loss: Any, penalty: Any, width: int) -> Any:
 
     Returns
     -------
-    epoch(X, y, weights, order, theta, intercept, center, column, label, lr, reach, l1_ratio, epsilon, free, total)
+    epoch(X, y, weights, order, theta, intercept, center, column, label, lr, paces, epsilon, moves, total)
         X (rows, features), weights (rows, columns), order (steps,); theta (features * width,) and what follows
-        (width,), but center like theta; `reach` = lr * alpha, `free` is 0 where the intercept stays; the losses are added to total.
+        (width,), but center like theta; paces: the coefficients of the proximal steps, one after another; moves: 0
+        where the intercept stays; the losses are added to total.
     """
     return _samples(loss.slope, loss.value, penalty.prox, target_of(loss.task), len(penalty.step(0.0, 0.0)), width)
 
@@ -87,14 +88,8 @@ def _samples(slope, value, prox, target, n_paces, width):
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss or penalty)
         kind = theta.dtype
         z, push, b, s = lanes(kind), lanes(kind), lanes(kind), held(kind)
-        goal, weight, rate, free, margin, lost = (
-            lanes(kind),
-            lanes(kind),
-            lanes(kind),
-            lanes(kind),
-            lanes(kind),
-            lanes(kind),
-        )
+        goal, weight, lost = lanes(kind), lanes(kind), lanes(kind)
+        rate, free, margin = lanes(kind), lanes(kind), lanes(kind)
         for v in range(width):
             b[v], rate[v], free[v], margin[v], lost[v] = intercept[v], lr[v], moves[v], epsilon[v], 0.0
         for k in range(n_paces * width):
@@ -144,9 +139,9 @@ def _samples(slope, value, prox, target, n_paces, width):
 
 
 def pushes(loss: Any) -> Any:
-    """Kernel (z, y, weights, column, label, epsilon, push): scores z (lanes, rows) become weighted losses, push the slopes.
+    """Kernel (z, y, weights, column, label, epsilon, push): scores z become weighted losses, push their slopes.
 
-    weights (columns, rows); column, label and epsilon (lanes,).
+    z, push (lanes, rows); weights (columns, rows); column, label and epsilon (lanes,).
     """
     return _pushes(loss.slope, loss.value, target_of(loss.task))
 
@@ -174,20 +169,20 @@ def batches(rule: Any, hyper: dict[str, Any], loss: Any, joint: bool, penalty: A
 
     Returns
     -------
-    epoch(X, y, weights, order, batch, theta, intercept, center, slots, more, mean, intercept_mean, column, label, settings,
-          hyper, carried, outputs, way, t, start, total)
+    epoch(X, y, weights, order, batch, theta, intercept, center, slots, more, mean, intercept_mean, column, label,
+          settings, hyper, carried, outputs, way, t, start, total)
         theta (tiles * features * width,), intercept and what is of a lane (tiles * width,); slots and mean like theta,
-        `more` and intercept_mean like intercept, each with the slots in front; settings = (alpha, l1_ratio, epsilon, moves),
-        each of a lane; hyper (lanes, numbers of `flat`), carried (lanes,); `outputs`: lanes that the loss sees at once;
+        `more` and intercept_mean like intercept, the slots in front; settings = (alpha, l1_ratio, epsilon, moves), each
+        of a lane; hyper (lanes, numbers of `flat`), carried (lanes,); outputs: lanes that the loss sees at once;
         way: 0 a smooth penalty, 1 proximal steps, 2 orthant-wise ones; t counts the steps before, and from step
         `start` on (never, if 0) the means take part.
     """
     update, slots = rule.variant(hyper)
     n_steps = len(rule.step(1, **hyper, **rule.scalars))
     slope, value = (loss.joint_slope, loss.joint_value) if joint else (loss.slope, loss.value)
-    return _batches(update, len(slots), rule.step, n_steps, len(rule.scalars), tuple(rule.defaults.values()), slope, value,
-                    joint, penalty.slope, penalty.kink, penalty.step, penalty.prox, len(penalty.step(0.0, 0.0)),
-                    target_of(loss.task), width)  # fmt: skip
+    return _batches(update, len(slots), rule.step, n_steps, len(rule.scalars), tuple(rule.defaults.values()), slope,
+                    value, joint, penalty.slope, penalty.kink, penalty.step, penalty.prox,
+                    len(penalty.step(0.0, 0.0)), target_of(loss.task), width)  # fmt: skip
 
 
 def flat(defaults: dict[str, Any], hyper: dict[str, Any]) -> list[float]:
@@ -196,11 +191,11 @@ def flat(defaults: dict[str, Any], hyper: dict[str, Any]) -> list[float]:
 
 
 @cache
-def _batches(update, n_slots, step, n_steps, n_carried, defaults, slope, value, joint, penalty_slope, penalty_kink, reach,
-             prox, n_paces, target, width):  # fmt: skip
+def _batches(update, n_slots, step, n_steps, n_carried, defaults, slope, value, joint, penalty_slope, penalty_kink,
+             reach, prox, n_paces, target, width):  # fmt: skip
     advance, row = advance_with(update, n_slots), row_of(slope, value, joint)
-    mark = stamp(advance, row, slope, value, step, penalty_slope, penalty_kink, reach, prox, target, pull, land, n_steps,
-                 n_paces, n_carried, repr(defaults), width)  # fmt: skip
+    mark = stamp(advance, row, slope, value, step, penalty_slope, penalty_kink, reach, prox, target, pull, land,
+                 n_steps, n_paces, n_carried, repr(defaults), width)  # fmt: skip
     advance, row = element(advance, mark), element(row, mark)
     coefficients, of_step, of_prox = element(step), _tuple_of(n_steps), _tuple_of(n_paces)
     arguments, _ = _hyperparameters(defaults)

@@ -40,7 +40,8 @@ def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, slo
     Returns
     -------
     epoch(X, Y, weights, order, center, batch, theta, slots, mean, hyper, carried, settings, t, start) -> sum of losses
-        X has any float type, and center (features,) is taken off its rows; theta holds the coefficients (outputs, features), then an intercept per output; slots is (slots, theta.size);
+        X has any float type, and center (features,) is taken off its rows; theta holds the coefficients
+        (outputs, features), then an intercept per output; slots is (slots, theta.size);
         mean is the mean of theta over the steps from step `start` on (never, if start is 0); hyper are the
         arguments of `step` after t, carried the rule's scalars, updated in place;
         settings = (epsilon, alpha, l1_ratio, proximal, fit_intercept); t counts the

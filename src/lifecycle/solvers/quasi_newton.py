@@ -8,8 +8,10 @@ _PAIRS = 8  # steps that are remembered
 _HALVINGS = 40
 
 
-def descend(gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray,
-            step: float, rounding: np.ndarray, noise: float) -> Iterator[tuple[dict[int, float], list[int]]]:  # fmt: skip
+def descend(
+    gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray, step: float,
+    rounding: np.ndarray, noise: float,
+) -> Iterator[tuple[dict[int, float], list[int]]]:  # fmt: skip
     """Yield, after each turn, the values of the functions that took a step, and those that have arrived.
 
     Parameters
@@ -64,7 +66,7 @@ def descend(gradients: Callable, precondition: Callable, x: np.ndarray, which: n
 
 
 def _solved(gradient: np.ndarray, steps: list[np.ndarray], turns: list[np.ndarray], guess: Callable) -> np.ndarray:
-    """The two loops: products with the inverse Hessians that the remembered steps and their changes of slope tell of."""
+    """The two loops: products with the inverse Hessians that remembered steps and their changes of slope tell of."""
     q, kept = gradient.copy(), []
     for s, y in zip(reversed(steps), reversed(turns), strict=True):
         bend = (s * y).sum(axis=1)

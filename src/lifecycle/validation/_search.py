@@ -71,9 +71,10 @@ class _Fits(Parallel):
                     scores = error_score if names is None else dict.fromkeys(names, error_score)
                 else:
                     began = perf_counter()
-                    known = model.score if part == "test" and not params[part] else None
-                    scores = known if known is not None else _score(model.scored, getattr(rows, part), getattr(rows, f"y_{part}"), scorer,
-                                    params[part], error_score)  # fmt: skip
+                    scores = model.score if part == "test" and not params[part] else None
+                    if scores is None:
+                        scores = _score(model.scored, getattr(rows, part), getattr(rows, f"y_{part}"), scorer,
+                                        params[part], error_score)  # fmt: skip
                     if part == "test":
                         found["score_time"] = perf_counter() - began
                 found[f"{part}_scores"] = scores
