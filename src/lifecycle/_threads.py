@@ -22,6 +22,7 @@ from ._check import integer
 SERIAL_BELOW = {"pool": 1 << 18, "team": 1 << 16}
 _ALIGN = 64  # elements: where a segment starts on a cache line, so do the chunks of it
 _MOST = 1024  # threads: the system ends a process that asks for too many
+_WORTH_THREADS = 1 << 22  # multiplications
 _SMALLEST, _PER_THREAD = 1 << 14, 8  # elements of a chunk, at least; chunks for each thread, at most
 
 _local = threading.local()
@@ -153,10 +154,13 @@ class Call:
             _end(futures)
 
 
-def in_order(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """work(item) for each item, on threads, in the order of the items; `work` must release the GIL most of its time."""
+def in_order(work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Iterator[Any]:
+    """work(item) for each item, on threads, in the order of the items; `work` must release the GIL most of its time.
+
+    `size`: multiplications in all; a few do not pay for threads.
+    """
     n = min(num_threads(), len(items))
-    if n <= 1:
+    if n <= 1 or size < _WORTH_THREADS:
         yield from map(work, items)
         return
     with ThreadPoolExecutor(n, thread_name_prefix="lifecycle", initializer=_alone) as pool:

@@ -118,13 +118,14 @@ class Blocks(Steps):
 
     def epoch(self, which: np.ndarray) -> np.ndarray:
         self._deal(which)
+        size = self.task.rows.size * len(which) * self.task.outputs
         for begin, end, order in self.order:
             X = self.task.rows.read(begin, end)
             y, weights, t = self.y[begin:end], self.weights[begin:end], self.t
-            list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks))  # noqa: B023
+            list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks, size))  # noqa: B023
             self.t += -(-len(order) // self.batch)
         found = np.full(self.task.models, np.nan)
-        for block, values in zip(self.blocks, in_order(lambda block: block.values(), self.blocks), strict=True):
+        for block, values in zip(self.blocks, in_order(lambda block: block.values(), self.blocks, size), strict=True):
             found[block.models] = values
         return found[which]
 

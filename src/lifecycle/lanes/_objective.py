@@ -82,7 +82,7 @@ class Objective:
             return losses, product.astype(np.float64), push.sum(axis=1).astype(np.float64)
 
         with one_thread_each():
-            yield from in_order(part, self.chunks)
+            yield from in_order(part, self.chunks, m * k * task.rows.size)
 
 
 def one_thread_each() -> Any:

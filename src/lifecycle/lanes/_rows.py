@@ -16,6 +16,7 @@ class Rows:
         self.n, self.features = X.shape
         self.dtype = X.dtype
         self.sparse = not isinstance(X, np.ndarray)
+        self.size = X.size  # numbers that are stored
 
     def chunks(self, elements: int = _SMALL) -> Iterator[tuple[int, int]]:
         """First and last row (not included) of pieces of so many elements; they depend on the shape of X only."""
