@@ -171,13 +171,15 @@ class LinearClassifier(ClassifierMixin, Linear):
         check_classification_targets(y)
         return y
 
-    def _sample(self, y, weights, rows):
-        classes, codes = np.unique(y, return_inverse=True)
-        present = np.unique(codes[rows])
-        if len(present) < len(classes):  # those that these rows lack do not exist for the model
-            place = np.zeros(len(classes), int)
-            place[present] = np.arange(len(present))
-            classes, codes = classes[present], place[codes]
+    def _targets(self, y):
+        return np.unique(y, return_inverse=True)
+
+    def _sample(self, targets, weights, rows):
+        classes, codes = targets
+        there = np.bincount(codes[rows], minlength=len(classes)) > 0
+        if not there.all():  # those that these rows lack do not exist for the model
+            codes = np.maximum(np.cumsum(there) - 1, 0)[codes]
+            classes = classes[there]
         if len(classes) < 2:
             raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs at least two classes")
         if self._continues() and not np.array_equal(classes, self.classes_):
@@ -185,14 +187,15 @@ class LinearClassifier(ClassifierMixin, Linear):
                 f"warm_start: y has the classes {classes.tolist()}, the last fit had {self.classes_.tolist()}; "
                 "fit a clone for other classes"
             )
-        weights = self._within(weights, rows)
-        weights = weights * class_weights(self.class_weight, classes, codes, weights)[codes]
-        seen = classes[np.unique(codes[weights > 0])]
+        counts = self._within(weights, rows, len(codes))
+        if self.class_weight is not None:
+            counts = counts * class_weights(self.class_weight, classes, codes, counts)[codes]
+        seen = classes[np.bincount(codes[counts != 0], minlength=len(classes)) > 0]
         if len(seen) == 1:
             raise ValueError(f"only the class {seen.tolist()[0]!r} has a weight above zero: a classifier needs two")
         if not len(seen):
             raise ValueError("all sample weights are zero: there is nothing to fit")
-        return Sample(weights, weights, codes, classes)
+        return Sample(counts, None, codes, classes)
 
     def _part(self, y, weights, classes):
         known = getattr(self, "classes_", None)

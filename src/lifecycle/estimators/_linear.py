@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Linear(BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
         self._check_arguments()
         X, y, weights = self._checked(X, y, sample_weight, reset=not self._continues())
-        sample = self._sample(y, weights, np.arange(len(y)))
+        sample = self._sample(self._targets(y), weights, np.arange(len(y)))
         with progress_bar(self.max_iter, type(self).__name__, self.progress) as bar:
             data = Data(X, [sample], sample.classes is not None, advance=lambda n: bar.update(), alone=True)
             train([self], data)
@@ -92,20 +93,22 @@ class Linear(BaseEstimator):
         seen = {k: v for k, v in template.__dict__.items() if k in ("n_features_in_", "feature_names_in_")}
         data = Data(X, [None] * len(models), self._task == "classification")  # type: ignore[list-item]
         samples: dict[tuple, Sample] = {}
+        targets, digest = template._targets(y), _Digests()
         for i, model in enumerate(models):
             model.__dict__.update(seen)
             try:
                 model._check_arguments()
-                own = _row_numbers(train[i], len(y))
-                key = (own.tobytes(), repr(getattr(model, "class_weight", None)))
+                key = (digest(train[i]), repr(getattr(model, "class_weight", None)))
                 if key not in samples:
-                    samples[key] = model._sample(y, weights, own)
+                    samples[key] = model._sample(targets, weights, _row_numbers(train[i], len(y)))
                 data.samples[i] = samples[key]
             except (ValueError, TypeError) as error:
                 data.errors[i] = error
         scores = None
         if test is not None and models:
-            scores = TestScores(X, y, [_row_numbers(rows, len(y)) for rows in test], models, scoring)
+            keys = [digest(rows) for rows in test]
+            rows_of = {key: _row_numbers(rows, len(y)) for key, rows in dict(zip(keys, test, strict=True)).items()}
+            scores = TestScores(X, y, rows_of, keys, models, scoring)
             data.watch = scores.watch if curves else None
         with progress_bar(self.max_iter, f"{len(models)} × {type(self).__name__}", self.progress) as bar:
 
@@ -130,21 +133,27 @@ class Linear(BaseEstimator):
                 f"partial_fit sees a part of the rows, and {what} needs all: use an update rule such as 'sgd'"
             )
         X, y, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "n_features_in_"))
-        train_on(self, X, self._part(y, weights, classes))
+        train_on(self, X, self._part(y, np.ones(len(y)) if weights is None else weights, classes))
         return self
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray, np.ndarray]:
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray, np.ndarray | None]:
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=reset,
                              y_numeric=self._task == "regression")  # fmt: skip
         y = self._checked_targets(y)
         check_values(X, y if self._task == "regression" else None)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         return X, y, weights
 
     def _checked_targets(self, y: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def _sample(self, y: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> Sample:
+    def _targets(self, y: np.ndarray) -> Any:
+        """What is found out of y once, for all models."""
+        raise NotImplementedError
+
+    def _sample(self, targets: Any, weights: np.ndarray | None, rows: np.ndarray) -> Sample:
         """What a model sees of the rows that it trains on."""
         raise NotImplementedError
 
@@ -153,9 +162,12 @@ class Linear(BaseEstimator):
         raise NotImplementedError
 
     @staticmethod
-    def _within(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The weights of these rows, zero elsewhere; a row that stands there twice counts twice."""
-        inside = weights * np.bincount(rows, minlength=len(weights))
+    def _within(weights: np.ndarray | None, rows: np.ndarray, n: int) -> np.ndarray:
+        """How much these rows count, zero elsewhere; a row that stands there twice counts twice."""
+        inside = np.bincount(rows, minlength=n)
+        if weights is None:
+            return inside.astype(np.min_scalar_type(inside.max(initial=0)))
+        inside = weights * inside
         if not inside.any():
             raise ValueError("all sample weights are zero: there is nothing to fit")
         return inside
@@ -256,6 +268,18 @@ class Linear(BaseEstimator):
 _train = train  # an argument of fit_many bears the name
 
 
+class _Digests:
+    """Of arrays of rows, each looked at once: models that share their rows often share the array too."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Any, bytes]] = {}
+
+    def __call__(self, rows: Any) -> bytes:
+        if id(rows) not in self.known:
+            self.known[id(rows)] = rows, blake2b(np.ascontiguousarray(rows).data).digest()  # the array, so that its id stays
+        return self.known[id(rows)][1]
+
+
 def _row_numbers(rows: Any, n: int) -> np.ndarray:
     rows = np.asarray(rows)
     if rows.dtype == bool:
@@ -264,4 +288,4 @@ def _row_numbers(rows: Any, n: int) -> np.ndarray:
         return np.flatnonzero(rows)
     if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n):
         raise ValueError(f"rows must be numbers from 0 to {n - 1}; got {rows.min()} to {rows.max()}, {rows.dtype}")
-    return rows.astype(np.intp)
+    return rows.astype(np.intp, copy=False)

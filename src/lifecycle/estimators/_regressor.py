@@ -160,8 +160,11 @@ class LinearRegressor(RegressorMixin, Linear):
     def _checked_targets(self, y):
         return np.asarray(y, dtype=np.float64)
 
-    def _sample(self, y, weights, rows):
-        return Sample(self._within(weights, rows), weights, y)
+    def _targets(self, y):
+        return y
+
+    def _sample(self, targets, weights, rows):
+        return Sample(self._within(weights, rows, len(targets)), weights, targets)
 
     def _part(self, y, weights, classes):
         return Sample(weights, weights, y)

@@ -47,13 +47,14 @@ class TestScores:
 
     Parameters
     ----------
-    X, y : all rows;  tests : rows of each model
+    X, y : all rows;  tests : rows that models are tested on, by a key;  of_model : the key of each model
     scoring : None, a name, a callable, or a list or dict of those, as in scikit-learn
     """
 
     __test__ = False  # what pytest collects begins with the same word
 
-    def __init__(self, X: Any, y: np.ndarray, tests: list[np.ndarray], models: list[Any], scoring: Any):
+    def __init__(self, X: Any, y: np.ndarray, tests: dict[bytes, np.ndarray], of_model: list[bytes], models: list[Any],
+                 scoring: Any):  # fmt: skip
         self.X, self.y, self.models = X, y, models
         self.several = isinstance(scoring, list | tuple | set | Mapping)
         named = (
@@ -61,16 +62,9 @@ class TestScores:
         )
         self.metrics = {name: self._metric(one) for name, one in named.items()}
         self.curves: list[dict[str, list[float]]] = [{name: [] for name in self.metrics} for _ in models]
-        found: dict[Any, int] = {}
-        self.tests: list[np.ndarray] = []
-        self.of_model = np.empty(len(models), int)
-        for i, rows in enumerate(tests):
-            rows = np.asarray(rows)
-            key = rows.tobytes()
-            if key not in found:
-                found[key] = len(self.tests)
-                self.tests.append(rows)
-            self.of_model[i] = found[key]
+        self.tests = list(tests.values())
+        place = {key: k for k, key in enumerate(tests)}
+        self.of_model = np.array([place[key] for key in of_model])
 
     def _metric(self, scoring: Any) -> tuple[Callable | None, Callable]:
         """A function of scores where there is one, and the scorer."""

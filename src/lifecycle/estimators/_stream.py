@@ -31,7 +31,7 @@ def train_on(model: Any, X: Any, sample: Sample) -> None:
     outputs = 1 if sample.classes is None or len(sample.classes) == 2 else len(sample.classes)
     alpha, l1_ratio, epsilon = (np.array([getattr(model, k)], np.float64) for k in ("alpha", "l1_ratio", "epsilon"))
     task = lanes.Task(
-        lanes.Rows(X), sample.codes, outputs, np.asarray(sample.weights[:, None], X.dtype),
+        lanes.Rows(X), sample.codes, outputs, lanes.Weights(sample.counts[:, None], X.dtype, np.ones(1)),
         find_loss(model.loss, model._task), find_penalty(model.penalty), bool(model.fit_intercept), np.zeros(1, int),
         alpha, l1_ratio, epsilon, sample.base,
     )  # fmt: skip

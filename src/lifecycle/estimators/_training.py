@@ -23,13 +23,15 @@ _SMALL = 1 << 20  # elements
 
 @dataclass(eq=False)
 class Sample:
-    """The rows that some models train on: their weights (n,), zero for the others, and what their y is made of.
+    """The rows that some models train on, and what their y is made of.
 
-    codes : (n,), numbers, or places in `classes`; `base`: of which the weights are a multiple, where not zero
+    counts : (n,), how much each row counts, zero for those that are not among them
+    base : (n,), of which the counts are a multiple where not zero, or None: ones
+    codes : (n,), numbers, or places in `classes`
     """
 
-    weights: np.ndarray
-    base: np.ndarray
+    counts: np.ndarray
+    base: np.ndarray | None
     codes: np.ndarray
     classes: np.ndarray | None = None
 
@@ -124,7 +126,7 @@ def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
         if first.early_stopping
         else None
     )
-    weights = np.stack([s.weights for s in samples], axis=1)
+    counts = np.stack([s.counts for s in samples], axis=1)
     classes = samples[0].classes
     outputs = 1 if classes is None or len(classes) == 2 else len(classes)
     codes = samples[0].codes
@@ -134,14 +136,14 @@ def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
         return np.array([getattr(model, name) for model in models], np.float64)
 
     task = lanes.Task(
-        rows, codes, outputs, _scaled(weights if held is None else np.where(held, 0.0, weights), X.dtype), loss,
+        rows, codes, outputs, _weights(counts if held is None else np.where(held, 0, counts), X.dtype), loss,
         penalty, bool(first.fit_intercept), column, numbers("alpha"), numbers("l1_ratio"), numbers("epsilon"),
         samples[0].base,
     )  # fmt: skip
     settings = lanes.Settings(
         first.max_iter, first.tol, first.n_iter_no_change, bool(first.shuffle), int(first.average),
         np.random.RandomState(order_seed), advance=data.advance, alone=data.alone,
-        held_out=None if held is None else _scaled(np.where(held, weights, 0.0), X.dtype),
+        held_out=None if held is None else _weights(np.where(held, counts, 0), X.dtype),
     )  # fmt: skip
     if first._continues():
         settings.start = _from_coefficients(first, task)
@@ -202,18 +204,16 @@ def check_sparse(model: Any, optimizer: Optimizer, task: lanes.Task, batch: int)
     )
 
 
-def _scaled(weights: np.ndarray, dtype: Any) -> np.ndarray:
-    """Each column with mean 1."""
-    totals = weights.sum(axis=0)
-    if not totals.all():
+def _weights(counts: np.ndarray, dtype: Any) -> lanes.Weights:
+    if not counts.any(axis=0).all():
         raise ValueError("early_stopping: all rows on one side of the split have weight zero")
-    return np.asarray(weights * (len(weights) / totals), dtype)
+    return lanes.Weights(counts, dtype)
 
 
 def _held_out(model: Any, sample: Sample, stratify: bool, seed: int) -> np.ndarray:
     """(n,) bool: the rows that early_stopping sets aside."""
-    rows = np.flatnonzero(sample.weights)
-    held = np.zeros(len(sample.weights), bool)
+    rows = np.flatnonzero(sample.counts)
+    held = np.zeros(len(sample.counts), bool)
     try:
         held[train_test_split(rows, test_size=model.validation_fraction, random_state=seed,
                               stratify=sample.codes[rows] if stratify else None)[1]] = True  # fmt: skip

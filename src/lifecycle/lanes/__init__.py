@@ -7,8 +7,9 @@ from ._outcome import Outcome, Settings
 from ._rows import Rows
 from ._steps import Steps, products
 from ._task import Task
+from ._weights import Weights
 
 __all__ = [
-    "Outcome", "Rows", "Settings", "Steps", "Task", "by_epochs", "by_newton", "first_rates", "in_closed_form",
-    "is_proximal", "one_epoch", "products",
+    "Outcome", "Rows", "Settings", "Steps", "Task", "Weights", "by_epochs", "by_newton", "first_rates",
+    "in_closed_form", "is_proximal", "one_epoch", "products",
 ]  # fmt: skip

@@ -53,7 +53,7 @@ class Single(Steps):
         self.carried = np.array(list(rule.scalars.values()), np.float64)
         self.order = _Order(task, settings)
         self.targets = np.ascontiguousarray(task.targets(task.y.astype(np.float64)).T)
-        self.weights = task.weights[:, task.column[0]].astype(np.float64)
+        self.weights = task.weights.column(task.column[0])
         self.center = task.center[task.column[0]]
         self.first = 0 if not settings.average else max(1, -(-settings.average // batch))
         self.t, self.mean = 0, np.zeros_like(self.theta)
@@ -100,7 +100,7 @@ class Blocks(Steps):
         self.task, self.optimizers, self.batch, self.proximal = task, optimizers, batch, proximal
         self.dtype = task.rows.dtype
         self.coef, self.intercept = coef.astype(self.dtype), intercept.astype(self.dtype)
-        self.weights, self.y = task.weights, np.asarray(task.y, self.dtype)
+        self.y = np.asarray(task.y, self.dtype)
         self.order = _Order(task, settings)
         self.first = 0 if not settings.average else max(1, -(-settings.average // batch))
         self.t = 0
@@ -121,7 +121,7 @@ class Blocks(Steps):
         size = self.task.rows.size * len(which) * self.task.outputs
         for begin, end, order in self.order:
             X = self.task.rows.read(begin, end)
-            y, weights, t = self.y[begin:end], self.weights[begin:end], self.t
+            y, weights, t = self.y[begin:end], self.task.weights.read(begin, end), self.t
             list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks, size))  # noqa: B023
             self.t += -(-len(order) // self.batch)
         found = np.full(self.task.models, np.nan)

@@ -27,8 +27,8 @@ def _solved(task: Task) -> list[Outcome]:
         models = np.flatnonzero(task.column == k)
         found = least_squares.from_products(products[k], ridge[models], task.fit_intercept) if k in products else None
         if found is None:  # few rows, or features so alike that products of them lose what tells them apart
-            rows = np.flatnonzero(task.weights[:, k])
-            y, weights = task.y[rows].astype(np.float64), task.weights[rows, k].astype(np.float64)
+            rows = task.weights.rows(k)
+            y, weights = task.y[rows].astype(np.float64), task.weights.column(k, rows)
             found = least_squares.solve(
                 task.rows.take(rows) - task.center[k], y, weights, ridge[models], task.fit_intercept
             )
@@ -46,15 +46,15 @@ def _products(task: Task) -> dict[int, np.ndarray]:
     """
     y_shift = float(task.y.mean(dtype=np.float64)) if task.fit_intercept else 0.0
     found = {}
-    base = task.base.astype(np.float64)
+    counts = task.weights.counts
     families = []
-    for columns in _families(task.weights):
-        multiples = [k for k in columns if _is_multiple(task.weights[:, k], base)]
-        families += [(multiples, base)] if multiples else []
-        families += [([k], task.weights[:, k].astype(np.float64)) for k in columns if k not in multiples]
+    for columns in _families(counts):
+        multiples = [k for k in columns if _is_multiple(counts[:, k], task.base)]
+        families += [(multiples, task.base)] if multiples else []
+        families += [([k], counts[:, k].astype(np.float64)) for k in columns if k not in multiples]
     for columns, base in families:
-        held = [np.flatnonzero(task.weights[:, k] == 0) for k in columns]
-        common = np.flatnonzero((task.weights[:, columns] > 0).all(axis=1))
+        held = [np.flatnonzero(counts[:, k] == 0) for k in columns]
+        common = np.flatnonzero((counts[:, columns] != 0).all(axis=1))
         parts = [_of_rows(task, common, base, y_shift)]
         parts += [_of_rows(task, rows, base, y_shift) if len(columns) > 1 else np.zeros_like(parts[0]) for rows in held]
         for i, k in enumerate(columns):
@@ -62,18 +62,18 @@ def _products(task: Task) -> dict[int, np.ndarray]:
     return found
 
 
-def _is_multiple(weights: np.ndarray, base: np.ndarray) -> bool:
-    """Whether they are a multiple of the base where they are not zero."""
-    seen = weights > 0
-    ratio = weights[seen] / base[seen]
+def _is_multiple(counts: np.ndarray, base: np.ndarray | None) -> bool:
+    """Whether they are a multiple of the base (None: of ones) where they are not zero."""
+    seen = counts != 0
+    ratio = counts[seen] / (1.0 if base is None else base[seen])
     return bool(ratio.max() - ratio.min() <= 1e-6 * ratio.max())
 
 
-def _families(weights: np.ndarray) -> list[list[int]]:
+def _families(counts: np.ndarray) -> list[list[int]]:
     """The columns, in groups whose zeros do not overlap."""
     families: list[tuple[list[int], np.ndarray]] = []
-    for k in range(weights.shape[1]):
-        held = weights[:, k] == 0
+    for k in range(counts.shape[1]):
+        held = counts[:, k] == 0
         for columns, union in families:
             if not (union & held).any():
                 columns.append(k)
@@ -84,7 +84,7 @@ def _families(weights: np.ndarray) -> list[list[int]]:
     return [columns for columns, _ in families]
 
 
-def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray, y_shift: float) -> np.ndarray:
+def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray | None, y_shift: float) -> np.ndarray:
     p = task.rows.features
     total = np.zeros((p + 2, p + 2))
     size = max(64, _CHUNK // (p + 2))
@@ -93,6 +93,5 @@ def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray, y_shift: float) -> 
         table = np.ones((len(some), p + 2))
         table[:, :p] = task.rows.take(some) - task.shift
         table[:, p] = task.y[some] - y_shift
-        weights = base[some]
-        total += table.T @ (table if (weights == 1.0).all() else table * weights[:, None])
+        total += table.T @ (table if base is None else table * base[some, None])
     return total

@@ -130,13 +130,13 @@ class _Samples:
 
     def _draw(self, columns: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
         task = self.task
-        weights = task.weights[:, columns[0]] if len(columns) == 1 else task.weights[:, columns].mean(axis=1)
-        rows = np.flatnonzero(weights)
+        rows = np.flatnonzero((task.weights.counts[:, columns] != 0).any(axis=1))
         whole = len(rows) <= self.size
         if not whole:
             rows = np.sort(np.random.RandomState(0).choice(rows, self.size, replace=False))
         targets = task.targets(task.y[rows]).astype(np.float64)
-        return task.rows.take(rows) - task.shift, targets, weights[rows].astype(np.float64), whole
+        weights = np.mean([task.weights.column(k, rows) for k in columns], axis=0)
+        return task.rows.take(rows) - task.shift, targets, weights, whole
 
 
 def _steps(

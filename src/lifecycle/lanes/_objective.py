@@ -24,7 +24,6 @@ class Objective:
         """`around`: (columns, features), where features are centred, seen from the shift; None: at their centres."""
         self.task, self.around = task, task.offset if around is None else around
         self.dtype = task.rows.dtype
-        self.weights = task.weights / task.rows.n
         self.y = np.asarray(task.y, self.dtype)
         self.chunks = list(task.rows.chunks(_ROWS))
         self.kernel = None if task.joint else pushes(task.loss)
@@ -62,7 +61,7 @@ class Objective:
 
         def part(chunk: tuple[int, int]) -> tuple:
             X, y = task.rows.read(*chunk, shift), self.y[slice(*chunk)]
-            weights = np.ascontiguousarray(self.weights[slice(*chunk)].T)
+            weights = np.ascontiguousarray((task.weights.read(*chunk) / dtype.type(task.rows.n)).T)
             z = (X @ flat.T).T if task.rows.sparse else flat @ X.T
             z = np.ascontiguousarray(z + at_shift[:, None])
             push = np.empty_like(z)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ._weights import Weights
+
 UNFINISHED = (
     "stopped at max_iter={} before the loss stopped falling: increase max_iter, scale the features, "
     "or pass tol=None to make exactly max_iter epochs"
@@ -17,7 +19,7 @@ class Settings:
     """What all models of a task have in common: the estimator's arguments of these names, checked.
 
     start : coefficients (models, outputs, features) and intercepts (models, outputs) to go on from, of centred features
-    held_out : (columns, …) rows whose loss decides on stopping, as weights like the task's, or None
+    held_out : weights of the rows whose loss decides on stopping, or None
     alone : whether there is one model only, whose features are the vector instead
     advance : called with the number of models that are still trained, after each epoch
     watch : called with (models, the Steps that have them) after each epoch
@@ -30,7 +32,7 @@ class Settings:
     average: int
     rng: np.random.RandomState
     start: tuple[np.ndarray, np.ndarray] | None = None
-    held_out: np.ndarray | None = None
+    held_out: Weights | None = None
     alone: bool = False
     advance: Callable[[int], Any] = lambda n: None
     watch: Callable[[np.ndarray, Any], Any] | None = None

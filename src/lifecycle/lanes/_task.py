@@ -8,6 +8,7 @@ import numpy as np
 from ..losses import Loss
 from ..penalties import Penalty
 from ._rows import Rows
+from ._weights import Weights
 
 # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than they give
 SMALL = 500
@@ -19,9 +20,9 @@ class Task:
 
     rows : X;  y : (n,), numbers or places of the classes
     outputs : scores of a model: 1, or the number of classes if there are more than two
-    weights : (n, columns), each column with mean 1: rows of weight zero are not in the model's training set
+    weights : (n, columns): rows of weight zero are not in the model's training set
     column, alpha, l1_ratio, epsilon : (models,)
-    base : (n,), the sample weights of which a column of `weights` is a multiple, where it is not zero (regression)
+    base : (n,), sample weights of which a column of `weights` is a multiple where it is not zero, or None: ones
 
     Coefficients are (models, outputs, features), intercepts (models, outputs): those of centred features.
     """
@@ -29,7 +30,7 @@ class Task:
     rows: Rows
     y: np.ndarray
     outputs: int
-    weights: np.ndarray
+    weights: Weights
     loss: Loss
     penalty: Penalty
     fit_intercept: bool
@@ -37,7 +38,7 @@ class Task:
     alpha: np.ndarray
     l1_ratio: np.ndarray
     epsilon: np.ndarray
-    base: np.ndarray
+    base: np.ndarray | None
 
     def __post_init__(self) -> None:
         self.models = len(self.column)
@@ -70,13 +71,13 @@ class Task:
         That of a constant feature is exact, or its rounding error would pass for a feature. Zero where X is sparse,
         which it would not stay.
         """
-        found = np.zeros((self.weights.shape[1], self.rows.features))
+        found = np.zeros((self.weights.columns, self.rows.features))
         if not self.fit_intercept or self.rows.sparse:
             return found
-        first = np.stack([self.rows.X[rows.argmax()] for rows in (self.weights > 0).T])
+        first = np.stack([self.rows.X[seen.argmax()] for seen in (self.weights.counts != 0).T])
         constant = np.ones(found.shape, bool)
         for begin, end in self.rows.chunks():
-            X, weights = self.rows.read(begin, end), self.weights[begin:end]
+            X, weights = self.rows.read(begin, end), self.weights.read(begin, end)
             found += weights.T @ X
             for k in np.flatnonzero(constant.any(axis=1)):
                 maybe = np.flatnonzero(constant[k])
@@ -96,21 +97,21 @@ class Task:
     @cached_property
     def squares(self) -> np.ndarray:
         """(columns, features): mean squares of the centred features."""
-        found = np.zeros((self.weights.shape[1], self.rows.features))
+        found = np.zeros((self.weights.columns, self.rows.features))
         for begin, end in self.rows.chunks():
             X = self.rows.read(begin, end, self.shift)
-            found += self.weights[begin:end].T @ (X.multiply(X) if self.rows.sparse else X * X)
+            found += self.weights.read(begin, end).T @ (X.multiply(X) if self.rows.sparse else X * X)
         return np.maximum(found / self.rows.n - self.offset**2, 0.0)
 
     @cached_property
     def longest(self) -> np.ndarray:
         """(columns,): the largest weight times squared length of a row, the intercept's 1 included."""
-        found = np.zeros(self.weights.shape[1])
+        found = np.zeros(self.weights.columns)
         for begin, end in self.rows.chunks():
             X = self.rows.read(begin, end, self.shift)
             squares = X.multiply(X).sum(axis=1) if self.rows.sparse else (X * X).sum(axis=1)
             lengths = np.asarray(squares).reshape(-1, 1) - 2.0 * (X @ self.offset.T) + (self.offset**2).sum(axis=1)
-            found = np.maximum(found, (self.weights[begin:end] * (lengths + self.fit_intercept)).max(axis=0))
+            found = np.maximum(found, (self.weights.read(begin, end) * (lengths + self.fit_intercept)).max(axis=0))
         return found
 
     @cached_property
@@ -118,9 +119,9 @@ class Task:
         """(columns,): L, the largest eigenvalue of the Hessian of the mean loss, or a bound of it."""
         p = self.rows.features
         if p <= SMALL:
-            grams = np.zeros((self.weights.shape[1], p, p))
+            grams = np.zeros((self.weights.columns, p, p))
             for begin, end in self.rows.chunks():
-                X, weights = self.rows.read(begin, end, self.shift), self.weights[begin:end]
+                X, weights = self.rows.read(begin, end, self.shift), self.weights.read(begin, end)
                 for k in range(len(grams)):
                     heavy = X.multiply(weights[:, [k]]) if self.rows.sparse else X * weights[:, [k]]
                     product = heavy.T @ X
@@ -140,7 +141,7 @@ class Task:
             v /= np.linalg.norm(v, axis=1, keepdims=True)
             product = np.zeros_like(v)
             for begin, end in self.rows.chunks():
-                X, weights = self.rows.read(begin, end, self.shift), self.weights[begin:end]
+                X, weights = self.rows.read(begin, end, self.shift), self.weights.read(begin, end)
                 seen = weights * (X @ v.T.astype(X.dtype) - (self.offset * v).sum(axis=1).astype(X.dtype))
                 product += (X.T @ seen).T - seen.sum(axis=0)[:, None] * self.offset
             before, top = top, np.linalg.norm(product, axis=1) / self.rows.n
@@ -154,13 +155,13 @@ class Task:
     @cached_property
     def _mean(self) -> np.ndarray:
         """(columns,): of y, for regression."""
-        return np.array([w.astype(np.float64) @ self.y for w in self.weights.T]) / self.rows.n
+        return np.array([self.weights.column(k) @ self.y for k in range(self.weights.columns)]) / self.rows.n
 
     @cached_property
     def _spread(self) -> np.ndarray:
         """(columns,): standard deviation of y, for regression."""
-        pairs = zip(self.weights.T, self._mean, strict=True)
-        return np.sqrt([w.astype(np.float64) @ (self.y - m) ** 2 / self.rows.n for w, m in pairs])
+        squares = [self.weights.column(k) @ (self.y - mean) ** 2 for k, mean in enumerate(self._mean)]
+        return np.sqrt(np.array(squares) / self.rows.n)
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Zero coefficients; for regression, the mean of y as intercept."""
@@ -178,7 +179,7 @@ class Task:
         for k, epsilon in set(pairs):
             z = np.full(targets.shape, self._mean[k] if self.loss.task == "regression" else 0.0)
             losses = self.losses(targets, z, epsilon)
-            found[k, epsilon] = float(losses @ self.weights[:, k].astype(np.float64)) / self.rows.n or 1.0
+            found[k, epsilon] = float(losses @ self.weights.column(k)) / self.rows.n or 1.0
         return np.array([found[pair] for pair in pairs])
 
     def losses(self, targets: np.ndarray, z: np.ndarray, epsilon: float) -> np.ndarray:
@@ -212,5 +213,5 @@ class Task:
         away = (
             np.maximum(spread / np.array([self.loss.slope_bound(e) for e in self.epsilon]), 1.0) if regression else 1.0
         )
-        lengths = squares * self.rows.n / (self.weights > 0).sum(axis=0)[k]
+        lengths = squares * self.rows.n / np.count_nonzero(self.weights.counts, axis=0)[k]
         return away / (self.steepest * np.where(lengths > 0, lengths, 1.0))
