@@ -221,7 +221,7 @@ def group_time_series_split(groups, n_splits, gap):
 
 
 def proximal_sgd(X, y, weights, order, coef, intercept, slope, value, lr, l1, l2, fit_intercept):
-    """A step for each row of weight w: -lr w slope, then the proximal step of l1 |c| + l2 c²/2; and the sum of w value."""
+    """A step for each row of weight w: -lr w slope, then the proximal step of l1 |c| + l2 c²/2; and Σ w value."""
     coef, total = np.array(coef, np.float64), 0.0
     for i in order:
         z = coef @ X[i] + intercept

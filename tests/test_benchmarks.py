@@ -186,3 +186,70 @@ def test_the_networks_of_the_quality_learn_from_a_few_rows():
         net.outputs = staticmethod(lambda module, x, dtype=dtype: module(x.to(dtype)).float())
         found = quality.fit(net, 0, 1e-2, make, dtype)
         assert found["accuracy"] > 0.9, make
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_trial_of_the_validation_writes_its_record_page_and_plots(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    from benchmarks import validation
+    from benchmarks.validation import _growth
+
+    monkeypatch.setattr(_growth, "LANES", (1, 2, 4))
+    monkeypatch.setattr(_growth, "ROWS", (200, 400))
+    for name in ("ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    trials = ("ridge", "alphas x 5 folds, logistic", "SGD: ", "nested", "splitter", "lanes", "rows")
+    results = [validation.run(rounds=1, threads=1, scale=0.001, only=only) for only in trials]
+    result = {**results[0], "cases": [one for part in results for one in part["cases"]]}
+    assert all("ratio" not in row for one in result["cases"] for row in one.get("rows", {}).values())
+    rows = {one["case"]: one["rows"] for one in result["cases"] if "rows" in one}
+    assert rows["20 alphas x 5 folds, ridge: make_regression"]["lifecycle, float64"]["answer_is_good"]
+    assert rows["10 alphas x 5 folds, logistic: make_classification"]["lifecycle, float64"]["answer_is_good"]
+    assert all(row["lifecycle"]["answers"]["same indices"] for name, row in rows.items() if "splitter" in name)
+    skipped = [one for one in result["cases"] if "skipped" in one]
+    assert {one["skipped"].split()[0] for one in skipped} == {"ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"}
+    _harness.write(result, tmp_path)
+    page = _page.write(tmp_path, tmp_path / "benchmarks.md").read_text()
+    for expected in ("these times mean nothing", "Skipped: DIAMONDS", "### splitter: GroupKFold", "More lanes stop"):
+        assert expected in page
+    for name in ("lanes", "rows"):
+        assert f"images/validation-{name}.svg" in page
+        assert "<svg" in (tmp_path / "images" / f"validation-{name}.svg").read_text()
+
+
+def test_goals_are_met_by_time_and_by_answer():
+    from benchmarks.validation import _sides
+
+    for speed, good, expected in ((4.0, True, "yes"), (3.9, True, "no: time"), (3.9, False, "no: time, answer")):
+        assert _sides.verdict({"speed": speed, "goal": 4.0, "answer_is_good": good}) == expected
+    assert _sides.verdict({"speed": 0.5}) == ""
+    seconds = {"lifecycle": [1.0], "slow": [8.0], "fast": [4.0]}
+    runs = {who: lambda who=who: seconds[who][0] for who in seconds}
+    rows = _sides.compared("trial", runs, 1, {"lifecycle": 4.0})["rows"]
+    assert {who: row["speed"] for who, row in rows.items()} == {"lifecycle": 4.0, "slow": 0.5, "fast": 1.0}
+
+
+def test_lanes_stop_paying_where_no_later_doubling_saves_time():
+    from benchmarks.validation._growth import pays_up_to
+
+    x = [1, 2, 4, 8]
+    assert pays_up_to(x, [1.0, 1.0, 1.98, 3.95]) == 2
+    assert pays_up_to(x, [1.0, 2.0, 4.0, 8.0]) == 1
+    assert pays_up_to(x, [1.0, 2.0, 4.0, 7.0]) == 8
+
+
+def test_objectives_of_the_validation_are_those_of_scikit_learn():
+    from benchmarks.validation._objectives import log_loss
+    from scipy.special import softmax
+    from sklearn import metrics
+
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    for k in (1, 3):
+        codes = np.arange(30) % max(2, k)
+        coef, intercept = np.random.default_rng(1).normal(size=(2, k, 4)), np.ones((2, k)) * np.arange(k)
+        found = log_loss(X, codes, coef, intercept, np.array([0.1, 0.2]))
+        for m, alpha in enumerate((0.1, 0.2)):
+            z = X @ coef[m].T + intercept[m]
+            expected = metrics.log_loss(codes, softmax(np.hstack([0 * z, z]) if k == 1 else z, axis=1))
+            assert found[m] == pytest.approx(expected + alpha / 2 * (coef[m] ** 2).sum())

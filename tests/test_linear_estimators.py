@@ -738,7 +738,7 @@ def test_data_that_hold_no_model_are_refused():
         model.fit(X, np.linspace(0.0, 1.0, len(X)))
     with pytest.raises(NotFittedError):
         clone(model).predict(X)
-    with pytest.raises(ValueError, match="early_stopping cannot set validation_fraction=0.1 aside: With n_samples=1"):
+    with pytest.raises(ValueError, match=r"early_stopping cannot set validation_fraction=0\.1 aside: With n_samples=1"):
         lc.LinearRegressor(early_stopping=True, random_state=0).fit(X, y, np.eye(len(X))[0])
 
 

@@ -7,7 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._class_weight import class_weights
-from ._linear import Linear
+from ._linear import Linear, has_epochs
 from ._training import Sample
 
 __all__ = ["LinearClassifier"]
@@ -146,6 +146,7 @@ class LinearClassifier(ClassifierMixin, Linear):
         """
         return self._fit(X, y, sample_weight)
 
+    @available_if(has_epochs)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
 
@@ -176,6 +177,7 @@ class LinearClassifier(ClassifierMixin, Linear):
 
     def _sample(self, targets, weights, rows):
         classes, codes = targets
+        counts = self._within(weights, rows, len(codes))
         there = np.bincount(codes[rows], minlength=len(classes)) > 0
         if not there.all():  # those that these rows lack do not exist for the model
             codes = np.maximum(np.cumsum(there) - 1, 0)[codes]
@@ -187,7 +189,6 @@ class LinearClassifier(ClassifierMixin, Linear):
                 f"warm_start: y has the classes {classes.tolist()}, the last fit had {self.classes_.tolist()}; "
                 "fit a clone for other classes"
             )
-        counts = self._within(weights, rows, len(codes))
         if self.class_weight is not None:
             counts = counts * class_weights(self.class_weight, classes, codes, counts)[codes]
         seen = classes[np.bincount(codes[counts != 0], minlength=len(classes)) > 0]

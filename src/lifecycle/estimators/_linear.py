@@ -127,10 +127,9 @@ class Linear(BaseEstimator):
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
         self._check_arguments()
-        if self.optimizer in ("newton", "exact") or self.early_stopping:
-            what = "early_stopping=True" if self.early_stopping else f"optimizer={self.optimizer!r}"
+        if self.early_stopping:
             raise ValueError(
-                f"partial_fit sees a part of the rows, and {what} needs all: use an update rule such as 'sgd'"
+                "partial_fit sees a part of the rows, and early_stopping=True needs all: leave it at False"
             )
         X, y, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "n_features_in_"))
         train_on(self, X, self._part(y, np.ones(len(y)) if weights is None else weights, classes))
@@ -164,6 +163,8 @@ class Linear(BaseEstimator):
     @staticmethod
     def _within(weights: np.ndarray | None, rows: np.ndarray, n: int) -> np.ndarray:
         """How much these rows count, zero elsewhere; a row that stands there twice counts twice."""
+        if not rows.size:
+            raise ValueError("there is no row to train on")
         inside = np.bincount(rows, minlength=n)
         if weights is None:
             return inside.astype(np.min_scalar_type(inside.max(initial=0)))
@@ -268,6 +269,15 @@ class Linear(BaseEstimator):
 _train = train  # an argument of fit_many bears the name
 
 
+def has_epochs(model: Any) -> bool:
+    """Whether the optimizer is an update rule, which can go on from where it is."""
+    if isinstance(model.optimizer, str) and model.optimizer in ("newton", "exact"):
+        raise AttributeError(
+            f"optimizer={model.optimizer!r} needs all rows: partial_fit is for update rules such as 'sgd'"
+        )
+    return True
+
+
 class _Digests:
     """Of arrays of rows, each looked at once: models that share their rows often share the array too."""
 
@@ -276,7 +286,8 @@ class _Digests:
 
     def __call__(self, rows: Any) -> bytes:
         if id(rows) not in self.known:
-            self.known[id(rows)] = rows, blake2b(np.ascontiguousarray(rows).data).digest()  # the array, so that its id stays
+            # with the array, so that no other gets its id
+            self.known[id(rows)] = rows, blake2b(np.ascontiguousarray(rows).data).digest()
         return self.known[id(rows)][1]
 
 

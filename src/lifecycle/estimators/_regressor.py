@@ -2,8 +2,9 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
-from ._linear import Linear
+from ._linear import Linear, has_epochs
 from ._training import Sample
 
 __all__ = ["LinearRegressor"]
@@ -138,6 +139,7 @@ class LinearRegressor(RegressorMixin, Linear):
         """
         return self._fit(X, y, sample_weight)
 
+    @available_if(has_epochs)
     def partial_fit(self, X, y, sample_weight=None):
         """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
 

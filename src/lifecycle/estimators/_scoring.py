@@ -8,7 +8,7 @@ import numpy as np
 from .. import lanes
 from .._threads import in_order
 
-_PIECE = 1 << 20  # elements of X that are read at once
+_PIECE = 1 << 18  # elements of X that are read at once
 
 
 def _accuracy(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -115,7 +115,8 @@ class TestScores:
             for name, (function, scorer) in self.metrics.items():
                 if function is not None and not alike:
                     z = self._on(rows, some, products) if z is None else z
-                    values = function(self.models[members[some[0]]], y, z)
+                    with np.errstate(over="ignore", invalid="ignore"):  # of a model that is about to diverge
+                        values = function(self.models[members[some[0]]], y, z)
                 else:
                     held = self.X[rows] if held is None else held
                     models = [self.models[members[m]]._with(*parts) for m, *parts in zip(some, *raw(some), strict=True)]

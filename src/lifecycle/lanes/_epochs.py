@@ -147,11 +147,15 @@ class _Epochs:
         tol = 0.0 if self.settings.tol is None else self.settings.tol * self.task.scale[which]
         self.waited[which] = np.where(values < self.best[which] - tol, 0, self.waited[which] + 1)
         self.best[which] = np.minimum(self.best[which], values)
+        if isinstance(self.steps, Accelerated):
+            self.steps.fresh[which[self.waited[which] == 0]] = False
         ended = np.zeros(len(which), bool)
         for i, m in enumerate(which):
             if self.waited[m] < self.settings.n_iter_no_change:
                 continue
             self.waited[m] = 0
+            if isinstance(self.steps, Accelerated) and self.steps.begin_anew(m):
+                continue
             if self.decays and self.factor[m] * _SHRINK >= _FEWEST:
                 self.factor[m] *= _SHRINK
                 self.optimizers[m].set_params(lr=float(self.first_lr[m] * self.factor[m]))

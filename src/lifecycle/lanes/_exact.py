@@ -34,6 +34,8 @@ def _solved(task: Task) -> list[Outcome]:
             )
         for m, w, loss in zip(models, *found, strict=True):
             coef[m, 0], curve[m] = w, 0.5 * loss + 0.5 * ridge[m] * float(w @ w)
+        if task.rows.sparse and task.fit_intercept:  # the features are not centred, but at their means is that of y
+            intercept[models, 0] -= coef[models, 0] @ (task.weights.column(k) @ task.rows.X) / task.rows.n
     return [Outcome(c, b, [value]) for c, b, value in zip(coef, intercept, curve.tolist(), strict=True)]
 
 

@@ -20,7 +20,14 @@ class Accelerated(Steps):
         self.task, self.objective = task, Objective(task)
         self.coef, self.intercept, self.lr = coef, intercept, lr
         self.last = coef.copy(), intercept.copy()
-        self.inertia = np.ones(len(coef))
+        self.inertia, self.fresh = np.ones(len(coef)), np.zeros(len(coef), bool)
+
+    def begin_anew(self, m: int) -> bool:
+        """Give model m, which has stalled, a chance without its momentum; False if it had that already."""
+        if self.fresh[m]:
+            return False
+        self.inertia[m], self.fresh[m] = 1.0, True
+        return True
 
     def epoch(self, which: np.ndarray) -> np.ndarray:
         """One step of these models; their objectives where it is made from."""
@@ -55,8 +62,9 @@ class AllRows(Steps):
         starts = [[rule.initial(o.get_params(), name) for o in optimizers] for name in slots]
         self.slots = [[np.full_like(x, 1.0) * _wide(np.array(s), x) for s in starts] for x in (coef, intercept)]
         self.scalars = [dict(rule.scalars) for _ in optimizers]
-        # `average` counts samples, here n a step
-        self.first = 0 if not settings.average else max(1, -(-settings.average // task.rows.n))
+        # `average` counts samples, here all of the model's in a step
+        rows = np.count_nonzero(task.weights.counts, axis=0)[task.column]
+        self.first = np.maximum(1, -(-settings.average // rows)) if settings.average else np.full(task.models, np.inf)
         self.t, self.mean = 0, (np.zeros_like(coef), np.zeros_like(intercept))
 
     def epoch(self, which: np.ndarray) -> np.ndarray:
@@ -83,9 +91,9 @@ class AllRows(Steps):
         self.coef[which] = new
         if task.fit_intercept:
             self.intercept[which] = moved
-        if self.first and self.t >= self.first:
-            for mean, x in zip(self.mean, (self.coef, self.intercept), strict=True):
-                mean[which] += (x[which] - mean[which]) / (self.t - self.first + 1)
+        late = which[self.t >= self.first[which]]
+        for mean, x in zip(self.mean, (self.coef, self.intercept), strict=True):
+            mean[late] += (x[late] - mean[late]) / _wide(self.t - self.first[late] + 1, x)
         return value
 
     @staticmethod
@@ -96,9 +104,10 @@ class AllRows(Steps):
         return new
 
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self.first and self.t >= self.first:
-            return self.mean[0][which], self.mean[1][which]
-        return self.coef[which], self.intercept[which]
+        late = self.t >= self.first[which]
+        pairs = zip(self.mean, (self.coef, self.intercept), strict=True)
+        coef, intercept = (np.where(_wide(late, x), mean[which], x[which]) for mean, x in pairs)
+        return coef, intercept
 
 
 def _wide(numbers: np.ndarray, like: np.ndarray) -> np.ndarray:

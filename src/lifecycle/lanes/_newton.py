@@ -80,6 +80,9 @@ class _Solved:
 
     def gradients(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         losses, by_coef, by_intercept = self.objective.gradients(*self.parted(theta), which)
+        if self.task.joint:  # softmax does not see what all classes share: its slope is rounding
+            by_coef = by_coef - by_coef.mean(axis=1, keepdims=True)
+            by_intercept = by_intercept - by_intercept.mean(axis=1, keepdims=True)
         ridge, coef = self.ridge[which], theta[:, : self.size]
         gradient = self.joined(by_coef, by_intercept)
         gradient[:, : self.size] += ridge[:, None] * coef
@@ -149,7 +152,7 @@ def _steps(
         for new, value, promised in newton.descend(problem.value, problem.derivatives, theta, problem.metric()):
             moved, theta = np.abs(new - theta).max(), new
             curve.append(value)
-            if promised <= limit and moved <= step * np.abs(theta).max():
+            if promised <= limit and (np.isinf(step) or moved <= step * np.abs(theta).max()):
                 break
             if len(curve) == max_iter:
                 return theta, curve, False

@@ -72,7 +72,7 @@ class Objective:
                 losses, goals = np.empty(m), task.targets(y).astype(dtype)
                 for i in range(m):
                     here, weight = slice(i * k, (i + 1) * k), weights[column[i * k]]
-                    losses[i] = float((task.loss.joint_value(goals, z[here]) * weight).sum())  # type: ignore[misc]
+                    losses[i] = float((task.loss.joint_value(goals, z[here]) * weight).sum(dtype=np.float64))  # type: ignore[misc]
                     task.loss.joint_slope(goals, z[here], push[here])  # type: ignore[misc]
                     push[here] *= weight
             if not slopes:

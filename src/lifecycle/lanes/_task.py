@@ -213,5 +213,6 @@ class Task:
         away = (
             np.maximum(spread / np.array([self.loss.slope_bound(e) for e in self.epsilon]), 1.0) if regression else 1.0
         )
-        lengths = squares * self.rows.n / np.count_nonzero(self.weights.counts, axis=0)[k]
+        # a batch has rows of weight zero among the others
+        lengths = squares if all_rows else squares * self.rows.n / np.count_nonzero(self.weights.counts, axis=0)[k]
         return away / (self.steepest * np.where(lengths > 0, lengths, 1.0))
