@@ -8,7 +8,7 @@ from statistics import fmean
 
 from ._harness import RESULTS, markdown
 
-NAMES = ("optimizers", "quality", "rules", "training")  # in the order of the page
+NAMES = ("optimizers", "quality", "rules", "training", "validation")  # in the order of the page
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
 GUIDE = DOCS / "optimizers.md"  # one table of which is made here
@@ -64,8 +64,12 @@ def guide(folder: Path = RESULTS) -> str:
 
 
 def write(folder: Path = RESULTS, page: Path = PAGE) -> Path:
-    """Generate the page."""
+    """Generate the page, and the plots that it shows."""
     page.write_text(text(folder), encoding="utf-8")
+    for name in NAMES:
+        draw = getattr(import_module(f"benchmarks.{name}"), "plots", None)
+        if draw is not None and (folder / f"{name}.json").exists():
+            draw(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), page.parent / "images")
     if page == PAGE and all((folder / f"{name}.json").exists() for name in ("optimizers", "quality")):
         GUIDE.write_text(guide(folder), encoding="utf-8")
     return page

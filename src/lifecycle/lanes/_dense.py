@@ -1,6 +1,6 @@
 """The objective of one model over a few rows in memory: value, gradient and Hessian, for Newton's method."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,28 +55,52 @@ class Dense:
         scores = self._scores(theta)
         pushes = self._slopes(scores) * self.share
         gradient = np.concatenate([(pushes @ self.X).ravel() + self.ridge * theta[: self.size], pushes.sum(axis=1)])
-        p = self.features
-        hessian = np.zeros((self.variables, self.variables))
-        for j in range(self.outputs):
-            for k in range(j + 1) if self.joint else (j,):
-                cross = self._crossed(scores, j, k)
-                weighted = self.X * cross[:, None]
-                rows, columns = slice(j * p, (j + 1) * p), slice(k * p, (k + 1) * p)
-                hessian[rows, columns] = weighted.T @ self.X
-                if self.fit_intercept:
-                    hessian[self.size + j, columns] = hessian[self.size + k, rows] = weighted.sum(axis=0)
-                    hessian[self.size + j, self.size + k] = cross.sum()
-        lower = np.tril(hessian)
-        hessian = lower + np.tril(lower, -1).T
-        hessian[np.arange(self.size), np.arange(self.size)] += self.ridge
-        return gradient[: self.variables], hessian
+        return gradient[: self.variables], self._hessian(scores)
 
-    def _crossed(self, scores: np.ndarray, j: int, k: int) -> np.ndarray:
-        """Second derivative of every sample's weighted loss by the scores j and k."""
-        if not self.joint:
-            return self.loss.curvature(self.targets[j], scores[j], self.epsilon) * self.share  # type: ignore[misc]
-        p = self._slopes(scores) + self.targets  # the slope of the cross-entropy is p - y
-        return p[j] * ((j == k) - p[k]) * self.share
+    def hessian(self, theta: np.ndarray) -> np.ndarray:
+        """In the precision of X."""
+        return self._hessian(self._scores(theta.astype(self.X.dtype)))
+
+    def in_single(self) -> "Dense":
+        """In single precision, where a guess will do."""
+        X, targets, weights = (a.astype(np.float32) for a in (self.X, self.targets, self.weights))
+        return replace(self, X=X, targets=targets, weights=weights)
+
+    def _hessian(self, scores: np.ndarray) -> np.ndarray:
+        hessian = self._of_softmax(scores) if self.joint else self._of_outputs(scores)
+        hessian[np.arange(self.size), np.arange(self.size)] += self.ridge
+        return hessian
+
+    def _of_outputs(self, scores: np.ndarray) -> np.ndarray:
+        """Hessian of a loss that sees the outputs one by one."""
+        p = self.features
+        hessian = np.zeros((self.variables, self.variables), self.X.dtype)
+        for k in range(self.outputs):
+            bend = self.loss.curvature(self.targets[k], scores[k], self.epsilon) * self.share  # type: ignore[misc]
+            weighted = self.X * bend[:, None]
+            here = slice(k * p, (k + 1) * p)
+            hessian[here, here] = weighted.T @ self.X
+            if self.fit_intercept:
+                own = self.size + k
+                hessian[own, here] = hessian[here, own] = weighted.sum(axis=0)
+                hessian[own, own] = bend.sum()
+        return hessian
+
+    def _of_softmax(self, scores: np.ndarray) -> np.ndarray:
+        """Hessian of the cross-entropy: diag(p) - p pᵀ of each row, times the products of its features."""
+        k, p, n = self.outputs, self.features + int(self.fit_intercept), len(self.X)
+        X = np.hstack([self.X, np.ones((n, 1), self.X.dtype)]) if self.fit_intercept else self.X
+        chances = self._slopes(scores) + self.targets  # the slope of the cross-entropy is p - y
+        root = np.sqrt(self.share)[:, None] * X
+        by_row = (chances.T[:, :, None] * root[:, None, :]).reshape(n, k * p)
+        hessian = -(by_row.T @ by_row)
+        for j in range(k):
+            here = slice(j * p, (j + 1) * p)
+            hessian[here, here] += (root * chances[j][:, None]).T @ root
+        # from class after class, each with its intercept, to all coefficients and then the intercepts
+        order = np.arange(k * p).reshape(k, p)
+        order = np.concatenate([order[:, : self.features].ravel(), order[:, self.features :].ravel()])
+        return hessian[np.ix_(order, order)]
 
     def metric(self) -> np.ndarray:
         """Bound of the diagonal of the Hessian."""

@@ -16,11 +16,13 @@ from ._objective import Objective
 from ._outcome import UNFINISHED, Outcome, Settings
 from ._task import Task
 
-_SAMPLE, _PER_VARIABLE = 4096, 4  # rows of a Hessian, or so many for each variable if that is more
+_SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
+_PRODUCTS = 1 << 29  # multiplications of a Hessian that is made for those who are slow
+_NOTHING = 1 << 17  # multiplications
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
 _STEP = {"float64": 1e-7, "float32": 1e-5}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a constant, that no step can be seen to bring
-_NOISE = {"float64": 1e-12, "float32": 1e-6}  # relative error of a value
+_NOISE = {"float64": 1e-14, "float32": 1e-6}  # relative error of a value
 
 
 def by_newton(task: Task, settings: Settings) -> list[Outcome]:
@@ -31,13 +33,15 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
     limits = np.zeros(task.models) if settings.tol is None else settings.tol * task.scale
     outcomes = [Outcome(c, b) for c, b in zip(coef, intercept, strict=True)]
     groups: dict[tuple, list[int]] = {}
+    few = _few_rows(task)
     for m in range(task.models):
-        groups.setdefault((float(task.alpha[m]), float(task.l1_ratio[m]), float(task.epsilon[m])), []).append(m)
-    solves: list[tuple[list[int], Callable]] = []
+        key = float(task.alpha[m]), float(task.l1_ratio[m]), float(task.epsilon[m]), m if few[m] else -1
+        groups.setdefault(key, []).append(m)
     samples, before = _Samples(task), None
+    solves: list[tuple[list[int], Callable]] = []
     for key in sorted(groups, reverse=True):  # along the path, from the strongest penalty to the weakest
         models = groups[key]
-        problem, whole = samples.of(models)
+        problem, whole = samples.of(models, samples.small)
         alone = whole and len(models) == 1
         start = starts[models[0]] if settings.start is not None or before is None else before
         # where the sample is not the problem, what it has to say is said with a promise of tol
@@ -51,14 +55,29 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
         else:
             solves.append((models, _preconditioner(problem, theta)))
     rest = np.array(sorted(m for models, _ in solves for m in models), int)
-    if rest.size:
-        solved.minimize(rest, starts, solves, limits, settings, outcomes)
+    turns = 0
+    while rest.size and turns < settings.max_iter:
+        if turns:
+            left = [[m for m in models if m in rest] for models, _ in solves]
+            solves = [(models, _preconditioner(samples.of(models, samples.large)[0], starts[models].mean(axis=0)))
+                      for models in left if models]  # fmt: skip
+        rest, made = solved.minimize(rest, starts, solves, limits, settings, outcomes, settings.max_iter - turns)
+        turns += made
+    for m in rest:
+        outcomes[m].fault = UNFINISHED.format(settings.max_iter)
     for m, outcome in enumerate(outcomes):
         coef, intercept = solved.parted(starts[[m]])
         if task.joint:  # softmax does not see what all classes share, and the penalty wants none of it: it is rounding
             coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean()
         outcome.coef, outcome.intercept = coef[0], intercept[0] + coef[0] @ task.offset[task.column[m]]
     return outcomes
+
+
+def _few_rows(task: Task) -> np.ndarray:
+    """(models,): those whose few rows tell of another Hessian than those of all, and whose own is cheap."""
+    rows = np.count_nonzero(task.weights.counts, axis=0)[task.column]
+    variables = task.rows.features + 1
+    return (rows <= variables) & (rows * variables**2 <= _NOTHING)
 
 
 class _Solved:
@@ -89,7 +108,9 @@ class _Solved:
         return losses + 0.5 * ridge * (coef**2).sum(axis=1), gradient
 
     def minimize(self, rest: np.ndarray, starts: np.ndarray, solves: list, limits: np.ndarray, settings: Settings,
-                 outcomes: list[Outcome]) -> None:  # fmt: skip
+                 outcomes: list[Outcome], most: int) -> tuple[np.ndarray, int]:  # fmt: skip
+        """Steps of `rest` from `starts`, in place, until one is slow or `most` are made; who is left, and how many."""
+
         def precondition(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
             step, place = np.empty_like(gradient), {m: i for i, m in enumerate(which)}
             for models, solve in solves:
@@ -102,41 +123,42 @@ class _Solved:
         steps = quasi_newton.descend(self.gradients, precondition, starts, rest, limits, _STEP[kind],
                                      _ROUNDING[kind] * self.task.scale, _NOISE[kind])  # fmt: skip
         left = set(rest.tolist())
-        for turn, (values, gone) in enumerate(steps, 1):
+        for turn, (values, gone, slow) in enumerate(steps, 1):
             for m, value in values.items():
                 outcomes[m].curve.append(value)
             left -= set(gone)
             settings.advance(len(left))
-            if turn == settings.max_iter:
+            if turn == most or slow:
                 break
-        for m in left:
-            outcomes[m].fault = UNFINISHED.format(settings.max_iter)
+        return np.array(sorted(left), int), turn
 
 
 class _Samples:
     """Problems over some of the rows that a few models train on."""
 
     def __init__(self, task: Task):
-        self.task, self.size = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
+        variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
+        self.task, self.small = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
+        self.large = max(self.small, _PRODUCTS // variables**2)
         self.drawn: dict[tuple, tuple] = {}
 
-    def of(self, models: list[int]) -> tuple[Dense, bool]:
-        """The problem of models that differ in their rows only, and whether it holds all rows of them."""
+    def of(self, models: list[int], size: int) -> tuple[Dense, bool]:
+        """The problem of models that differ in their rows only, on `size` rows, and whether these are all of them."""
         task, m = self.task, models[0]
         columns = tuple(np.unique(task.column[models]))
-        if columns not in self.drawn:
-            self.drawn[columns] = self._draw(list(columns))
-        X, targets, weights, whole = self.drawn[columns]
+        if (columns, size) not in self.drawn:
+            self.drawn[columns, size] = self._draw(list(columns), size)
+        X, targets, weights, whole = self.drawn[columns, size]
         ridge = float(task.alpha[m] * task.penalty.slope(1.0, task.l1_ratio[m]))
         problem = Dense(X, targets, weights, task.loss, task.joint, ridge, float(task.epsilon[m]), task.fit_intercept)
         return problem, whole
 
-    def _draw(self, columns: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    def _draw(self, columns: list[int], size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
         task = self.task
         rows = np.flatnonzero((task.weights.counts[:, columns] != 0).any(axis=1))
-        whole = len(rows) <= self.size
+        whole = len(rows) <= size
         if not whole:
-            rows = np.sort(np.random.RandomState(0).choice(rows, self.size, replace=False))
+            rows = np.sort(np.random.RandomState(0).choice(rows, size, replace=False))
         targets = task.targets(task.y[rows]).astype(np.float64)
         weights = np.mean([task.weights.column(k, rows) for k in columns], axis=0)
         return task.rows.take(rows) - task.shift, targets, weights, whole
@@ -171,6 +193,7 @@ def _steps(
 def _preconditioner(problem: Dense, theta: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """gradients (models, variables) -> their solutions with the Hessian."""
     k, p, size = problem.outputs, problem.features, problem.size
+    problem = problem.in_single()
     if k == 1 or problem.joint:
         factor = _factor(problem, theta)
         return lambda gradient: cho_solve(factor, gradient.T, check_finite=False).T
@@ -187,7 +210,7 @@ def _preconditioner(problem: Dense, theta: np.ndarray) -> Callable[[np.ndarray],
 
 
 def _factor(problem: Dense, theta: np.ndarray) -> tuple:
-    hessian, metric, damping = problem.derivatives(theta)[1], problem.metric(), 1e-10
+    hessian, metric, damping = problem.hessian(theta).astype(np.float64), problem.metric(), 1e-7
     while True:
         try:
             return cho_factor(hessian + np.diag(damping * metric), check_finite=False)

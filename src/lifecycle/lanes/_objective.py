@@ -7,10 +7,11 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from .._threads import in_order
-from ..loops.lanes import pushes
+from ..loops.lanes import joint_pushes, pushes
 from ._task import Task
 
-_ROWS = 1 << 18  # elements of a chunk: it stays in the cache between its two products
+_ELEMENTS = 1 << 18  # of a chunk of X: it stays in the cache between its two products
+_SCORES = 1 << 19  # of a chunk, in all models
 
 
 class Objective:
@@ -25,8 +26,7 @@ class Objective:
         self.task, self.around = task, task.offset if around is None else around
         self.dtype = task.rows.dtype
         self.y = np.asarray(task.y, self.dtype)
-        self.chunks = list(task.rows.chunks(_ROWS))
-        self.kernel = None if task.joint else pushes(task.loss)
+        self.kernel = joint_pushes(task.loss) if task.joint else pushes(task.loss)
 
     def losses(self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray) -> np.ndarray:
         """(len(which),) mean losses, without penalty."""
@@ -61,27 +61,26 @@ class Objective:
 
         def part(chunk: tuple[int, int]) -> tuple:
             X, y = task.rows.read(*chunk, shift), self.y[slice(*chunk)]
-            weights = np.ascontiguousarray((task.weights.read(*chunk) / dtype.type(task.rows.n)).T)
-            z = (X @ flat.T).T if task.rows.sparse else flat @ X.T
-            z = np.ascontiguousarray(z + at_shift[:, None])
-            push = np.empty_like(z)
-            if self.kernel is not None:
-                self.kernel(z, y, weights, column, label, epsilon, push)
+            weights = task.weights.read(*chunk) / dtype.type(task.rows.n)
+            if task.joint:  # the scores of a model next to each other
+                z = np.ascontiguousarray(X @ flat.T + at_shift)
+                push, losses = np.empty_like(z), np.zeros(m)
+                self.kernel(z, y, weights, column[::k], losses, push)
+                push = push.T
+            else:  # those of a lane
+                z = (X @ flat.T).T if task.rows.sparse else flat @ X.T
+                z = np.ascontiguousarray(z + at_shift[:, None])
+                push = np.empty_like(z)
+                self.kernel(z, y, np.ascontiguousarray(weights.T), column, label, epsilon, push)
                 losses = z.sum(axis=1).reshape(m, k).sum(axis=1, dtype=np.float64)
-            else:
-                losses, goals = np.empty(m), task.targets(y).astype(dtype)
-                for i in range(m):
-                    here, weight = slice(i * k, (i + 1) * k), weights[column[i * k]]
-                    losses[i] = float((task.loss.joint_value(goals, z[here]) * weight).sum(dtype=np.float64))  # type: ignore[misc]
-                    task.loss.joint_slope(goals, z[here], push[here])  # type: ignore[misc]
-                    push[here] *= weight
             if not slopes:
                 return (losses,)
             product = (X.T @ push.T).T if task.rows.sparse else push @ X
             return losses, product.astype(np.float64), push.sum(axis=1).astype(np.float64)
 
         with one_thread_each():
-            yield from in_order(part, self.chunks, m * k * task.rows.size)
+            chunks = list(task.rows.chunks(min(_ELEMENTS, _SCORES // (m * k) * task.rows.features)))
+            yield from in_order(part, chunks, m * k * task.rows.size)
 
 
 def one_thread_each() -> Any:

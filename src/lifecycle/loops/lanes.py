@@ -164,6 +164,44 @@ def _pushes(slope, value, target):
     return kernel(walk, mark, contract=True)
 
 
+def joint_pushes(loss: Any) -> Any:
+    """The same of a loss that sees all scores of a model: kernel (z, y, weights, column, losses, push).
+
+    z, push (rows, models * outputs); y (rows,), places of the classes; weights (rows, columns); column (models,); the
+    weighted losses of each model are added to losses (models,), float64.
+    """
+    return _joint_pushes(loss.joint_slope, loss.joint_value)
+
+
+@cache
+def _joint_pushes(slope, value):
+    row = row_of(slope, value, True)
+    mark = stamp(row, slope, value)
+    row = element(row, mark)
+
+    def walk(z, y, weights, column, losses, push):
+        mark  # noqa: B018
+        outputs = z.shape[1] // column.size
+        goal = np.zeros(outputs, z.dtype)
+        scores, slopes = np.empty(outputs, z.dtype), np.empty(outputs, z.dtype)  # whose elements lie next to each other
+        for i in range(len(z)):
+            k = int(y[i])
+            goal[k] = 1.0
+            for m in range(column.size):
+                weight = weights[i, column[m]]
+                if weight == 0.0:
+                    push[i, m * outputs : (m + 1) * outputs] = 0.0
+                    continue
+                for j in range(outputs):
+                    scores[j] = z[i, m * outputs + j]
+                losses[m] += weight * row(goal, scores, 0.0, slopes)
+                for j in range(outputs):
+                    push[i, m * outputs + j] = weight * slopes[j]
+            goal[k] = 0.0
+
+    return kernel(walk, mark, reassociate=True)
+
+
 def batches(rule: Any, hyper: dict[str, Any], loss: Any, joint: bool, penalty: Any, width: int) -> Any:
     """Kernel of an epoch of steps of any rule, one for each `batch` rows.
 

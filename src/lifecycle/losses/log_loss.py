@@ -36,7 +36,7 @@ def curvature(y, z, epsilon):
 def joint_value(y, z):
     top = z[0]
     for k in range(1, len(z)):
-        top = np.maximum(top, z[k])
+        top = maximum(top, z[k])
     total = 0.0 * top
     chosen = 0.0 * top
     for k in range(len(z)):
@@ -49,7 +49,7 @@ def joint_value(y, z):
 def joint_slope(y, z, out):
     top = z[0]
     for k in range(1, len(z)):
-        top = np.maximum(top, z[k])
+        top = maximum(top, z[k])
     total = 0.0 * top
     for k in range(len(z)):
         out[k] = exp(z[k] - top)

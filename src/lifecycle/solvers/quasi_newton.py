@@ -6,13 +6,15 @@ import numpy as np
 
 _PAIRS = 8  # steps that are remembered
 _HALVINGS = 40
+_SLOW_AFTER, _SLOW = 3, 0.2**3
 
 
 def descend(
     gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray, step: float,
     rounding: np.ndarray, noise: float,
-) -> Iterator[tuple[dict[int, float], list[int]]]:  # fmt: skip
-    """Yield, after each turn, the values of the functions that took a step, and those that have arrived.
+) -> Iterator[tuple[dict[int, float], list[int], bool]]:  # fmt: skip
+    """Yield, after each turn, the values of the functions that took a step, those that have arrived, and whether one
+    of the others is slow: its promises shrink to more than a fifth a turn, so that a better guess would pay.
 
     Parameters
     ----------
@@ -22,11 +24,13 @@ def descend(
     which : the functions that are minimized
     limits, step, rounding : (functions,), number, (functions,)
         One arrives with a step that promises a decrease of no more than `limits` and changes x by no more than `step`
-        times its largest element, or that promises no more than `rounding`.
+        times its largest element, or where promises below the noise no longer shrink, or that promises no more than
+        `rounding`.
     noise : relative error of a value; an increase of no more counts as none
     """
     steps: list[np.ndarray] = []
     turns: list[np.ndarray] = []
+    promises: list[np.ndarray] = []
     value, gradient = np.full(len(x), np.inf), np.zeros_like(x)
     value[which], gradient[which] = gradients(x[which], which)
     while which.size:
@@ -38,7 +42,14 @@ def descend(
             direction[uphill] = -precondition(gradient[which][uphill], which[uphill])
             slope = (gradient[which] * direction).sum(axis=1)
         small = np.abs(direction).max(axis=1) <= step * np.abs(x[which]).max(axis=1)
-        arrived = (-0.5 * slope <= limits[which]) & small | (-0.5 * slope <= rounding[which])
+        promise = -0.5 * slope
+        # what no value could show, and stays as large as it was for a few turns, is made of rounding
+        stays = promise <= 0.1 * noise * np.abs(value[which])
+        stays &= promise > 0.5 * np.min([p[which] for p in promises[-3:]], axis=0) if len(promises) > 2 else False
+        arrived = (promise <= limits[which]) & (small | stays) | (promise <= rounding[which])
+        latest = np.full(len(x), np.inf)
+        latest[which] = promise
+        promises.append(latest)
         moved, pulled = np.zeros_like(x), np.zeros_like(x)
         length, waiting = np.ones(len(x)), np.ones(len(which), bool)
         for _ in range(_HALVINGS):
@@ -61,7 +72,8 @@ def descend(
             waiting &= ~hidden
         arrived |= waiting
         steps, turns = [*steps, moved][-_PAIRS:], [*turns, pulled][-_PAIRS:]
-        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist()
+        slow = len(promises) > _SLOW_AFTER and (promise > _SLOW * promises[-1 - _SLOW_AFTER][which])[~arrived].any()
+        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), bool(slow)
         which = which[~arrived]
 
 

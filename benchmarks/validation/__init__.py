@@ -1,0 +1,102 @@
+"""Searches over linear models, single fits, splitters, memory and growth, against scikit-learn.
+
+All sides get the same data, the same folds and the same cores, and take turns in one process. Beside each time stands
+its answer. Data sets that are not there are skipped: ADULT, LETTER, DIAMONDS and NEWSGROUPS name their files.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import lifecycle as lc
+
+from .._harness import record, version_of
+from . import _data, _growth, _memory, _searches, _single, _splitters
+from ._sides import table_of
+
+FEW = 3  # rounds of what takes minutes
+
+
+def cases(rounds: int, threads: int, scale: float) -> dict[str, tuple[str, Callable[[], dict]]]:
+    """name -> (section, what measures it)."""
+    more = {"rounds": rounds, "threads": threads, "scale": scale}
+    few = more | {"rounds": min(rounds, FEW)}
+    alphas = np.logspace(-6, -2, 10)
+    found: dict[str, tuple[str, Callable[[], dict]]] = {}
+
+    def add(section: str, name: str, function: Callable, *arguments: Any, **options: Any) -> None:
+        named = {} if function in _OWN_NAMES else {"name": name}
+        found[name] = section, partial(function, *arguments, **named, **options)
+
+    grid = "10 alphas x 5 folds, logistic: "
+    for name, load, goals in (("make_classification", _data.classes, (4.0, 2.5)), ("Adult", _data.adult, (4.0, 2.5)),
+                              ("letter", _data.letter, (2.0, 2.0))):  # fmt: skip
+        add("Searches", grid + name, _searches.logistic, load=load, goals=goals, **(few if name == "letter" else more))
+    for name, load in (("make_regression", _data.regression), ("diamonds", _data.diamonds)):
+        add("Searches", f"20 alphas x 5 folds, ridge: {name}", _searches.ridge, load=load, **more)
+    grid = "10 alphas x 5 folds, per-sample SGD: "
+    for name, load in (("make_classification", _data.classes), ("Adult", _data.adult)):
+        add("Searches", grid + name, _searches.sgd, load=load, loss="log_loss", alphas=alphas,
+            goals={"float32": 12.0, "float64": 6.0}, **more)  # fmt: skip
+    add("Searches", f"{grid}20 Newsgroups, hinge", _searches.sgd, load=_data.newsgroups, loss="hinge",
+        alphas=np.logspace(-6, -4, 10), goals={"float64": 4.0}, warm=True, **few)  # fmt: skip
+    add("Searches", "nested", _searches.nested, **more)
+    for sort, (_, names) in _single.SORTS.items():
+        for data in names:
+            for dtype in ("float32", "float64"):
+                add("One fit", f"{sort}, {data}, {dtype}", _single.one_fit, sort, data, dtype, rounds=rounds,
+                    scale=scale)  # fmt: skip
+    add("Memory", "memory", _memory.memory, threads=threads, scale=scale)
+    for name in _splitters.SPLITTERS:
+        add("Splitters", f"splitter: {name}", _splitters.splitter, name, rounds=rounds, scale=scale)
+    add("Growth", "lanes", _growth.lanes, rounds=min(rounds, 5), scale=scale)
+    add("Growth", "rows", _growth.rows, rounds=min(rounds, 5), scale=scale)
+    return found
+
+
+_OWN_NAMES = (_searches.nested, _single.one_fit, _memory.memory, _splitters.splitter, _growth.lanes, _growth.rows)
+
+
+def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: str = "") -> dict:
+    """The cases whose names contain `only`; `scale` < 1 takes fewer rows, to try the program."""
+    found = []
+    with lc.threads(threads), threadpool_limits(threads):
+        for name, (section, measure) in cases(rounds, threads, scale).items():
+            if only not in name:
+                continue
+            print(name, file=sys.stderr, flush=True)
+            try:
+                one = measure()
+            except FileNotFoundError as error:
+                one = {"case": name, "skipped": str(error)}
+            found.append({"section": section, **one})
+    settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib")}
+    return record("validation", settings=settings, cases=found)
+
+
+def table(result: dict) -> str:
+    """The markdown tables of a record."""
+    settings = result["settings"]
+    lines = [
+        "## Validation and linear models",
+        f"lifecycle against scikit-learn: the same data, folds and number of cores ({settings['threads']} threads of "
+        f"lifecycle's, n_jobs={settings['threads']} of joblib {settings['joblib']}); median and quartiles of "
+        "alternating runs in one process, everything compiled and every worker started before. Speed is that relative "
+        "to the fastest of scikit-learn's rows, and goal the least speed that was aimed at.",
+    ]
+    if settings["scale"] != 1:
+        lines.append(f"**A trial at {settings['scale']:g} of the rows: these times mean nothing.**")
+    for one in result["cases"]:
+        table = {"Memory": _memory.table_of, "Growth": _growth.table_of}.get(one["section"], table_of)
+        lines += table(one)
+    return "\n\n".join(lines) + "\n"
+
+
+def plots(result: dict, folder: Path) -> list[Path]:
+    """The plots that the page shows."""
+    return [_growth.draw(one, folder) for one in result["cases"] if one["section"] == "Growth"]
