@@ -8,10 +8,11 @@ from statistics import fmean
 
 from ._harness import RESULTS, markdown
 
-NAMES = ("optimizers", "quality", "rules", "training", "validation")  # in the order of the page
+NAMES = ("optimizers", "quality", "rules", "training", "validation", "adult")  # in the order of the page
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
 GUIDE = DOCS / "optimizers.md"  # one table of which is made here
+EXAMPLE = DOCS / "validation.md"  # of which code, output and picture of the example are
 BETWEEN = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEAD = """# Benchmarks
 
@@ -63,6 +64,13 @@ def guide(folder: Path = RESULTS) -> str:
     return BETWEEN.sub(f"\n{markdown(columns, rows)}\n\n{note}\n\n", GUIDE.read_text(encoding="utf-8"))
 
 
+def example(folder: Path = RESULTS) -> str:
+    """The guide to validation, with what its example printed."""
+    result = json.loads((folder / "adult.json").read_text(encoding="utf-8"))
+    shown = import_module("benchmarks.adult").guide(result)
+    return BETWEEN.sub(lambda _: shown, EXAMPLE.read_text(encoding="utf-8"))
+
+
 def write(folder: Path = RESULTS, page: Path = PAGE) -> Path:
     """Generate the page, and the plots that it shows."""
     page.write_text(text(folder), encoding="utf-8")
@@ -72,4 +80,6 @@ def write(folder: Path = RESULTS, page: Path = PAGE) -> Path:
             draw(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), page.parent / "images")
     if page == PAGE and all((folder / f"{name}.json").exists() for name in ("optimizers", "quality")):
         GUIDE.write_text(guide(folder), encoding="utf-8")
+    if page == PAGE and (folder / "adult.json").exists():
+        EXAMPLE.write_text(example(folder), encoding="utf-8")
     return page
