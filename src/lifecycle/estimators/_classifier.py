@@ -173,7 +173,8 @@ class LinearClassifier(ClassifierMixin, Linear):
         return y
 
     def _targets(self, y):
-        return np.unique(y, return_inverse=True)
+        classes, codes = np.unique(y, return_inverse=True)
+        return classes, codes.astype(np.min_scalar_type(len(classes)))
 
     def _sample(self, targets, weights, rows):
         classes, codes = targets

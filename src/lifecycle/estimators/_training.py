@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,15 +80,9 @@ def _shares(model: Any, members: list[int]) -> list[list[int]]:
     return [[i] for i in members] if model._continues() else [members]
 
 
-@cache
-def arguments(kind: type) -> frozenset[str]:
-    """Names of the arguments of an estimator's class."""
-    return frozenset(kind._get_param_names())  # type: ignore[attr-defined]
-
-
 def _kind(model: Any, sample: Sample) -> tuple:
     """What two models must have in common to be trained together."""
-    params = {k: v for k, v in vars(model).items() if k in arguments(type(model))}  # type: ignore[arg-type]
+    params = {name: getattr(model, name) for name in model._get_param_names()}
     varies = {"alpha", "l1_ratio", "epsilon", "class_weight", "lr", "optimizer", "random_state", "progress"}
     kink = params["alpha"] * find_penalty(params["penalty"]).kink(params["l1_ratio"]) > 0
     optimizer: Any = params["optimizer"]
