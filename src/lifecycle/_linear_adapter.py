@@ -18,6 +18,7 @@ from lifecycle.codecs import absmax
 _KIND = "linear.estimator"
 _CLASSES = ("LinearClassifier", "LinearRegressor")
 _SCALES = "_coef_scales"
+_STREAM = "_stream"  # what partial_fit keeps: after a file it begins anew, from the coefficients
 
 
 def _class(name: Any) -> Any:
@@ -84,7 +85,7 @@ def take_apart(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     parts = tensors(model)
     params = model.get_params(deep=False)
     plain, missing = params_apart(params)
-    fitted, arrays = attributes_apart(model, params, skip=("coef_", "intercept_", _SCALES))
+    fitted, arrays = attributes_apart(model, params, skip=("coef_", "intercept_", _SCALES, _STREAM))
     config = {
         "kind": _KIND,
         "class": type(model).__name__,
@@ -121,7 +122,8 @@ def rebuild(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = N
     if not all(name.startswith("fitted.") for name in rest):
         raise ValueError("arrays that belong to no attribute")
     model: Any = cls(**params) if into is None else into.set_params(**params)
-    vars(model).pop(_SCALES, None)  # those of what `into` held before
+    for name in (_SCALES, _STREAM):  # those of what `into` held before
+        vars(model).pop(name, None)
     if scales is not None:
         setattr(model, _SCALES, scales)
     model.coef_ = coef

@@ -100,22 +100,23 @@ class Linear(BaseEstimator):
         seen = {k: v for k, v in template.__dict__.items() if k in ("n_features_in_", "feature_names_in_")}
         data = Data(X, [None] * len(models), self._task == "classification")  # type: ignore[list-item]
         samples: dict[tuple, Sample] = {}
-        targets, digest = template._targets(y), _Digests()
+        targets, sets = template._targets(y), _RowSets(len(y))
         for i, model in enumerate(models):
             model.__dict__.update(seen)
             try:
                 model._check_arguments()
-                key = (digest(train[i]), repr(getattr(model, "class_weight", None)))
+                own, digest = sets(train[i])
+                key = (digest, repr(getattr(model, "class_weight", None)))
                 if key not in samples:
-                    samples[key] = model._sample(targets, weights, _row_numbers(train[i], len(y)))
+                    samples[key] = model._sample(targets, weights, own)
                 data.samples[i] = samples[key]
             except (ValueError, TypeError) as error:
                 data.errors[i] = error
         scores = None
         if test is not None and models:
-            keys = [digest(rows) for rows in test]
-            rows_of = {key: _row_numbers(rows, len(y)) for key, rows in dict(zip(keys, test, strict=True)).items()}
-            scores = TestScores(X, y, rows_of, keys, models, scoring)
+            tests = [sets(rows) for rows in test]
+            rows_of = {digest: rows for rows, digest in tests}
+            scores = TestScores(X, y, rows_of, [digest for _, digest in tests], models, scoring)
             data.watch = scores.watch if curves else None
         with progress_bar(self.max_iter, f"{len(models)} × {type(self).__name__}", self.progress) as bar:
 
@@ -285,16 +286,18 @@ def has_epochs(model: Any) -> bool:
     return True
 
 
-class _Digests:
-    """Of arrays of rows, each looked at once: models that share their rows often share the array too."""
+class _RowSets:
+    """Arrays of rows as numbers, with a digest, each looked at once: models that share rows often share the array."""
 
-    def __init__(self) -> None:
-        self.known: dict[int, tuple[Any, bytes]] = {}
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.known: dict[int, tuple[Any, tuple[np.ndarray, bytes]]] = {}
 
-    def __call__(self, rows: Any) -> bytes:
+    def __call__(self, rows: Any) -> tuple[np.ndarray, bytes]:
         if id(rows) not in self.known:
+            numbers = np.ascontiguousarray(_row_numbers(rows, self.n))
             # with the array, so that no other gets its id
-            self.known[id(rows)] = rows, blake2b(np.ascontiguousarray(rows).data).digest()
+            self.known[id(rows)] = rows, (numbers, blake2b(numbers.data).digest())
         return self.known[id(rows)][1]
 
 

@@ -1,6 +1,7 @@
 """Training on rows that come in parts: what `partial_fit` keeps from call to call."""
 
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,16 @@ def train_on(model: Any, X: Any, sample: Sample) -> None:
     batch = batch_of(model, optimizer, task.rows.n)
     if task.rows.sparse:
         check_sparse(model, optimizer, task, batch)
-    stream = model.__dict__.get("_stream")
-    if stream is None:
+    kept = model.__dict__.get("_stream")
+    if kept is None:
         lr = None
         if isinstance(model.optimizer, str) and model.lr is None:
             lr = float(lanes.first_rates(task, optimizer, False)[0])
-        stream = Stream(task.center[0], lr, np.random.RandomState(random_state(model.random_state).randint(2**31 - 1)))
-    stream.calls += 1
+        kept = Stream(task.center[0], lr, np.random.RandomState(random_state(model.random_state).randint(2**31 - 1)))
+    # what does not come to its end changes nothing
+    stream = replace(kept, calls=kept.calls + 1, rng=deepcopy(kept.rng))
+    if task.rows.sparse:  # which cannot be centred: neither this part nor those that follow
+        stream.center = np.zeros_like(stream.center)
     if stream.lr is not None:
         optimizer.set_params(lr=stream.lr / stream.calls**0.5)
     task.__dict__["center"] = stream.center[None]

@@ -69,8 +69,13 @@ def train(models: Sequence[Any], data: Data) -> None:
             kinds.setdefault(_kind(model, data.samples[i]), []).append(i)
     for members in kinds.values():
         for some in _shares(models[members[0]], members):
+            seeds = random_state(models[some[0]].random_state).randint(np.iinfo(np.int32).max, size=2)
+            held = _set_aside(models[some[0]], some, data, seeds[0])
+            some = [i for i in some if i not in data.errors]
+            if not some:
+                continue
             try:
-                _train_kind([models[i] for i in some], some, data)
+                _train_kind([models[i] for i in some], some, data, held, seeds[1])
             except ValueError as error:
                 data.errors.update(dict.fromkeys(some, error))
 
@@ -104,7 +109,23 @@ def _seed(seed: Any) -> Any:
     return repr(seed.get_state(legacy=False)) if isinstance(seed, np.random.RandomState) else seed
 
 
-def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
+def _set_aside(model: Any, members: list[int], data: Data, seed: int) -> dict[Sample, np.ndarray] | None:
+    """The rows that early_stopping holds out of each sample; who has too few goes to data.errors."""
+    if not model.early_stopping:
+        return None
+    found: dict[Sample, np.ndarray] = {}
+    for i in members:
+        sample = data.samples[i]
+        try:
+            if sample not in found:
+                found[sample] = _held_out(model, sample, data.strata, seed)
+        except ValueError as error:
+            data.errors[i] = error
+    return found
+
+
+def _train_kind(models: list[Any], members: list[int], data: Data, aside: dict[Sample, np.ndarray] | None,
+                order_seed: int) -> None:  # fmt: skip
     first = models[0]
     X = data.X
     if X.dtype == np.float32 and X.size <= _SMALL and isinstance(X, np.ndarray):
@@ -113,13 +134,7 @@ def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
     loss, penalty = find_loss(first.loss, first._task), find_penalty(first.penalty)
     samples = list(dict.fromkeys(data.samples[i] for i in members))
     place = {sample: k for k, sample in enumerate(samples)}
-    rng = random_state(first.random_state)
-    split_seed, order_seed = rng.randint(np.iinfo(np.int32).max, size=2)
-    held = (
-        np.stack([_held_out(first, s, data.strata, split_seed) for s in samples], axis=1)
-        if first.early_stopping
-        else None
-    )
+    held = None if aside is None else np.stack([aside[sample] for sample in samples], axis=1)
     counts = np.stack([s.counts for s in samples], axis=1)
     classes = samples[0].classes
     outputs = 1 if classes is None or len(classes) == 2 else len(classes)
@@ -130,14 +145,14 @@ def _train_kind(models: list[Any], members: list[int], data: Data) -> None:
         return np.array([getattr(model, name) for model in models], np.float64)
 
     task = lanes.Task(
-        rows, codes, outputs, _weights(counts if held is None else np.where(held, 0, counts), X.dtype), loss,
+        rows, codes, outputs, lanes.Weights(counts if held is None else np.where(held, 0, counts), X.dtype), loss,
         penalty, bool(first.fit_intercept), column, numbers("alpha"), numbers("l1_ratio"), numbers("epsilon"),
         samples[0].base,
     )  # fmt: skip
     settings = lanes.Settings(
         first.max_iter, first.tol, first.n_iter_no_change, bool(first.shuffle), int(first.average),
         np.random.RandomState(order_seed), advance=data.advance, alone=data.alone,
-        held_out=None if held is None else _weights(np.where(held, counts, 0), X.dtype),
+        held_out=None if held is None else lanes.Weights(np.where(held, counts, 0), X.dtype),
     )  # fmt: skip
     if first._continues():
         settings.start = _from_coefficients(first, task)
@@ -196,12 +211,6 @@ def check_sparse(model: Any, optimizer: Optimizer, task: lanes.Task, batch: int)
         f"X is sparse, and {reason}, which would make it dense: use optimizer='gd', which takes all rows at once, "
         "'sgd' with penalty 'l2' or None, without average and with batch_size 1, or X.toarray()"
     )
-
-
-def _weights(counts: np.ndarray, dtype: Any) -> lanes.Weights:
-    if not counts.any(axis=0).all():
-        raise ValueError("early_stopping: all rows on one side of the split have weight zero")
-    return lanes.Weights(counts, dtype)
 
 
 def _held_out(model: Any, sample: Sample, stratify: bool, seed: int) -> np.ndarray:

@@ -53,11 +53,12 @@ class Single(Steps):
         self.carried = np.array(list(rule.scalars.values()), np.float64)
         self.order = _Order(task, settings)
         self.targets = np.ascontiguousarray(task.targets(task.y.astype(np.float64)).T)
-        self.weights = task.weights.column(task.column[0])
+        self.share = task.weights.share[task.column[0]]
+        self.weights = task.weights.column(task.column[0]) * self.share
         self.center = task.center[task.column[0]]
         self.first = 0 if not settings.average else max(1, -(-settings.average // batch))
         self.t, self.mean = 0, np.zeros_like(self.theta)
-        self.settings = (float(task.epsilon[0]), float(task.alpha[0]), float(task.l1_ratio[0]), proximal,
+        self.settings = (float(task.epsilon[0]), float(task.alpha[0] * self.share), float(task.l1_ratio[0]), proximal,
                          bool(task.fit_intercept))  # fmt: skip
 
     def epoch(self, which: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ class Single(Steps):
                                  self.t, self.first)  # fmt: skip
             self.t += -(-len(order) // self.batch)
         self.coef, self.intercept = self._parts(self.theta)
-        return np.array([total / task.rows.n]) + task.penalty_value(self.coef)
+        return np.array([total / self.share / task.rows.n]) + task.penalty_value(self.coef)
 
     def _parts(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = theta.size - self.task.outputs
@@ -80,13 +81,20 @@ class Single(Steps):
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._parts(self.mean if self.first and self.t >= self.first else self.theta)
 
+    def _remembers(self) -> tuple:
+        rule = self.optimizer.rule
+        return rule.name, tuple(rule.variant(self.optimizer.get_params()).slots), self.theta.size, self.first
+
     def state(self) -> dict[str, Any]:
         """What the optimizer remembers."""
-        kept = {"slots": self.slots, "carried": self.carried, "t": self.t}
+        kept = {"of": self._remembers(), "slots": self.slots, "carried": self.carried, "t": self.t}
         return {**kept, "mean": self.mean, "theta": self.theta} if self.first else kept
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from there, if there is anything."""
+        """Go on from there, if it is the state of such an optimizer of so many coefficients; else begin anew."""
+        if state.get("of") != self._remembers():
+            return
+        state = {name: value for name, value in state.items() if name != "of"}
         self.__dict__.update(
             {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in state.items()}
         )
@@ -121,7 +129,7 @@ class Blocks(Steps):
         size = self.task.rows.size * len(which) * self.task.outputs
         for begin, end, order in self.order:
             X = self.task.rows.read(begin, end)
-            y, weights, t = self.y[begin:end], self.task.weights.read(begin, end), self.t
+            y, weights, t = self.y[begin:end], self.task.weights.of_steps(begin, end), self.t
             list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks, size))  # noqa: B023
             self.t += -(-len(order) // self.batch)
         found = np.full(self.task.models, np.nan)
@@ -191,6 +199,7 @@ class _Block:
         self.column = task.column[self.lane_model]
         self.total = np.zeros(len(self.lane_model))
         self.moves = np.full(len(self.lane_model), float(task.fit_intercept), of.dtype)
+        self.share = task.weights.share[self.column]
         self.epsilon, self.alpha, self.ratio = (self.of_models(a) for a in (task.epsilon, task.alpha, task.l1_ratio))
 
     def of_models(self, numbers: np.ndarray) -> np.ndarray:
@@ -218,7 +227,7 @@ class _Block:
     def paces(self, hyper: list[dict[str, Any]]) -> np.ndarray:
         """Coefficients of the penalty's proximal step, one after another, each of the lanes."""
         task = self.of.task
-        found = [task.penalty.step(h["lr"] * task.alpha[m], task.l1_ratio[m])
+        found = [task.penalty.step(h["lr"] * task.alpha[m] * task.weights.share[task.column[m]], task.l1_ratio[m])
                  for h, m in zip(hyper, self.lane_model, strict=True)]  # fmt: skip
         return np.array(found).T.astype(self.of.dtype)
 
@@ -241,7 +250,7 @@ class _Block:
             values = task.penalty.value(table, self.ratio.reshape(self.tiles, 1, self.width)).sum(
                 axis=1, dtype=np.float64
             )
-            lanes = self.total / task.rows.n + self.alpha * values.reshape(-1)
+            lanes = self.total / self.share / task.rows.n + self.alpha * values.reshape(-1)
         self.total[:] = 0.0
         return lanes[: self.used].reshape(-1, self.k).sum(axis=1)
 
@@ -333,7 +342,7 @@ class _Batches(_Block):
         self.carried = of.carried[self.lane_model, 0] if of.carried.shape[1] else np.zeros(len(self.lane_model))
         kinked = task.alpha[models[0]] * task.penalty.kink(task.l1_ratio[models[0]]) > 0
         self.way = 1 if of.proximal else 2 if kinked else 0
-        self.settings = (self.alpha, self.ratio, self.epsilon, self.moves)
+        self.settings = ((self.alpha * self.share).astype(of.dtype), self.ratio, self.epsilon, self.moves)
 
     def follow(self, hyper: list[dict[str, Any]]) -> None:
         self.flat = np.array([lanes.flat(self.of.optimizers[0].rule.defaults, h) for h in hyper])

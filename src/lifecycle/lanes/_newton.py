@@ -6,6 +6,7 @@ all fit into the sample, makes Newton steps to the end.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -65,7 +66,12 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
         turns += made
     for m in rest:
         outcomes[m].fault = UNFINISHED.format(settings.max_iter)
+        if task.models > 1:  # where it stands is still what others have seen too: it goes its own way, as if alone
+            outcomes[m] = by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
+    again = set(rest.tolist()) if task.models > 1 else set()
     for m, outcome in enumerate(outcomes):
+        if m in again:
+            continue
         coef, intercept = solved.parted(starts[[m]])
         if task.joint:  # softmax does not see what all classes share, and the penalty wants none of it: it is rounding
             coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean()

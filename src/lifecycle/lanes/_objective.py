@@ -1,6 +1,8 @@
 """Mean losses of many models and their gradients, over all rows: two products of matrices for each chunk of rows."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -83,11 +85,29 @@ class Objective:
             yield from in_order(part, chunks, m * k * task.rows.size)
 
 
-def one_thread_each() -> Any:
-    """Products of matrices stay on the thread that asks for them."""
-    if not _libraries:
-        _libraries.append(ThreadpoolController())  # looks through all that are loaded, once
-    return _libraries[0].limit(limits=1, user_api="blas")
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Products of matrices stay on the thread that asks for them; the limit is of the process, and ends with its last
+    user."""
+    with _limit.lock:
+        if not _limit.users:
+            _limit.libraries = _limit.libraries or ThreadpoolController()  # looks through all that are loaded, once
+            _limit.limiter = _limit.libraries.limit(limits=1, user_api="blas")
+        _limit.users += 1
+    try:
+        yield
+    finally:
+        with _limit.lock:
+            _limit.users -= 1
+            if not _limit.users:
+                _limit.limiter.restore_original_limits()
 
 
-_libraries: list[ThreadpoolController] = []
+class _Limit:
+    def __init__(self) -> None:
+        self.lock, self.users = Lock(), 0
+        self.libraries: Any = None
+        self.limiter: Any = None
+
+
+_limit = _Limit()

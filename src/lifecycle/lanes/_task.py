@@ -128,6 +128,8 @@ class Task:
                     grams[k] += product.toarray() if self.rows.sparse else product
             grams = grams / self.rows.n - self.offset[:, :, None] * self.offset[:, None, :]
             top = np.linalg.eigvalsh(grams)[:, -1]
+            if self.rows.sparse:  # the intercept mixes with features that are not centred
+                top = top + self.fit_intercept
         else:
             top = self._largest_by_iteration()
         least = 1.0 if self.fit_intercept else 0.0
@@ -148,7 +150,7 @@ class Task:
             v = product
             if (np.abs(top - before) <= 1e-3 * top).all():
                 break
-        return 1.05 * top
+        return 1.05 * top + (self.fit_intercept if self.rows.sparse else 0.0)
 
     # -- numbers of each model -------------------------------------------------------------------------------------
 
@@ -208,11 +210,10 @@ class Task:
         if all_rows and self.loss.smooth:
             return 1.0 / self.curvatures[k]
         if self.loss.slope_bound is None:  # no single row may overshoot
-            return 1.0 / (self.steepest * np.where(self.longest[k] > 0, self.longest[k], 1.0))
+            longest = self.longest[k] * (1.0 if all_rows else self.weights.share[k])
+            return 1.0 / (self.steepest * np.where(longest > 0, longest, 1.0))
         # steps of bounded length do not grow with y
         away = (
             np.maximum(spread / np.array([self.loss.slope_bound(e) for e in self.epsilon]), 1.0) if regression else 1.0
         )
-        # a batch has rows of weight zero among the others
-        lengths = squares if all_rows else squares * self.rows.n / np.count_nonzero(self.weights.counts, axis=0)[k]
-        return away / (self.steepest * np.where(lengths > 0, lengths, 1.0))
+        return away / (self.steepest * np.where(squares > 0, squares, 1.0))

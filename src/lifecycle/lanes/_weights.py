@@ -20,10 +20,16 @@ class Weights:
         self.counts, self.dtype = counts, dtype
         self.n, self.columns = counts.shape
         self.unit = self.n / counts.sum(axis=0, dtype=np.float64) if unit is None else unit
+        # of the rows, how many have a weight: a step of one row has this share of it, and of the penalty
+        self.share = np.count_nonzero(counts, axis=0) / self.n if unit is None else np.ones(self.columns)
 
     def read(self, begin: int, end: int) -> np.ndarray:
         """Of the rows begin to end, (rows, columns)."""
         return np.multiply(self.counts[begin:end], self.unit.astype(self.dtype), dtype=self.dtype)
+
+    def of_steps(self, begin: int, end: int) -> np.ndarray:
+        """The same with mean 1 over the rows that have a weight, (rows, columns)."""
+        return np.multiply(self.counts[begin:end], (self.unit * self.share).astype(self.dtype), dtype=self.dtype)
 
     def column(self, k: int, rows: Any = slice(None)) -> np.ndarray:
         """Of one column, (n,), float64."""

@@ -32,7 +32,7 @@ def samples(loss: Any, joint: bool, width: int) -> Any:
 
 @cache
 def _samples(slope, value, joint, target, width):
-    mark = stamp(slope, value, joint, target, width, _LEAST)
+    mark = stamp(slope, value, joint, target, width, _LEAST, _multiply_out)
     row = element(row_of(slope, value, joint), mark)
     slope, value, target = (element(f) for f in (slope, value, target))
     lanes = scratch(width)
@@ -55,8 +55,12 @@ def _samples(slope, value, joint, target, width):
                 z[v], weight[v] = 0.0, weights[i, column[v]]
                 seen |= weight[v] != 0.0
             if not seen:  # by no lane: only the penalty acts
+                least = scale[0]
                 for v in range(width):
                     scale[v] *= factor[v]
+                    least = min(least, scale[v])
+                if least < _LEAST:
+                    _multiply_out(theta, scale)
                 continue
             for at in range(indptr[i], indptr[i + 1]):
                 x, e = data[at], np.int64(indices[at]) * width
@@ -97,15 +101,18 @@ def _samples(slope, value, joint, target, width):
                         prefetch(theta, np.int64(indices[coming]) * width + v)
                     coming += 1
             if least < _LEAST:
-                for e in range(0, theta.size, width):
-                    for v in range(width):
-                        theta[e + v] *= scale[v]
-                for v in range(width):
-                    scale[v] = 1.0
-        for e in range(0, theta.size, width):
-            for v in range(width):
-                theta[e + v] *= scale[v]
+                _multiply_out(theta, scale)
+        _multiply_out(theta, scale)
         for v in range(width):
             intercept[v] = b[v]
 
     return kernel(epoch, mark, contract=True)
+
+
+@element
+def _multiply_out(theta, scale):
+    for e in range(0, theta.size, scale.size):
+        for v in range(scale.size):
+            theta[e + v] *= scale[v]
+    for v in range(scale.size):
+        scale[v] = 1.0

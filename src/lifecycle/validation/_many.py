@@ -36,13 +36,22 @@ def is_served(estimator: Any, candidates: Iterable[dict], fit_params: dict) -> b
     if get_config()["enable_metadata_routing"] or get_tags(estimator).input_tags.pairwise:
         return False
     if type(estimator) is not Pipeline:  # a subclass may do more between its steps than transform
-        return callable(getattr(estimator, "fit_many", None)) and not isinstance(estimator, type)
+        return _fits_many(estimator)
     name, last = estimator.steps[-1]
     return (
-        callable(getattr(last, "fit_many", None))
+        _fits_many(last)
         and all(key.startswith(f"{name}__") for key in fit_params)
         and not any(key in (name, "steps") for candidate in candidates for key in candidate)
     )
+
+
+def _fits_many(estimator: Any) -> bool:
+    """Whether it has a `fit_many` of its `fit`'s package: one that is inherited knows nothing of a new `fit`."""
+    if isinstance(estimator, type) or not callable(getattr(estimator, "fit_many", None)):
+        return False
+    homes = [next((kind.__module__.partition(".")[0] for kind in type(estimator).__mro__ if name in vars(kind)), None)
+             for name in ("fit", "fit_many")]  # fmt: skip
+    return homes[0] == homes[1] or homes[1] is None  # None: the object's own
 
 
 def watched(progress: bool | None, verbose: int) -> bool:
@@ -213,12 +222,12 @@ def _call(estimator: Any, X: Any, y: Any, train: list, test: list, params: list[
     Where it fails without telling which (`ModelsFailed`), on one after the other, so that only the faulty ones fail.
     """
 
-    def fit(which: list[int], with_curves: bool) -> list[Fitted]:
+    def fit(which: list[int], with_curves: bool, with_scores: bool = scores) -> list[Fitted]:
         done = 0 if bar is None else bar.n
         options: dict[str, Any] = dict(fit_params)
         if with_curves:
             options |= {"test": [test[i] for i in which], "scoring": scoring}
-        elif scores and "curves" in signature(estimator.fit_many).parameters:
+        elif with_scores and "curves" in signature(estimator.fit_many).parameters:
             options |= {"test": [test[i] for i in which], "scoring": scoring, "curves": False}
         if bar is not None:
             # any unit of progress will do: models, or rounds over all of them
@@ -262,7 +271,7 @@ def _call(estimator: Any, X: Any, y: Any, train: list, test: list, params: list[
         except Exception:
             fault = traceback.format_exc()
             try:  # a scorer that fails spoils the curve, not the model
-                again = fit([i], False) if curves else []
+                again = fit([i], False, False) if curves or scores else []
             except Exception:
                 again = []
             models += again or [Fitted(None, None, None, time.perf_counter() - began, fault)]
