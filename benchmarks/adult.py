@@ -26,9 +26,11 @@ def example(path, images=None):
     X, y = table.drop(columns="income-per-year"), table["income-per-year"]
     prepare = make_column_transformer(
         (StandardScaler(), make_column_selector(dtype_include="number")),
-        (OneHotEncoder(min_frequency=20, handle_unknown="infrequent_if_exist", sparse_output=False),
-         make_column_selector(dtype_exclude="number")),
-    )  # fmt: skip
+        (
+            OneHotEncoder(min_frequency=20, handle_unknown="infrequent_if_exist", sparse_output=False),
+            make_column_selector(dtype_exclude="number"),
+        ),
+    )
     model = make_pipeline(prepare, lc.LinearClassifier(optimizer="newton"))
     folds = lc.StratifiedKFold(5, shuffle=True, random_state=0)
 

@@ -2,9 +2,11 @@
 
 import threading
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
+import sklearn.model_selection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -861,3 +863,102 @@ def test_l1_and_elasticnet_are_lasso_and_elastic_net():
         twin.fit(X[rows], y[rows])
         np.testing.assert_allclose(model.coef_, twin.coef_, rtol=0, atol=1e-6 * np.abs(twin.coef_).max())
         np.testing.assert_array_equal(model.coef_ == 0, twin.coef_ == 0)
+
+
+# -- what a review found --------------------------------------------------------------------------------------------
+
+
+def test_the_step_size_of_a_fold_is_the_one_that_was_asked_for():
+    rng = np.random.RandomState(0)
+    X, rows = rng.randn(300, 4), np.arange(0, 300, 10)
+    y = X @ rng.randn(4) + 0.1 * rng.randn(300)
+    model = lc.LinearRegressor(lr=0.01, alpha=0.0, shuffle=False, max_iter=3, tol=None)
+    (lane,) = model.fit_many(X, y, train=[rows], params=[{}])
+    np.testing.assert_allclose(lane.coef_, clone(model).fit(X[rows], y[rows]).coef_, rtol=1e-9)
+    mask = np.isin(np.arange(300), rows)
+    np.testing.assert_allclose(clone(model).fit(X, y, mask * 1.0).coef_, lane.coef_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 5])
+def test_newton_that_does_not_arrive_has_seen_no_held_out_row(max_iter):
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(200, 50), rng.randint(0, 2, 200)
+    folds = list(lc.StratifiedKFold(5).split(X, y))
+    model = lc.LinearClassifier(optimizer="newton", alpha=1e-3, max_iter=max_iter, tol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        many = model.fit_many(X, y, train=[train for train, _ in folds], params=[{}] * 5)
+        for fitted, (train, _) in zip(many, folds, strict=True):
+            one = clone(model).fit(X[train], y[train])
+            np.testing.assert_allclose(fitted.coef_, one.coef_, rtol=1e-6, atol=1e-6)
+
+
+def test_sparse_features_that_are_not_centred_take_shorter_steps():
+    rng = np.random.RandomState(0)
+    X = np.ones((500, 1))
+    X[::50] = 0.9
+    y = 3 + 0.1 * rng.randn(500) + (X[:, 0] < 0.95)
+    model = lc.LinearRegressor(optimizer="gd", alpha=0.0, tol=None, max_iter=300)
+    assert model.fit(sparse.csr_matrix(X), y).score(sparse.csr_matrix(X), y) > -0.1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_long_run_of_sparse_rows_that_no_model_sees(dtype):
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(5000, 6).astype(dtype), rng.randint(0, 2, 5000)
+    rows = rng.choice(5000, 40, replace=False)
+    rows[:2] = np.flatnonzero(y == 0)[0], np.flatnonzero(y == 1)[0]
+    model = lc.LinearClassifier("hinge", alpha=3.0, lr=0.1, fit_intercept=False, max_iter=2, tol=None, random_state=0)
+    dense, thin = (model.fit_many(table, y, train=[rows], params=[{}])[0] for table in (X, sparse.csr_matrix(X)))
+    np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=1e-4, atol=1e-7)
+
+
+def test_sets_of_rows_of_the_same_bytes_are_told_apart():
+    X, y = np.arange(8.0)[:, None], np.arange(8.0)
+    mask = np.arange(8) == 0
+    assert mask.tobytes() == np.array([1]).astype("<i8").tobytes()
+    a, b = lc.LinearRegressor(optimizer="exact", alpha=1.0).fit_many(X, y, train=[mask, np.array([1])], params=[{}, {}])
+    assert (a.predict([[0.0]])[0], b.predict([[1.0]])[0]) == (0.0, 1.0)
+
+
+def test_rows_too_few_for_early_stopping_fail_alone():
+    X, y = np.random.RandomState(0).randn(60, 2), np.arange(60) % 2
+    lone = np.r_[0:60:2, 1]
+    with pytest.raises(lc.ModelsFailed) as caught:
+        lc.LinearClassifier(early_stopping=True, random_state=0).fit_many(
+            X, y, train=[np.arange(60), lone], params=[{}, {}]
+        )
+    assert list(caught.value.errors) == [1]
+    assert hasattr(caught.value.models[0], "coef_")
+
+
+def test_a_search_over_a_subclass_uses_its_own_fit_and_predict():
+    class Scaled(lc.LinearClassifier):
+        fits = 0
+
+        def fit(self, X, y, sample_weight=None):
+            type(self).fits += 1
+            return super().fit(X / 100.0, y, sample_weight)
+
+        def decision_function(self, X):
+            return super().decision_function(X / 100.0)
+
+    X, y = load_breast_cancer(return_X_y=True)
+    model = Scaled(optimizer="newton")
+    ours, theirs = (
+        kind(model, {"alpha": [1e-3, 1e-1]}, cv=3).fit(X, y).cv_results_["mean_test_score"]
+        for kind in (lc.GridSearchCV, sklearn.model_selection.GridSearchCV)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+    assert Scaled.fits == 14
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_a_scorer_that_raises_is_no_fit_that_failed():
+    X, y = load_diabetes(return_X_y=True)
+    y = y - y.mean()  # of which there is no logarithm
+    search = lc.GridSearchCV(lc.LinearRegressor(optimizer="exact"), {"alpha": [0.1, 1.0]}, cv=3, refit=False,
+                             scoring="neg_mean_squared_log_error")  # fmt: skip
+    with pytest.warns(UserWarning, match="Scoring failed"):
+        search.fit(X, y)
+    assert np.isnan(search.cv_results_["mean_test_score"]).all()
