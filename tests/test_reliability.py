@@ -103,6 +103,9 @@ def test_a_step_in_a_data_loader_worker_that_was_forked_after_the_parent_stepped
 def test_steps_inside_joblib(backend):
     from joblib import Parallel, delayed
 
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=False, kill_workers=True)  # idle workers of earlier tests leave just now
     expected = [trained(i) for i in range(4)]
     assert Parallel(n_jobs=2, backend=backend)(delayed(trained)(i) for i in range(4)) == expected
 
