@@ -102,7 +102,6 @@ def test_a_step_in_a_data_loader_worker_that_was_forked_after_the_parent_stepped
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_steps_inside_joblib(backend):
     from joblib import Parallel, delayed
-
     from joblib.externals.loky import get_reusable_executor
 
     get_reusable_executor().shutdown(wait=False, kill_workers=True)  # idle workers of earlier tests leave just now
