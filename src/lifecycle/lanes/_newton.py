@@ -19,7 +19,7 @@ from ._task import Task
 
 _SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
 _PRODUCTS = 1 << 29  # multiplications of a Hessian that is made for those who are slow
-_NOTHING = 1 << 17  # multiplications
+_FEW = 3  # rows for each variable
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
 _STEP = {"float64": 1e-7, "float32": 1e-5}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a constant, that no step can be seen to bring
@@ -44,16 +44,18 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
         models = groups[key]
         problem, whole = samples.of(models, samples.small)
         alone = whole and len(models) == 1
-        start = starts[models[0]] if settings.start is not None or before is None else before
+        # a model that is alone begins by itself: the minimum of others has seen rows that it must not know of
+        start = starts[models[0]] if alone or settings.start is not None or before is None else before
         # where the sample is not the problem, what it has to say is said with a promise of tol
         theta, curve, done = _steps(problem, start, limits[models].min(), _STEP["float64"] if alone else np.inf,
                                     settings.max_iter)  # fmt: skip
-        before = starts[models] = theta
         if alone:
+            starts[models] = theta
             outcomes[models[0]].curve = curve
             outcomes[models[0]].fault = None if done else UNFINISHED.format(settings.max_iter)
             settings.advance(1)
-        else:
+        else:  # of what the others have found, these models get the curvature and no coefficient
+            before = theta
             solves.append((models, _preconditioner(problem, theta)))
     rest = np.array(sorted(m for models, _ in solves for m in models), int)
     turns = 0
@@ -80,10 +82,9 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
 
 
 def _few_rows(task: Task) -> np.ndarray:
-    """(models,): those whose few rows tell of another Hessian than those of all, and whose own is cheap."""
+    """(models,): those whose few rows leave directions open, in which a Hessian of other rows would lead them."""
     rows = np.count_nonzero(task.weights.counts, axis=0)[task.column]
-    variables = task.rows.features + 1
-    return (rows <= variables) & (rows * variables**2 <= _NOTHING)
+    return rows <= _FEW * (task.rows.features + 1)
 
 
 class _Solved:
