@@ -21,7 +21,7 @@ _SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for
 _PRODUCTS = 1 << 29  # multiplications of a Hessian that is made for those who are slow
 _FEW = 3  # rows for each variable
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
-_STEP = {"float64": 1e-7, "float32": 1e-5}
+_STEP = {"float64": 3e-9, "float32": 1e-5}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a constant, that no step can be seen to bring
 _NOISE = {"float64": 1e-14, "float32": 1e-6}  # relative error of a value
 
@@ -68,9 +68,9 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
         turns += made
     for m in rest:
         outcomes[m].fault = UNFINISHED.format(settings.max_iter)
-        if task.models > 1:  # where it stands is still what others have seen too: it goes its own way, as if alone
-            outcomes[m] = by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
-    again = set(rest.tolist()) if task.models > 1 else set()
+    again = {*rest.tolist(), *solved.stuck} if task.models > 1 else set()
+    for m in sorted(again):  # a model that did not arrive among others goes its own way, as if alone
+        outcomes[m] = by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
     for m, outcome in enumerate(outcomes):
         if m in again:
             continue
@@ -93,6 +93,7 @@ class _Solved:
     def __init__(self, task: Task):
         self.task, self.size = task, task.outputs * task.rows.features
         self.objective = Objective(task, around=np.zeros_like(task.offset))
+        self.stuck: set[int] = set()  # who rounding has stopped on the way
         self.ridge = task.alpha * np.array([task.penalty.slope(1.0, ratio) for ratio in task.l1_ratio])
 
     def joined(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
@@ -130,10 +131,11 @@ class _Solved:
         steps = quasi_newton.descend(self.gradients, precondition, starts, rest, limits, _STEP[kind],
                                      _ROUNDING[kind] * self.task.scale, _NOISE[kind])  # fmt: skip
         left = set(rest.tolist())
-        for turn, (values, gone, slow) in enumerate(steps, 1):
+        for turn, (values, gone, stuck, slow) in enumerate(steps, 1):
             for m, value in values.items():
                 outcomes[m].curve.append(value)
             left -= set(gone)
+            self.stuck |= set(stuck)
             settings.advance(len(left))
             if turn == most or slow:
                 break

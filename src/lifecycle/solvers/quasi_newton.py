@@ -12,9 +12,10 @@ _SLOW_AFTER, _SLOW = 3, 0.2**3
 def descend(
     gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray, step: float,
     rounding: np.ndarray, noise: float,
-) -> Iterator[tuple[dict[int, float], list[int], bool]]:  # fmt: skip
-    """Yield, after each turn, the values of the functions that took a step, those that have arrived, and whether one
-    of the others is slow: its promises shrink to more than a fifth a turn, so that a better guess would pay.
+) -> Iterator[tuple[dict[int, float], list[int], list[int], bool]]:  # fmt: skip
+    """Yield, after each turn, the values of the functions that took a step, those that have arrived, those of them that
+    rounding has stopped on their way, and whether one of the others is slow: its promises shrink to more than a fifth
+    a turn, so that a better guess would pay.
 
     Parameters
     ----------
@@ -51,6 +52,7 @@ def descend(
         latest[which] = promise
         promises.append(latest)
         moved, pulled = np.zeros_like(x), np.zeros_like(x)
+        stuck = np.zeros(len(which), bool)
         length, waiting = np.ones(len(x)), np.ones(len(which), bool)
         for _ in range(_HALVINGS):
             now = which[waiting]
@@ -68,12 +70,14 @@ def descend(
             waiting[np.flatnonzero(waiting)[good]] = False
             # a decrease that rounding hides cannot be looked for
             hidden = waiting & (arrived | (-slope * length[which] <= 10.0 * noise * np.abs(value[which])))
-            arrived |= hidden
+            stuck |= hidden
             waiting &= ~hidden
-        arrived |= waiting
+        stuck |= waiting
+        stuck &= ~arrived
+        arrived |= stuck
         steps, turns = [*steps, moved][-_PAIRS:], [*turns, pulled][-_PAIRS:]
         slow = len(promises) > _SLOW_AFTER and (promise > _SLOW * promises[-1 - _SLOW_AFTER][which])[~arrived].any()
-        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), bool(slow)
+        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), which[stuck].tolist(), bool(slow)
         which = which[~arrived]
 
 
