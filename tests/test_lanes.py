@@ -962,3 +962,17 @@ def test_a_scorer_that_raises_is_no_fit_that_failed():
     with pytest.warns(UserWarning, match="Scoring failed"):
         search.fit(X, y)
     assert np.isnan(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "alpha"), [("squared_error", 1e-6), ("squared_hinge", 1e-6), ("modified_huber", 1e-4)]
+)
+def test_newton_learns_nothing_of_held_out_noise(loss, alpha):
+    rng = np.random.RandomState(1)
+    X, y = rng.randn(120, 150), rng.randint(0, 2, 120)
+    model = maker(loss, optimizer="newton", alpha=alpha)
+    train = [a for a, _ in lc.KFold(5).split(X)]
+    many = model.fit_many(X, y, train=train, params=[{}] * 5)
+    for fitted, rows in zip(many, train, strict=True):
+        one = clone(model).fit(X[rows], y[rows])
+        np.testing.assert_allclose(fitted.coef_, one.coef_, rtol=0, atol=1e-6 * np.abs(one.coef_).max())

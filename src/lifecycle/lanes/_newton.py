@@ -1,8 +1,8 @@
 """Newton's method for many models at once.
 
-Models that differ in their rows only share one Hessian, from a sample of the rows that they train on. It gives them
-their start and preconditions full-gradient steps, until each has its own minimum. A model that is alone, on rows that
-all fit into the sample, makes Newton steps to the end.
+Models that differ in their rows only share one Hessian, from a sample of the rows that they train on: it preconditions
+full-gradient steps, until each has its own minimum. A model that is alone, on rows that all fit into the sample, makes
+Newton steps to the end.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from ._task import Task
 _SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
 _PRODUCTS = 1 << 29  # multiplications of a Hessian that is made for those who are slow
 _FEW = 3  # rows for each variable
+_RENEWALS = 2  # new Hessians; from then on L-BFGS may remember
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
 _STEP = {"float64": 3e-9, "float32": 1e-5}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a constant, that no step can be seen to bring
@@ -93,6 +94,7 @@ class _Solved:
     def __init__(self, task: Task):
         self.task, self.size = task, task.outputs * task.rows.features
         self.objective = Objective(task, around=np.zeros_like(task.offset))
+        self.renewed = 0
         self.stuck: set[int] = set()  # who rounding has stopped on the way
         self.ridge = task.alpha * np.array([task.penalty.slope(1.0, ratio) for ratio in task.l1_ratio])
 
@@ -137,7 +139,8 @@ class _Solved:
             left -= set(gone)
             self.stuck |= set(stuck)
             settings.advance(len(left))
-            if turn == most or slow:
+            if turn == most or (slow and self.renewed < _RENEWALS):
+                self.renewed += 1
                 break
         return np.array(sorted(left), int), turn
 
