@@ -970,7 +970,7 @@ def test_a_scorer_that_raises_is_no_fit_that_failed():
 def test_newton_learns_nothing_of_held_out_noise(loss, alpha):
     rng = np.random.RandomState(1)
     X, y = rng.randn(120, 150), rng.randint(0, 2, 120)
-    model = maker(loss, optimizer="newton", alpha=alpha)
+    model = maker(loss, optimizer="newton", alpha=alpha, max_iter=200)
     train = [a for a, _ in lc.KFold(5).split(X)]
     many = model.fit_many(X, y, train=train, params=[{}] * 5)
     for fitted, rows in zip(many, train, strict=True):
