@@ -7,6 +7,7 @@ Newton steps to the end.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -15,11 +16,14 @@ from ..solvers import newton, quasi_newton
 from ._dense import Dense
 from ._objective import Objective
 from ._outcome import UNFINISHED, Outcome, Settings
+from ._rows import Rows
 from ._task import Task
+from ._weights import Weights
 
 _SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
 _PRODUCTS = 1 << 29  # multiplications of a Hessian that is made for those who are slow
 _FEW = 3  # rows for each variable
+_WORTH, _APPROACH = 4, 20  # rows for each sampled one from which they are worth a start; steps at most
 _RENEWALS = 2  # new Hessians; from then on L-BFGS may remember
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
 _STEP = {"float64": 3e-9, "float32": 1e-5}
@@ -59,18 +63,24 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
             before = theta
             solves.append((models, _preconditioner(problem, theta)))
     rest = np.array(sorted(m for models, _ in solves for m in models), int)
-    turns = 0
-    while rest.size and turns < settings.max_iter:
-        if turns:
-            left = [[m for m in models if m in rest] for models, _ in solves]
-            solves = [(models, _preconditioner(samples.of(models, samples.large)[0], starts[models].mean(axis=0)))
-                      for models in left if models]  # fmt: skip
-        rest, made = solved.minimize(rest, starts, solves, limits, settings, outcomes, settings.max_iter - turns)
-        turns += made
-    for m in rest:
+    turns, unfinished = 0, set[int]()
+    if rest.size:
+        _approach(task, samples.rows, rest, starts, solves, limits)
+    for dtype in dict.fromkeys([task.rows.dtype, np.dtype(np.float64)]):  # who rounding stops goes on in double
+        solved = _Solved(task, dtype)
+        while rest.size and turns < settings.max_iter:
+            if solved.renewed:
+                left = [[m for m in models if m in rest] for models, _ in solves]
+                solves = [(models, _preconditioner(samples.of(models, samples.large)[0], starts[models].mean(axis=0)))
+                          for models in left if models]  # fmt: skip
+            rest, made = solved.minimize(rest, starts, solves, limits, settings, outcomes, settings.max_iter - turns)
+            turns += made
+        unfinished |= set(rest.tolist())
+        rest = np.array(sorted(solved.stuck), int)
+    for m in unfinished:
         outcomes[m].fault = UNFINISHED.format(settings.max_iter)
-    again = {*rest.tolist(), *solved.stuck} if task.models > 1 else set()
-    for m in sorted(again):  # a model that did not arrive among others goes its own way, as if alone
+    again = unfinished if task.models > 1 else set()
+    for m in sorted(again):  # a model that does not arrive among others goes its own way, as if alone
         outcomes[m] = by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
     for m, outcome in enumerate(outcomes):
         if m in again:
@@ -91,9 +101,9 @@ def _few_rows(task: Task) -> np.ndarray:
 class _Solved:
     """The objectives of a task as functions of one vector a model: coefficients, then intercepts that are fitted."""
 
-    def __init__(self, task: Task):
+    def __init__(self, task: Task, dtype: Any = None):
         self.task, self.size = task, task.outputs * task.rows.features
-        self.objective = Objective(task, around=np.zeros_like(task.offset))
+        self.objective = Objective(task, np.zeros_like(task.offset), dtype)
         self.renewed = 0
         self.stuck: set[int] = set()  # who rounding has stopped on the way
         self.ridge = task.alpha * np.array([task.penalty.slope(1.0, ratio) for ratio in task.l1_ratio])
@@ -120,17 +130,8 @@ class _Solved:
     def minimize(self, rest: np.ndarray, starts: np.ndarray, solves: list, limits: np.ndarray, settings: Settings,
                  outcomes: list[Outcome], most: int) -> tuple[np.ndarray, int]:  # fmt: skip
         """Steps of `rest` from `starts`, in place, until one is slow or `most` are made; who is left, and how many."""
-
-        def precondition(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
-            step, place = np.empty_like(gradient), {m: i for i, m in enumerate(which)}
-            for models, solve in solves:
-                here = [place[m] for m in models if m in place]
-                if here:
-                    step[here] = solve(gradient[here])
-            return step
-
-        kind = str(self.task.rows.dtype)
-        steps = quasi_newton.descend(self.gradients, precondition, starts, rest, limits, _STEP[kind],
+        kind = str(self.objective.dtype)
+        steps = quasi_newton.descend(self.gradients, _precondition(solves), starts, rest, limits, _STEP[kind],
                                      _ROUNDING[kind] * self.task.scale, _NOISE[kind])  # fmt: skip
         left = set(rest.tolist())
         for turn, (values, gone, stuck, slow) in enumerate(steps, 1):
@@ -145,6 +146,33 @@ class _Solved:
         return np.array(sorted(left), int), turn
 
 
+def _precondition(solves: list) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def solved(gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
+        step, place = np.empty_like(gradient), {m: i for i, m in enumerate(which)}
+        for models, solve in solves:
+            here = [place[m] for m in models if m in place]
+            if here:
+                step[here] = solve(gradient[here])
+        return step
+
+    return solved
+
+
+def _approach(task: Task, rows: np.ndarray, which: np.ndarray, starts: np.ndarray, solves: list,
+              limits: np.ndarray) -> None:  # fmt: skip
+    """From `starts`, in place, to near the minimum of each model over those of the sampled rows that are its own."""
+    counts = task.weights.counts[rows]
+    if len(rows) * _WORTH > task.rows.n or np.count_nonzero(counts, axis=0).min() <= _FEW * (task.rows.features + 1):
+        return
+    few = replace(task, rows=Rows(task.rows.take(rows)), y=task.y[rows], weights=Weights(counts, np.float64), base=None)
+    few.__dict__["center"] = task.center  # the same coordinates
+    solved = _Solved(few)
+    steps = quasi_newton.descend(solved.gradients, _precondition(solves), starts, which, limits, np.inf,
+                                 np.zeros(task.models), _NOISE["float64"])  # fmt: skip
+    for _ in zip(range(_APPROACH), steps, strict=False):
+        pass
+
+
 class _Samples:
     """Problems over some of the rows that a few models train on."""
 
@@ -153,6 +181,8 @@ class _Samples:
         self.task, self.small = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
         self.large = max(self.small, _PRODUCTS // variables**2)
         self.drawn: dict[tuple, tuple] = {}
+        trained = np.flatnonzero(task.weights.counts.any(axis=1))
+        self.rows = _some(trained, self.small)
 
     def of(self, models: list[int], size: int) -> tuple[Dense, bool]:
         """The problem of models that differ in their rows only, on `size` rows, and whether these are all of them."""
@@ -169,11 +199,15 @@ class _Samples:
         task = self.task
         rows = np.flatnonzero((task.weights.counts[:, columns] != 0).any(axis=1))
         whole = len(rows) <= size
-        if not whole:
-            rows = np.sort(np.random.RandomState(0).choice(rows, size, replace=False))
+        rows = _some(rows, size)
         targets = task.targets(task.y[rows]).astype(np.float64)
         weights = np.mean([task.weights.column(k, rows) for k in columns], axis=0)
         return task.rows.take(rows) - task.shift, targets, weights, whole
+
+
+def _some(rows: np.ndarray, size: int) -> np.ndarray:
+    # RandomState(0), the seed of so many splitters, would draw the very rows that a fold holds out
+    return rows if len(rows) <= size else np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
 
 
 def _steps(

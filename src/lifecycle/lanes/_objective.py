@@ -23,10 +23,10 @@ class Objective:
     the answer does not depend on how many threads there are.
     """
 
-    def __init__(self, task: Task, around: np.ndarray | None = None):
+    def __init__(self, task: Task, around: np.ndarray | None = None, dtype: Any = None):
         """`around`: (columns, features), where features are centred, seen from the shift; None: at their centres."""
         self.task, self.around = task, task.offset if around is None else around
-        self.dtype = task.rows.dtype
+        self.dtype = task.rows.dtype if dtype is None else np.dtype(dtype)
         self.y = np.asarray(task.y, self.dtype)
         self.kernel = joint_pushes(task.loss) if task.joint else pushes(task.loss)
 
@@ -62,8 +62,8 @@ class Objective:
         flat, shift = flat.astype(dtype), task.shift
 
         def part(chunk: tuple[int, int]) -> tuple:
-            X, y = task.rows.read(*chunk, shift), self.y[slice(*chunk)]
-            weights = task.weights.read(*chunk) / dtype.type(task.rows.n)
+            X, y = task.rows.read(*chunk, shift, dtype), self.y[slice(*chunk)]
+            weights = task.weights.read(*chunk, dtype) / dtype.type(task.rows.n)
             if task.joint:  # the scores of a model next to each other
                 z = np.ascontiguousarray(X @ flat.T + at_shift)
                 push, losses = np.empty_like(z), np.zeros(m)

@@ -28,10 +28,10 @@ class Rows:
         """The pieces within which rows are visited in any order: all of X unless that is large."""
         return list(self.chunks(_LARGE))
 
-    def read(self, begin: int, end: int, shift: np.ndarray | None = None) -> Any:
-        """Rows begin to end, less a row `shift` where they are dense."""
+    def read(self, begin: int, end: int, shift: np.ndarray | None = None, dtype: Any = None) -> Any:
+        """Rows begin to end; where they are dense, less a row `shift` and in another precision."""
         part = self.X[begin:end]
-        return part if shift is None or self.sparse else np.subtract(part, shift, dtype=self.dtype)
+        return part if shift is None or self.sparse else np.subtract(part, shift, dtype=dtype or self.dtype)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Those rows as a dense float64 array."""

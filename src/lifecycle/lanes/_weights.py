@@ -23,9 +23,10 @@ class Weights:
         # of the rows, how many have a weight: a step of one row has this share of it, and of the penalty
         self.share = np.count_nonzero(counts, axis=0) / self.n if unit is None else np.ones(self.columns)
 
-    def read(self, begin: int, end: int) -> np.ndarray:
+    def read(self, begin: int, end: int, dtype: Any = None) -> np.ndarray:
         """Of the rows begin to end, (rows, columns)."""
-        return np.multiply(self.counts[begin:end], self.unit.astype(self.dtype), dtype=self.dtype)
+        dtype = dtype or self.dtype
+        return np.multiply(self.counts[begin:end], self.unit.astype(dtype), dtype=dtype)
 
     def of_steps(self, begin: int, end: int) -> np.ndarray:
         """The same with mean 1 over the rows that have a weight, (rows, columns)."""

@@ -42,7 +42,8 @@ def descend(
         if uphill.any():
             direction[uphill] = -precondition(gradient[which][uphill], which[uphill])
             slope = (gradient[which] * direction).sum(axis=1)
-        small = np.abs(direction).max(axis=1) <= step * np.abs(x[which]).max(axis=1)
+        moves = np.abs(direction).max(axis=1)
+        small = moves <= (step * np.abs(x[which]).max(axis=1) if np.isfinite(step) else np.inf)
         promise = -0.5 * slope
         # what no value could show, and stays as large as it was for a few turns, is made of rounding
         stays = promise <= 0.1 * noise * np.abs(value[which])
