@@ -259,7 +259,7 @@ class Several:
 
     def run(self, which=None, most=500):
         which = np.arange(len(self.functions)) if which is None else np.array(which)
-        for values, gone, _, _ in quasi_newton.descend(self.gradients, self.guess, self.x, which, *self.options):
+        for values, gone, _ in quasi_newton.descend(self.gradients, self.guess, self.x, which, *self.options):
             self.turns.append(values)
             self.arrived += gone
             if len(self.turns) == most:

@@ -9,7 +9,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
@@ -163,16 +164,28 @@ def in_order(work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Ite
     if n <= 1 or size < _WORTH_THREADS:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(n, thread_name_prefix="lifecycle", initializer=_alone) as pool:
-        for begin in range(0, len(items), 8 * n):  # what waits to be taken stays small
-            yield from pool.map(work, items[begin : begin + 8 * n])
+    workers, futures = _workers(os.getpid(), n), deque[Future]()
+    try:
+        for item in items:
+            futures.append(workers.submit(work, item))
+            if len(futures) > 4 * n:  # what waits to be taken stays small
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
+    finally:
+        _end(futures)
+
+
+@cache
+def _workers(process: int, n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n, thread_name_prefix="lifecycle", initializer=_alone)
 
 
 def _alone() -> None:
     _local.limit = 1
 
 
-def _end(futures: list[Future]) -> None:
+def _end(futures: Iterable[Future]) -> None:
     """The memory is the caller's again when no thread is at work on it, and no sooner: not after Ctrl-C either."""
     interrupted = None
     for future in futures:

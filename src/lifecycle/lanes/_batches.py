@@ -42,11 +42,10 @@ class Single(Steps):
                  proximal: bool, batch: int, settings: Settings):  # fmt: skip
         self.task, self.coef, self.intercept, self.batch = task, coef, intercept, batch
         self.optimizer = optimizers[0]
-        rule, loss = self.optimizer.rule, task.loss
+        rule = self.optimizer.rule
         update, slots = rule.variant(self.optimizer.get_params())
-        slope, value = (loss.joint_slope, loss.joint_value) if task.joint else (loss.slope, loss.value)
-        self.kernel = minibatch.compiled(update, len(slots), rule.step, len(rule.scalars), slope, value,  # type: ignore[arg-type]
-                                         task.joint, task.penalty)  # fmt: skip
+        self.kernel = minibatch.compiled(update, len(slots), rule.step, len(rule.scalars), task.loss, task.joint,
+                                         task.penalty)  # fmt: skip
         self.theta = np.concatenate([coef.ravel(), intercept.ravel()])
         starts = [rule.initial(self.optimizer.get_params(), name) for name in slots]
         self.slots = np.repeat(np.array(starts, np.float64)[:, None], self.theta.size, axis=1)

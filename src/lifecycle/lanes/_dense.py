@@ -4,19 +4,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..loops.minibatch import row_of
 from ..losses import Loss
 
 
 @dataclass
 class Dense:
-    """Weighted mean loss + ridge/2 ‖coefficients‖² of theta: coefficients (outputs, features), then the intercepts.
+    """Losses times their shares + ridge/2 ‖coefficients‖² of theta: coefficients (outputs, features), then intercepts.
 
-    X is (n, features); targets (outputs, n): ±1, one-hot or real; weights (n,), of any scale.
+    X is (n, features); targets (outputs, n): ±1, one-hot or real; share (n,).
     """
 
     X: np.ndarray
     targets: np.ndarray
-    weights: np.ndarray
+    share: np.ndarray
     loss: Loss
     joint: bool
     ridge: float
@@ -27,7 +28,6 @@ class Dense:
         self.outputs, self.features = len(self.targets), self.X.shape[1]
         self.size = self.outputs * self.features
         self.variables = self.size + (self.outputs if self.fit_intercept else 0)
-        self.share = self.weights / self.weights.sum()
 
     def _scores(self, theta: np.ndarray) -> np.ndarray:
         coef = theta[: self.size].reshape(self.outputs, self.features)
@@ -37,54 +37,46 @@ class Dense:
     def value(self, theta: np.ndarray) -> float:
         """The objective."""
         scores = self._scores(theta)
-        if self.joint:
-            losses = self.loss.joint_value(self.targets, scores)  # type: ignore[misc]
-        else:
-            losses = self.loss.value(self.targets, scores, self.epsilon).sum(axis=0)
+        losses = self._joint(scores)[0] if self.joint else self.loss.value(self.targets, scores, self.epsilon).sum(axis=0)
         return float(losses @ self.share) + 0.5 * self.ridge * float((theta[: self.size] ** 2).sum())
 
     def _slopes(self, scores: np.ndarray) -> np.ndarray:
-        if not self.joint:
-            return self.loss.slope(self.targets, scores, self.epsilon)
-        out = np.empty_like(scores)
-        self.loss.joint_slope(self.targets, scores, out)  # type: ignore[misc]
-        return out
+        return self._joint(scores)[1] if self.joint else self.loss.slope(self.targets, scores, self.epsilon)
+
+    def _joint(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Losses and slopes."""
+        slopes = np.empty_like(scores)
+        return row_of(self.loss.functions(True))(self.targets, scores, self.epsilon, slopes), slopes
+
+    def gradient(self, theta: np.ndarray) -> np.ndarray:
+        return self._gradient(theta, self._scores(theta))
 
     def derivatives(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gradient and Hessian."""
         scores = self._scores(theta)
+        return self._gradient(theta, scores), self.with_ridge(self._curvature(scores))
+
+    def _gradient(self, theta: np.ndarray, scores: np.ndarray) -> np.ndarray:
         pushes = self._slopes(scores) * self.share
         gradient = np.concatenate([(pushes @ self.X).ravel() + self.ridge * theta[: self.size], pushes.sum(axis=1)])
-        return gradient[: self.variables], self._hessian(scores)
+        return gradient[: self.variables]
 
-    def hessian(self, theta: np.ndarray) -> np.ndarray:
-        """In the precision of X."""
-        return self._hessian(self._scores(theta.astype(self.X.dtype)))
+    def curvature(self, theta: np.ndarray) -> np.ndarray:
+        """Hessian of the losses, of a problem of one part."""
+        return self._curvature(self._scores(theta))
 
-    def in_single(self) -> "Dense":
-        """In single precision, where a guess will do."""
-        X, targets, weights = (a.astype(np.float32) for a in (self.X, self.targets, self.weights))
-        return replace(self, X=X, targets=targets, weights=weights)
-
-    def _hessian(self, scores: np.ndarray) -> np.ndarray:
-        hessian = self._of_softmax(scores) if self.joint else self._of_outputs(scores)
+    def with_ridge(self, curvature: np.ndarray) -> np.ndarray:
+        """Hessian of the objective."""
+        hessian = curvature.copy()
         hessian[np.arange(self.size), np.arange(self.size)] += self.ridge
         return hessian
 
-    def _of_outputs(self, scores: np.ndarray) -> np.ndarray:
-        """Hessian of a loss that sees the outputs one by one."""
-        p = self.features
-        hessian = np.zeros((self.variables, self.variables), self.X.dtype)
-        for k in range(self.outputs):
-            bend = self.loss.curvature(self.targets[k], scores[k], self.epsilon) * self.share  # type: ignore[misc]
-            weighted = self.X * bend[:, None]
-            here = slice(k * p, (k + 1) * p)
-            hessian[here, here] = weighted.T @ self.X
-            if self.fit_intercept:
-                own = self.size + k
-                hessian[own, here] = hessian[here, own] = weighted.sum(axis=0)
-                hessian[own, own] = bend.sum()
-        return hessian
+    def _curvature(self, scores: np.ndarray) -> np.ndarray:
+        if self.joint:
+            return self._of_softmax(scores)
+        bend = self.loss.curvature(self.targets[0], scores[0], self.epsilon) * self.share  # type: ignore[misc]
+        X = np.column_stack([self.X, np.ones(len(self.X))]) if self.fit_intercept else self.X
+        return (X * bend[:, None]).T @ X
 
     def _of_softmax(self, scores: np.ndarray) -> np.ndarray:
         """Hessian of the cross-entropy: diag(p) - p pᵀ of each row, times the products of its features."""
@@ -109,7 +101,10 @@ class Dense:
         metric = np.tile(np.where(features > 0, features, 1.0), self.outputs)
         return np.concatenate([metric, np.full(self.variables - self.size, steepest)])
 
-    def output(self, k: int) -> "Dense":
-        """The problem of output k alone."""
-        return Dense(self.X, self.targets[[k]], self.weights, self.loss, False, self.ridge, self.epsilon,
-                     self.fit_intercept)  # fmt: skip
+    def parts(self) -> list[tuple["Dense", np.ndarray]]:
+        """Problems whose variables do not meet in a loss, and where in theta these are."""
+        if self.joint or self.outputs == 1:
+            return [(self, np.arange(self.variables))]
+        p, own = self.features, int(self.fit_intercept)
+        return [(replace(self, targets=self.targets[[k]]), np.r_[k * p : (k + 1) * p, self.size + k : self.size + k + own])
+                for k in range(self.outputs)]  # fmt: skip

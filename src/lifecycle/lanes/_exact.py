@@ -7,6 +7,7 @@ import numpy as np
 from ..solvers import least_squares
 from ._objective import one_thread_each
 from ._outcome import Outcome
+from ._sums import sums_by_column
 from ._task import SMALL, Task
 
 _CHUNK = 1 << 18  # elements
@@ -40,50 +41,9 @@ def _solved(task: Task) -> list[Outcome]:
 
 
 def _products(task: Task) -> dict[int, np.ndarray]:
-    """(features + 2, features + 2) for each column of weights: weighted products of the features, y and 1.
-
-    Training sets whose held-out rows do not overlap (the folds of one partition) share all products but those of
-    the rows held out: together they cost as much as one. Products are only added, never taken away, so that no row
-    leaves its rounding in a sum that it is not part of.
-    """
+    """(features + 2, features + 2) for each column of weights: weighted products of the features, y and 1."""
     y_shift = float(task.y.mean(dtype=np.float64)) if task.fit_intercept else 0.0
-    found = {}
-    counts = task.weights.counts
-    families = []
-    for columns in _families(counts):
-        multiples = [k for k in columns if _is_multiple(counts[:, k], task.base)]
-        families += [(multiples, task.base)] if multiples else []
-        families += [([k], counts[:, k].astype(np.float64)) for k in columns if k not in multiples]
-    for columns, base in families:
-        held = [np.flatnonzero(counts[:, k] == 0) for k in columns]
-        common = np.flatnonzero((counts[:, columns] != 0).all(axis=1))
-        parts = [_of_rows(task, common, base, y_shift)]
-        parts += [_of_rows(task, rows, base, y_shift) if len(columns) > 1 else np.zeros_like(parts[0]) for rows in held]
-        for i, k in enumerate(columns):
-            found[k] = np.sum([part for j, part in enumerate(parts) if j != i + 1], axis=0)
-    return found
-
-
-def _is_multiple(counts: np.ndarray, base: np.ndarray | None) -> bool:
-    """Whether they are a multiple of the base (None: of ones) where they are not zero."""
-    seen = counts != 0
-    ratio = counts[seen] / (1.0 if base is None else base[seen])
-    return bool(ratio.max() - ratio.min() <= 1e-6 * ratio.max())
-
-
-def _families(counts: np.ndarray) -> list[list[int]]:
-    """The columns, in groups whose zeros do not overlap."""
-    families: list[tuple[list[int], np.ndarray]] = []
-    for k in range(counts.shape[1]):
-        held = counts[:, k] == 0
-        for columns, union in families:
-            if not (union & held).any():
-                columns.append(k)
-                union |= held
-                break
-        else:
-            families.append(([k], held))
-    return [columns for columns, _ in families]
+    return sums_by_column(task.weights.counts, task.base, lambda rows, base: _of_rows(task, rows, base, y_shift))
 
 
 def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray | None, y_shift: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..loops.lanes import joint_pushes, pushes
 from ._task import Task
 
 _ELEMENTS = 1 << 18  # of a chunk of X: it stays in the cache between its two products
-_SCORES = 1 << 19  # of a chunk, in all models
+_SCORES = 1 << 18  # of a chunk, in all models
 
 
 class Objective:
@@ -64,16 +64,14 @@ class Objective:
         def part(chunk: tuple[int, int]) -> tuple:
             X, y = task.rows.read(*chunk, shift, dtype), self.y[slice(*chunk)]
             weights = task.weights.read(*chunk, dtype) / dtype.type(task.rows.n)
-            if task.joint:  # the scores of a model next to each other
-                z = np.ascontiguousarray(X @ flat.T + at_shift)
-                push, losses = np.empty_like(z), np.zeros(m)
+            z = np.ascontiguousarray((X @ flat.T).T) if task.rows.sparse else flat @ X.T
+            z += at_shift[:, None]
+            push, weights = np.empty_like(z), np.ascontiguousarray(weights.T)
+            if task.joint:
+                losses = np.zeros(m)
                 self.kernel(z, y, weights, column[::k], losses, push)
-                push = push.T
-            else:  # those of a lane
-                z = (X @ flat.T).T if task.rows.sparse else flat @ X.T
-                z = np.ascontiguousarray(z + at_shift[:, None])
-                push = np.empty_like(z)
-                self.kernel(z, y, np.ascontiguousarray(weights.T), column, label, epsilon, push)
+            else:
+                self.kernel(z, y, weights, column, label, epsilon, push)
                 losses = z.sum(axis=1).reshape(m, k).sum(axis=1, dtype=np.float64)
             if not slopes:
                 return (losses,)

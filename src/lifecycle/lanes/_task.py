@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..loops.minibatch import row_of
 from ..losses import Loss
 from ..penalties import Penalty
 from ._rows import Rows
@@ -43,7 +44,7 @@ class Task:
     def __post_init__(self) -> None:
         self.models = len(self.column)
         # one score per class, seen by the loss at once: only log_loss with more than two classes
-        self.joint = self.loss.joint_value is not None and self.outputs > 1
+        self.joint = self.loss.joint_part is not None and self.outputs > 1
         steepest = self.loss.joint_steepest if self.joint else self.loss.steepest
         self.steepest = 1.0 if steepest is None else steepest
         self.labels = np.arange(self.outputs) if self.outputs > 1 else np.ones(1, int)
@@ -187,7 +188,7 @@ class Task:
     def losses(self, targets: np.ndarray, z: np.ndarray, epsilon: float) -> np.ndarray:
         """(n,): of scores (outputs, n)."""
         if self.joint:
-            return self.loss.joint_value(targets, z)  # type: ignore[misc]
+            return row_of(self.loss.functions(True))(targets, z, epsilon, np.empty_like(z))
         return self.loss.value(targets, z, epsilon).sum(axis=0)
 
     def penalty_value(self, coef: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import element, kernel, like, scratch, stamp, where
+from .._jit import element, kernel, like, maximum, scratch, stamp, where
 from .minibatch import advance_with, land, pull, row_of
 
+_ROWS = 128  # samples of a block, which stays in the cache
 _TOGETHER = 64  # losses that are added in the precision of the lanes
 NARROW, WIDE = 32, 64  # lanes of a block; fewer are unrolled by the compiler before it sees that they are a vector
 
@@ -33,6 +34,11 @@ def as_it_is(y, label):
 @element
 def one_or_minus_one(y, label):
     return where(y == label, like(y, 1.0), like(y, -1.0))
+
+
+@element
+def one_if(y, label):
+    return where(y == label, like(y, 1.0), like(y, 0.0))
 
 
 def target_of(task: str) -> Callable:
@@ -167,39 +173,50 @@ def _pushes(slope, value, target):
 def joint_pushes(loss: Any) -> Any:
     """The same of a loss that sees all scores of a model: kernel (z, y, weights, column, losses, push).
 
-    z, push (rows, models * outputs); y (rows,), places of the classes; weights (rows, columns); column (models,); the
+    z, push (models * outputs, rows); y (rows,), places of the classes; weights (columns, rows); column (models,); the
     weighted losses of each model are added to losses (models,), float64.
     """
-    return _joint_pushes(loss.joint_slope, loss.joint_value)
+    return _joint_pushes(loss.functions(True))
 
 
 @cache
-def _joint_pushes(slope, value):
-    row = row_of(slope, value, True)
-    mark = stamp(row, slope, value)
-    row = element(row, mark)
+def _joint_pushes(functions):
+    mark = stamp(*functions, _ROWS)
+    part, slope, value = (element(f) for f in functions)
+    rows = scratch(_ROWS)
 
     def walk(z, y, weights, column, losses, push):
         mark  # noqa: B018
-        outputs = z.shape[1] // column.size
-        goal = np.zeros(outputs, z.dtype)
-        scores, slopes = np.empty(outputs, z.dtype), np.empty(outputs, z.dtype)  # whose elements lie next to each other
-        for i in range(len(z)):
-            k = int(y[i])
-            goal[k] = 1.0
-            for m in range(column.size):
-                weight = weights[i, column[m]]
-                if weight == 0.0:
-                    push[i, m * outputs : (m + 1) * outputs] = 0.0
-                    continue
-                for j in range(outputs):
-                    scores[j] = z[i, m * outputs + j]
-                losses[m] += weight * row(goal, scores, 0.0, slopes)
-                for j in range(outputs):
-                    push[i, m * outputs + j] = weight * slopes[j]
-            goal[k] = 0.0
+        outputs, kind = len(z) // column.size, z.dtype
+        top, total, chosen, lost = rows(kind), rows(kind), rows(kind), rows(kind)
+        for m in range(column.size):
+            for begin in range(0, y.size, _ROWS):
+                here = slice(begin, begin + _ROWS)
+                seen, weight = y[here], weights[column[m], here]
+                row = z[m * outputs, here]
+                for i in range(seen.size):
+                    top[i], total[i], chosen[i] = row[i], 0.0, 0.0
+                for k in range(1, outputs):
+                    row = z[m * outputs + k, here]
+                    for i in range(seen.size):
+                        top[i] = maximum(top[i], row[i])
+                for k in range(outputs):
+                    row, out, place = z[m * outputs + k, here], push[m * outputs + k, here], kind.type(k)
+                    for i in range(seen.size):
+                        out[i] = part(row[i], top[i])
+                    for i in range(seen.size):
+                        total[i] += out[i]
+                        chosen[i] += one_if(seen[i], place) * (row[i] - top[i])
+                for k in range(outputs):
+                    out, place = push[m * outputs + k, here], kind.type(k)
+                    for i in range(seen.size):
+                        out[i] = weight[i] * slope(one_if(seen[i], place), out[i], total[i])
+                for i in range(seen.size):
+                    lost[i] = weight[i] * value(chosen[i], total[i])
+                for i in range(seen.size):
+                    losses[m] += lost[i]
 
-    return kernel(walk, mark, reassociate=True)
+    return kernel(walk, mark, contract=True)
 
 
 def batches(rule: Any, hyper: dict[str, Any], loss: Any, joint: bool, penalty: Any, width: int) -> Any:
@@ -217,9 +234,8 @@ def batches(rule: Any, hyper: dict[str, Any], loss: Any, joint: bool, penalty: A
     """
     update, slots = rule.variant(hyper)
     n_steps = len(rule.step(1, **hyper, **rule.scalars))
-    slope, value = (loss.joint_slope, loss.joint_value) if joint else (loss.slope, loss.value)
-    return _batches(update, len(slots), rule.step, n_steps, len(rule.scalars), tuple(rule.defaults.values()), slope,
-                    value, joint, penalty.slope, penalty.kink, penalty.step, penalty.prox,
+    return _batches(update, len(slots), rule.step, n_steps, len(rule.scalars), tuple(rule.defaults.values()),
+                    loss.functions(joint), joint, penalty.slope, penalty.kink, penalty.step, penalty.prox,
                     len(penalty.step(0.0, 0.0)), target_of(loss.task), width)  # fmt: skip
 
 
@@ -229,10 +245,11 @@ def flat(defaults: dict[str, Any], hyper: dict[str, Any]) -> list[float]:
 
 
 @cache
-def _batches(update, n_slots, step, n_steps, n_carried, defaults, slope, value, joint, penalty_slope, penalty_kink,
+def _batches(update, n_slots, step, n_steps, n_carried, defaults, functions, joint, penalty_slope, penalty_kink,
              reach, prox, n_paces, target, width):  # fmt: skip
-    advance, row = advance_with(update, n_slots), row_of(slope, value, joint)
-    mark = stamp(advance, row, slope, value, step, penalty_slope, penalty_kink, reach, prox, target, pull, land,
+    *_, slope, value = functions
+    advance, row = advance_with(update, n_slots), row_of(functions)
+    mark = stamp(advance, row, *functions, step, penalty_slope, penalty_kink, reach, prox, target, pull, land,
                  n_steps, n_paces, n_carried, repr(defaults), width)  # fmt: skip
     advance, row = element(advance, mark), element(row, mark)
     coefficients, of_step, of_prox = element(step), _tuple_of(n_steps), _tuple_of(n_paces)

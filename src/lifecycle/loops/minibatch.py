@@ -27,14 +27,14 @@ def land(new, w, g):
     return where(new * where(w == zero, -sign(g), sign(w)) > zero, new, zero)
 
 
-def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, slope: Callable, value: Callable,
-             joint: bool, penalty: Any) -> Any:  # fmt: skip
+def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, loss: Any, joint: bool,
+             penalty: Any) -> Any:  # fmt: skip
     """Kernel of one epoch over the rows of X in the given order, in place on `theta`, `slots` and `mean`.
 
     Parameters
     ----------
     update, step : functions of a rule; n_slots, n_carried : numbers of its slots and of its scalars
-    slope, value : functions of a loss; `joint`: those that take all scores of a sample at once
+    loss : `joint`: it takes all scores of a sample at once
     penalty : its file's `slope`, `kink`, `step` and `prox` are used
 
     Returns
@@ -49,13 +49,13 @@ def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, slo
     """
     if n_carried > 1:
         raise ValueError(f"a rule may carry one scalar from step to step; this one carries {n_carried}")
-    return _build(update, n_slots, step, n_carried, slope, value, joint, penalty.slope, penalty.kink,
-                  penalty.step, penalty.prox)  # fmt: skip
+    return _build(update, n_slots, step, n_carried, loss.functions(joint), penalty.slope, penalty.kink, penalty.step,
+                  penalty.prox)  # fmt: skip
 
 
 @cache
-def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope, penalty_kink, reach, prox):
-    advance, row = advance_with(update, n_slots), row_of(slope, value, joint)
+def _build(update, n_slots, step, n_carried, functions, penalty_slope, penalty_kink, reach, prox):
+    advance, row = advance_with(update, n_slots), row_of(functions)
     mark = stamp(advance, row, step, penalty_slope, penalty_kink, reach, prox, pull, land)
     advance, row, coefficients = element(advance, mark), element(row, mark), element(step)
 
@@ -114,15 +114,29 @@ def _build(update, n_slots, step, n_carried, slope, value, joint, penalty_slope,
     return kernel(epoch, mark, reassociate=True)
 
 
-def row_of(slope, value, joint):
-    """(targets, scores, epsilon, out) -> loss of one sample; its slopes go to out."""
-    if joint:
+def row_of(functions):
+    """(targets, scores, epsilon, out) -> loss of one sample, of those functions of a loss; its slopes go to out.
+
+    Outside kernels, elements of the first three may be arrays with an element per sample.
+    """
+    if len(functions) == 3:
+        part, slope, value = (element(f) for f in functions)
 
         def row(y, z, epsilon, out):
-            slope(y, z, out)
-            return value(y, z)
+            top = z[0]
+            for k in range(1, len(z)):
+                top = maximum(top, z[k])
+            total, chosen = 0.0 * top, 0.0 * top
+            for k in range(len(z)):
+                out[k] = part(z[k], top)
+                total = total + out[k]
+                chosen = chosen + y[k] * (z[k] - top)
+            for k in range(len(z)):
+                out[k] = slope(y[k], out[k], total)
+            return value(chosen, total)
 
     else:
+        slope, value = functions
 
         def row(y, z, epsilon, out):
             total = 0.0

@@ -26,14 +26,14 @@ def samples(loss: Any, joint: bool, width: int) -> Any:
           total)
         Of a CSR matrix, then as `lanes.samples`.
     """
-    slope, value = (loss.joint_slope, loss.joint_value) if joint else (loss.slope, loss.value)
-    return _samples(slope, value, joint, target_of(loss.task), width)
+    return _samples(loss.functions(joint), joint, target_of(loss.task), width)
 
 
 @cache
-def _samples(slope, value, joint, target, width):
-    mark = stamp(slope, value, joint, target, width, _LEAST, _multiply_out)
-    row = element(row_of(slope, value, joint), mark)
+def _samples(functions, joint, target, width):
+    *_, slope, value = functions
+    mark = stamp(*functions, target, width, _LEAST, _multiply_out)
+    row = element(row_of(functions), mark)
     slope, value, target = (element(f) for f in (slope, value, target))
     lanes = scratch(width)
 

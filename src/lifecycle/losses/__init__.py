@@ -2,8 +2,10 @@
 
 A loss file has `task` ("classification": y = ±1, or "regression"), and `value(y, z, epsilon)` and
 `slope(y, z, epsilon)`, the derivative by the score z, written so that they work on arrays and inside kernels.
-A smooth loss adds `curvature` and `steepest`, the largest curvature; a loss for several classes at once adds
-`joint_value`, `joint_slope` and `joint_steepest`; a loss of bounded slope adds `slope_bound(epsilon)`.
+A smooth loss adds `curvature` and `steepest`, the largest curvature; a loss of bounded slope adds `slope_bound(epsilon)`.
+A loss for several classes at once adds functions of the scores z of a sample, of which `top` is the largest and `chosen`
+is that of its class less top: `joint_part(z, top)` of each class, from the sum `total` of these `joint_value(chosen,
+total)` and `joint_slope(y, part, total)` for each class (y = 1 for that of the sample, else 0), and `joint_steepest`.
 A new file in this folder is a new loss.
 """
 
@@ -29,6 +31,7 @@ class Loss:
     slope: Callable
     curvature: Callable | None = None
     steepest: float | None = None
+    joint_part: Callable | None = None
     joint_value: Callable | None = None
     joint_slope: Callable | None = None
     joint_steepest: float | None = None
@@ -38,6 +41,10 @@ class Loss:
     def smooth(self) -> bool:
         """Whether the loss has a curvature (the slope is continuous)."""
         return self.curvature is not None
+
+    def functions(self, joint: bool) -> tuple:
+        """What a kernel is made of; `joint`: that which sees the scores of all classes of a sample at once."""
+        return (self.joint_part, self.joint_slope, self.joint_value) if joint else (self.slope, self.value)
 
 
 @cache

@@ -1,10 +1,7 @@
 """Logistic loss: log(1 + exp(-yz)) with y = ±1 for two classes, the cross-entropy of the softmax for more.
 
-Every exponent is at most zero, so nothing overflows. The `joint_` functions take one score per class: y is one-hot,
-and y[k], z[k] are numbers or arrays with one element per sample.
+Every exponent is at most zero, so nothing overflows.
 """
-
-import numpy as np
 
 from lifecycle._jit import absolute, element, exp, like, log1p, maximum, where
 
@@ -33,29 +30,18 @@ def curvature(y, z, epsilon):
 
 
 @element
-def joint_value(y, z):
-    top = z[0]
-    for k in range(1, len(z)):
-        top = maximum(top, z[k])
-    total = 0.0 * top
-    chosen = 0.0 * top
-    for k in range(len(z)):
-        total = total + exp(z[k] - top)
-        chosen = chosen + y[k] * (z[k] - top)
-    return np.log(total) - chosen
+def joint_part(z, top):
+    return exp(z - top)
 
 
 @element
-def joint_slope(y, z, out):
-    top = z[0]
-    for k in range(1, len(z)):
-        top = maximum(top, z[k])
-    total = 0.0 * top
-    for k in range(len(z)):
-        out[k] = exp(z[k] - top)
-        total = total + out[k]
-    for k in range(len(z)):
-        out[k] = out[k] / total - y[k]
+def joint_slope(y, part, total):
+    return part / total - y
+
+
+@element
+def joint_value(chosen, total):
+    return log1p(total - like(total, 1.0)) - chosen
 
 
 def slope_bound(epsilon: float) -> float:

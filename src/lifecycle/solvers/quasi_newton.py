@@ -12,21 +12,21 @@ _SLOW_AFTER, _SLOW = 3, 0.2**3
 def descend(
     gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray, step: float,
     rounding: np.ndarray, noise: float,
-) -> Iterator[tuple[dict[int, float], list[int], list[int], bool]]:  # fmt: skip
-    """Yield, after each turn, the values of the functions that took a step, those that have arrived, those of them that
-    rounding has stopped on their way, and whether one of the others is slow: its promises shrink to more than a fifth
-    a turn, so that a better guess would pay.
+) -> Iterator[tuple[dict[int, float], list[int], list[int]]]:  # fmt: skip
+    """Yield, after each turn, the values of the functions that took a step, those that have arrived, and those of the
+    others that are slow: their promises shrink to more than a fifth a turn, so that a better guess would pay.
 
     Parameters
     ----------
     gradients : (points (m, variables), which (m,)) -> values (m,), gradients (m, variables)
     precondition : (gradients (m, variables), which (m,)) -> about the inverse Hessians times them
+        May change between two turns: what steps have shown of the Hessians stays true.
     x : float64, (functions, variables), where to start, changed in place
     which : the functions that are minimized
     limits, step, rounding : (functions,), number, (functions,)
         One arrives with a step that promises a decrease of no more than `limits` and changes x by no more than `step`
         times its largest element, or where promises below the noise no longer shrink, or that promises no more than
-        `rounding`.
+        `rounding`, or where no step is seen to go down.
     noise : relative error of a value; an increase of no more counts as none
     """
     steps: list[np.ndarray] = []
@@ -53,7 +53,6 @@ def descend(
         latest[which] = promise
         promises.append(latest)
         moved, pulled = np.zeros_like(x), np.zeros_like(x)
-        stuck = np.zeros(len(which), bool)
         length, waiting = np.ones(len(x)), np.ones(len(which), bool)
         for _ in range(_HALVINGS):
             now = which[waiting]
@@ -67,19 +66,28 @@ def descend(
             x[taken] += move[good]
             moved[taken], pulled[taken] = move[good], (new_gradient - gradient[now])[good]
             value[taken], gradient[taken] = new_value[good], new_gradient[good]
-            length[now[~good]] *= 0.5
+            back = now[~good]
+            length[back] *= _shorter(value[back], slope[waiting][~good] * length[back], new_value[~good],
+                                     (new_gradient[~good] * move[~good]).sum(axis=1))  # fmt: skip
             waiting[np.flatnonzero(waiting)[good]] = False
             # a decrease that rounding hides cannot be looked for
             hidden = waiting & (arrived | (-slope * length[which] <= 10.0 * noise * np.abs(value[which])))
-            stuck |= hidden
+            arrived |= hidden
             waiting &= ~hidden
-        stuck |= waiting
-        stuck &= ~arrived
-        arrived |= stuck
+        arrived |= waiting
         steps, turns = [*steps, moved][-_PAIRS:], [*turns, pulled][-_PAIRS:]
-        slow = len(promises) > _SLOW_AFTER and (promise > _SLOW * promises[-1 - _SLOW_AFTER][which])[~arrived].any()
-        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), which[stuck].tolist(), bool(slow)
+        slow = ~arrived & (promise > _SLOW * promises[-1 - _SLOW_AFTER][which] if len(promises) > _SLOW_AFTER else False)
+        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), which[slow].tolist()
         which = which[~arrived]
+
+
+def _shorter(value: np.ndarray, slope: np.ndarray, new_value: np.ndarray, new_slope: np.ndarray) -> np.ndarray:
+    """Of steps that went too far, the parts that lead to the least of the cubics through values and slopes at both ends
+    (Nocedal & Wright, 2006, 3.59); a tenth at least and half at most."""
+    with np.errstate(all="ignore"):
+        d = slope + new_slope - 3.0 * (new_value - value)
+        part = 1.0 - (new_slope + np.sqrt(d * d - slope * new_slope) - d) / (new_slope - slope + 2.0 * np.sqrt(d * d - slope * new_slope))
+    return np.clip(np.where(np.isfinite(part), part, 0.5), 0.1, 0.5)
 
 
 def _solved(gradient: np.ndarray, steps: list[np.ndarray], turns: list[np.ndarray], guess: Callable) -> np.ndarray:
