@@ -7,6 +7,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import hinge_loss, log_loss, mean_squared_error
 
+from lifecycle._jit import element
+from lifecycle.loops.lanes import joint_pushes
+from lifecycle.loops.minibatch import row_of
 from lifecycle.losses import find_loss, list_losses
 from lifecycle.penalties import find_penalty, list_penalties
 
@@ -102,24 +105,31 @@ def test_compiled_for_float32_it_stays_in_float32_and_as_exact_as_that(loss):
         assert [s.return_type for s in compiled.nopython_signatures] == [numba.float32]
 
 
-@pytest.mark.parametrize("loss", [v for v in LOSSES.values() if v.joint_value is not None], ids=lambda v: v.name)
+@pytest.mark.parametrize("loss", [v for v in LOSSES.values() if v.joint_part is not None], ids=lambda v: v.name)
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_the_joint_functions_in_a_kernel_are_those_outside(loss, kind):
-    value, slope = typed(loss.joint_value), typed(loss.joint_slope)
+    row, across = row_of(loss.functions(True)), joint_pushes(loss)
+    compiled = typed(element(row))
     rng = np.random.RandomState(3)
-    z, codes = (rng.randn(40, 5) * 6).astype(kind), rng.randint(5, size=40)
+    z, codes = (rng.randn(150, 5) * 6).astype(kind), rng.randint(5, size=150)
     z[0], z[1] = [900.0, -900.0, 0.0, 1.0, 2.0], 0.0
     y = np.eye(5, dtype=kind)[codes]
-    exact = np.empty((5, 40))
-    loss.joint_slope(y.T.astype(np.float64), z.T.astype(np.float64), exact)
-    values = loss.joint_value(y.T.astype(np.float64), z.T.astype(np.float64))
+    exact = np.empty((5, 150))
+    values = row(y.T.astype(np.float64), z.T.astype(np.float64), 0.0, exact)
     out = np.empty(5, kind)
     eps = 8 * np.finfo(kind).eps
-    for i in range(40):
-        slope(y[i], z[i], out)
+    for i in range(150):
+        np.testing.assert_allclose(compiled(y[i], z[i], kind(0.0), out), values[i], rtol=eps, atol=eps)
         np.testing.assert_allclose(out, exact[:, i], rtol=eps, atol=eps)
-        np.testing.assert_allclose(value(y[i], z[i]), values[i], rtol=eps, atol=eps)
         assert abs(out.sum()) <= eps
+    # two models, of which the second sees the rows in another order and with weights; blocks that are not full
+    other, weights = rng.permutation(150), np.stack([np.ones(150), rng.randint(3, size=150)]).astype(kind)
+    scores, losses = np.ascontiguousarray(np.vstack([z.T, z[other].T])), np.zeros(2)
+    for codes_of, m, rows in ((codes, 0, np.arange(150)), (codes[other], 1, other)):
+        push, losses[:] = np.empty_like(scores), 0.0
+        across(scores, codes_of.astype(kind), weights, np.arange(2), losses, push)
+        np.testing.assert_allclose(push[5 * m : 5 * m + 5], weights[m] * exact[:, rows], rtol=eps, atol=4 * eps)
+        assert losses[m] == pytest.approx(weights[m] @ values[rows], rel=float(10 * eps))
 
 
 @pytest.mark.parametrize("penalty", PENALTIES.values(), ids=list(PENALTIES))
@@ -164,11 +174,10 @@ def test_joint_log_loss_is_the_cross_entropy_of_the_softmax():
     z[:, 0] = [900.0, -900.0, 0.0, 1.0]
     y = np.eye(4)[:, codes]
     p = softmax(z, axis=0)
-    value = LOSSES["log_loss"].joint_value(y, z)
+    out = np.empty_like(z)
+    value = row_of(LOSSES["log_loss"].functions(True))(y, z, 0.0, out)
     assert np.mean(value[1:]) == pytest.approx(log_loss(codes[1:], p.T[1:], labels=range(4)), rel=1e-12)
     assert np.all(np.isfinite(value))
-    out = np.empty_like(z)
-    LOSSES["log_loss"].joint_slope(y, z, out)
     np.testing.assert_allclose(out, p - y, atol=1e-15)
 
 

@@ -282,9 +282,8 @@ def test_the_mini_batch_kernel_is_the_slow_loop(rule, loss, penalty):
     outputs = Y.shape[1]
     optimizer = getattr(lc, list_rules()[rule.split()[0]].class_name)(lr=lr, **hyper)
     update, slots = optimizer.rule.variant(optimizer.get_params())
-    slope, value = (made.joint_slope, made.joint_value) if joint else (made.slope, made.value)
     proximal = not slots
-    kernel = minibatch.compiled(update, len(slots), optimizer.rule.step, 0, slope, value, joint, find_penalty(penalty))
+    kernel = minibatch.compiled(update, len(slots), optimizer.rule.step, 0, made, joint, find_penalty(penalty))
     arguments = tuple(optimizer.get_params()[name] for name in optimizer.rule.defaults)
     for batch, fit_intercept in ((1, True), (5, False), (23, True)):
         theta, mean = np.zeros(outputs * 5), np.zeros(outputs * 5)

@@ -376,6 +376,31 @@ def test_a_step_that_overshoots_or_leaves_the_domain_is_halved():
     np.testing.assert_allclose(several.x, 1.0, rtol=1e-6)
 
 
+def test_the_length_of_a_step_that_overshot_is_that_of_the_cubic_through_both_ends():
+    def valley(x):  # quartic walls: of the guess's step of 100, one part in forty is right
+        return float((x**4).sum() / 4.0 - x.sum()), x**3 - 1.0
+
+    several = Several([valley], 1, precondition=lambda g, which: 40.0 * g).run()
+    np.testing.assert_allclose(several.x, 1.0, rtol=1e-6)
+    assert several.asked[0] < 20
+    a, b, c, d = 2.0, -3.0, -1.5, 0.7  # a t³ + b t² + c t + d
+    least = (-b + np.sqrt(b * b - 3.0 * a * c)) / (3.0 * a)
+    for far in (2.5, 3.0, 6.0):
+        ends = [np.array([v]) for v in (d, c * far, ((a * far + b) * far + c) * far + d,
+                                        ((3.0 * a * far + 2.0 * b) * far + c) * far)]  # fmt: skip
+        assert quasi_newton._shorter(*ends)[0] == pytest.approx(least / far, rel=1e-12)
+    assert quasi_newton._shorter(*(np.array([v]) for v in (0.0, -1.0, np.inf, np.nan)))[0] == 0.5
+
+
+def test_a_function_that_is_not_finite_where_it_starts_stays_there_and_holds_nobody_up():
+    made = quadratic(0, 3)
+    several = Several([lambda x: (np.nan, np.full(3, np.nan)), made[0]], 3).run()
+    assert several.arrived == [1]
+    assert several.asked.tolist()[0] == 1
+    np.testing.assert_array_equal(several.x[0], 0.0)
+    np.testing.assert_allclose(several.x[1], made[2], rtol=1e-5, atol=1e-6)
+
+
 def test_the_limit_decides_when_it_is_enough():
     made = quadratic(0, 6, 1e4)
     turns = [len(Several([made[0]], 6, limit=limit, step=1e300).run().turns) for limit in (1e-2, 1e-5, 1e-12)]

@@ -128,7 +128,7 @@ def _train_kind(models: list[Any], members: list[int], data: Data, aside: dict[S
                 order_seed: int) -> None:  # fmt: skip
     first = models[0]
     X = data.X
-    if X.dtype == np.float32 and X.size <= _SMALL and isinstance(X, np.ndarray):
+    if X.dtype == np.float32 and X.size <= _SMALL and isinstance(X, np.ndarray) and first.optimizer != "newton":
         X = X.astype(np.float64)  # costs nothing, and rounding that grows stays below what is promised of float32
     rows = lanes.Rows(X)
     loss, penalty = find_loss(first.loss, first._task), find_penalty(first.penalty)

@@ -37,7 +37,9 @@ class Dense:
     def value(self, theta: np.ndarray) -> float:
         """The objective."""
         scores = self._scores(theta)
-        losses = self._joint(scores)[0] if self.joint else self.loss.value(self.targets, scores, self.epsilon).sum(axis=0)
+        losses = (
+            self._joint(scores)[0] if self.joint else self.loss.value(self.targets, scores, self.epsilon).sum(axis=0)
+        )
         return float(losses @ self.share) + 0.5 * self.ridge * float((theta[: self.size] ** 2).sum())
 
     def _slopes(self, scores: np.ndarray) -> np.ndarray:
@@ -106,5 +108,5 @@ class Dense:
         if self.joint or self.outputs == 1:
             return [(self, np.arange(self.variables))]
         p, own = self.features, int(self.fit_intercept)
-        return [(replace(self, targets=self.targets[[k]]), np.r_[k * p : (k + 1) * p, self.size + k : self.size + k + own])
-                for k in range(self.outputs)]  # fmt: skip
+        where = [np.r_[k * p : (k + 1) * p, self.size + k : self.size + k + own] for k in range(self.outputs)]
+        return [(replace(self, targets=self.targets[[k]]), mine) for k, mine in enumerate(where)]

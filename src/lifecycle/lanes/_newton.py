@@ -7,6 +7,7 @@ alone, on rows that all fit into the sample, makes Newton steps to the end.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,13 @@ from ._task import Task
 from ._weights import Weights
 
 _SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
-_PRODUCTS = 1 << 29  # multiplications of the Hessians that are made for those who are slow
+_PRODUCTS, _ELEMENTS = 1 << 29, 1 << 22  # multiplications, and numbers read, of Hessians for those who are slow
 _FEW = 3  # rows for each variable
 _WORTH, _APPROACH = 4, 20  # rows for each sampled one from which they are worth a start; steps at most
 _RENEWALS, _PATIENCE = 3, 4  # new Hessians of a model at most, and the turns that each is given
+_COARSE = 1e-3  # a step in single precision, beside the largest coefficient, after which double takes over
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
-_STEP = {"float64": 3e-8, "float32": 1e-5}
+_STEP = {"float64": 1e-8, "float32": 1e-5}
 _NOISE = {"float64": 1e-14, "float32": 1e-6}  # relative error of a value
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a constant, that no step can be seen to bring
 
@@ -49,10 +51,10 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
             outcomes[models[0]].fault = None if done else UNFINISHED.format(settings.max_iter)
             settings.advance(1)
         else:  # of what the others have found, these models get the curvature and no coefficient
-            along = _follow(problem, along, theta[models[0]], limits[models].min(), settings)
+            along = _follow(problem, along, theta[models[0]], limits[models].min(), settings.max_iter)
             guess.give(models, along[1])
     together = np.array(sorted(guess.of), int)
-    unfinished = _together(task, settings, samples, together, theta, limits, guess, outcomes) if together.size else set()
+    unfinished = _together(task, settings, samples, together, theta, limits, guess, outcomes)
     for m, outcome in enumerate(outcomes):
         if m in unfinished and task.models > 1:  # it did not arrive among others, and goes its own way
             outcomes[m] = by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
@@ -86,13 +88,13 @@ def _together(
 
     On the sampled rows of each, then on all rows in single precision, which costs half, and from there in double.
     """
-    few = _few(task, samples.rows)
+    if not models.size:
+        return set()
+    few = samples.few()
     if few is not None:
-        steps = _Solved(few, np.float64).descend(models, theta, limits, np.inf, guess)
-        for _ in zip(range(_APPROACH), steps, strict=False):
-            pass
+        _run(_Solved(few, np.float64).descend(models, theta, limits, np.inf, guess))
     turns, renewed, left = 0, dict.fromkeys(models.tolist(), 0), set[int]()
-    for dtype, step in ((np.float32, 1e-2), (np.float64, _STEP[str(task.rows.dtype)])):
+    for dtype, step in ((np.float32, _COARSE), (np.float64, _STEP[str(task.rows.dtype)])):
         left, patience = set(models.tolist()), _PATIENCE
         for values, gone, slow in _Solved(task, dtype).descend(models, theta, limits, step, guess):
             for m, value in values.items():
@@ -109,14 +111,9 @@ def _together(
     return left
 
 
-def _few(task: Task, rows: np.ndarray) -> Task | None:
-    """The task on those rows, for models to start from: each sees its own of them. None where it would not pay."""
-    counts = task.weights.counts[rows]
-    if len(rows) * _WORTH > task.rows.n or np.count_nonzero(counts, axis=0).min() <= _FEW * (task.rows.features + 1):
-        return None
-    few = replace(task, rows=Rows(task.rows.take(rows)), y=task.y[rows], weights=Weights(counts, np.float64), base=None)
-    few.__dict__.update({name: getattr(task, name) for name in ("center", "scale")})  # the same coordinates and units
-    return few
+def _run(turns: Iterator) -> None:
+    for _ in zip(range(_APPROACH), turns, strict=False):
+        pass
 
 
 class _Solved:
@@ -126,6 +123,7 @@ class _Solved:
         self.task, self.size = task, task.outputs * task.rows.features
         self.objective = Objective(task, np.zeros_like(task.offset), dtype)
         self.ridge = task.alpha * np.array([task.penalty.slope(1.0, ratio) for ratio in task.l1_ratio])
+
     def joined(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         parts = [coef.reshape(len(coef), -1), *([intercept] if self.task.fit_intercept else [])]
         return np.hstack(parts).astype(np.float64)
@@ -162,7 +160,8 @@ class _Guess:
         self.of.update(dict.fromkeys(models, inverse))
 
     def __call__(self, gradient: np.ndarray, which: np.ndarray) -> np.ndarray:
-        step, places = np.empty_like(gradient), {}
+        step = np.empty_like(gradient)
+        places: dict[Callable, list[int]] = {}
         for i, m in enumerate(which.tolist()):
             places.setdefault(self.of[m], []).append(i)
         for inverse, here in places.items():
@@ -171,77 +170,114 @@ class _Guess:
 
 
 class _Samples:
-    """Problems over some of the rows that models train on."""
+    """Some of the rows that models train on, and the problems over them.
+
+    Rows are drawn in proportion to how much they weigh in the directions of the single features (their leverage if
+    these were orthogonal; Cohen et al., 2015), or rare features would go unseen, and count for what they stand for.
+    """
 
     def __init__(self, task: Task):
         variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
-        small = max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
-        trained = np.flatnonzero(task.weights.counts.any(axis=1))
-        self.task, self.size = task, small
-        self.rows = _some(trained, small)
-        self.more = _some(trained, max(small, _PRODUCTS // variables**2))
+        self.task, self.size = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
+        self.leverage = _leverage(task) if task.rows.n > self.size else np.ones(task.rows.n)
+        self.trained = np.flatnonzero(task.weights.counts.any(axis=1))
+        self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.rows.features))
         self.drawn: dict[tuple, tuple] = {}
+
+    def few(self) -> Task | None:
+        """The task on some rows, for models to start from: each sees its own of them. None where it would not pay."""
+        task, (rows, weights) = self.task, self._draw(self.trained, self.size)
+        counts = task.weights.counts[rows]
+        enough = np.count_nonzero(counts, axis=0).min() > _FEW * (task.rows.features + 1)
+        if len(rows) * _WORTH > task.rows.n or not enough:
+            return None
+        few = replace(task, rows=Rows(task.rows.take(rows)), y=task.y[rows], base=None,
+                      weights=Weights(counts * weights[:, None], np.float64))  # fmt: skip
+        few.__dict__.update({name: getattr(task, name) for name in ("center", "scale")})  # the coordinates and units
+        return few
 
     def problem(self, models: list[int]) -> tuple[Dense, bool]:
         """The problem of models that differ in their rows only, on a sample, and whether these are all of them."""
         columns = tuple(np.unique(self.task.column[models]).tolist())
         if columns not in self.drawn:
-            rows = np.flatnonzero((self.task.weights.counts[:, columns] != 0).any(axis=1))
-            weights = np.mean([self.task.weights.column(k) for k in columns], axis=0)
-            some = _some(rows, self.size)
-            self.drawn[columns] = *self._take(some), weights[some] / weights[some].sum(), len(some) == len(rows)
-        *parts, whole = self.drawn[columns]
-        return self._dense(models[0], *parts), whole
+            trained = np.flatnonzero((self.task.weights.counts[:, columns] != 0).any(axis=1))
+            rows, weights = self._draw(trained, self.size)
+            weights = weights * np.mean([self.task.weights.column(k, rows) for k in columns], axis=0)
+            self.drawn[columns] = *self._take(rows), weights / weights.sum(), len(rows) == len(trained)
+        X, targets, share, whole = self.drawn[columns]
+        task, m = self.task, models[0]
+        ridge = float(task.alpha[m] * task.penalty.slope(1.0, task.l1_ratio[m]))
+        epsilon = float(task.epsilon[m])
+        return Dense(X, targets, share, task.loss, task.joint, ridge, epsilon, task.fit_intercept), whole
 
     def renew(self, guess: _Guess, models: list[int], theta: np.ndarray) -> None:
-        """Give models Hessians of their own rows, where those of one penalty stand on average."""
+        """Give models Hessians of their own rows, at the place where those of one penalty stand on average."""
         groups: dict[tuple, list[int]] = {}
         for m in models:
             groups.setdefault((self.task.alpha[m], self.task.l1_ratio[m], self.task.epsilon[m]), []).append(m)
-        X, targets = self._take(self.more)
-        counts, base = self.task.weights.counts[self.more], self.task.base
-        base = None if base is None else base[self.more]
+        drawn, weights = self._draw(self.trained, self.most)
+        counts, base = self.task.weights.counts[drawn], self.task.base
+        base = None if base is None else base[drawn]
+        X, targets = self._take(drawn)
         for some in groups.values():
-            at, columns = theta[some].mean(axis=0), np.unique(self.task.column[some])
-            problem, _ = self.problem(some)
-
-            def total(rows: np.ndarray, weights: np.ndarray | None, like: Dense = problem, at: np.ndarray = at) -> np.ndarray:
-                weights = np.ones(len(rows)) if weights is None else weights[rows]
-                own = replace(like, X=X[rows], targets=targets[:, rows], share=weights)
-                return np.append([part.curvature(at[mine]) for part, mine in own.parts()], weights.sum())
-
-            found = sums_by_column(counts[:, columns], base, total)
+            problem, at = self.problem(some)[0], theta[some].mean(axis=0)
+            columns = np.unique(self.task.column[some])
+            own = replace(problem, X=X, targets=targets, share=weights)
+            found = sums_by_column(counts[:, columns], base, partial(_curvatures, own, at))
+            size = len(problem.parts()[0][1])
             for column, sums in zip(columns, found.values(), strict=True):
-                size = len(problem.parts()[0][1])
-                curvatures = sums[:-1].reshape(-1, size, size) / sums[-1]
-                guess.give([m for m in some if self.task.column[m] == column], _inverse(problem, curvatures))
+                inverse = _inverse(problem, sums[:-1].reshape(-1, size, size) / sums[-1])
+                guess.give([m for m in some if self.task.column[m] == column], inverse)
+
+    def _draw(self, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """About `size` of those rows, and how many each stands for."""
+        if len(rows) <= size:
+            return rows, np.ones(len(rows))
+        chance = self.leverage[rows] + self.leverage[rows].mean()  # one half by leverage, one half evenly
+        chance = np.minimum(1.0, chance * (size / chance.sum()))
+        # RandomState(0), the seed of so many splitters, would draw the very rows that a fold holds out
+        here = np.random.default_rng(0).random(len(rows)) < chance
+        return rows[here], 1.0 / chance[here]
 
     def _take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.task.rows.take(rows) - self.task.shift, self.task.targets(self.task.y[rows]).astype(np.float64)
 
-    def _dense(self, m: int, X: np.ndarray, targets: np.ndarray, share: np.ndarray) -> Dense:
-        task = self.task
-        ridge = float(task.alpha[m] * task.penalty.slope(1.0, task.l1_ratio[m]))
-        return Dense(X, targets, share, task.loss, task.joint, ridge, float(task.epsilon[m]), task.fit_intercept)
+
+def _leverage(task: Task) -> np.ndarray:
+    """(n,): squared features over their sums, added."""
+    sums, found = np.zeros(task.rows.features), np.empty(task.rows.n)
+    for begin, end in task.rows.chunks():
+        sums += _squares(task, begin, end).sum(axis=0)
+    unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
+    for begin, end in task.rows.chunks():
+        found[begin:end] = _squares(task, begin, end) @ unit
+    return found
 
 
-def _some(rows: np.ndarray, size: int) -> np.ndarray:
-    # RandomState(0), the seed of so many splitters, would draw the very rows that a fold holds out
-    return rows if len(rows) <= size else np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
+def _squares(task: Task, begin: int, end: int) -> Any:
+    X = task.rows.read(begin, end, task.shift)
+    return X.multiply(X).toarray() if task.rows.sparse else X * X
 
 
-def _follow(problem: Dense, along: tuple | None, start: np.ndarray, limit: float, settings: Settings) -> tuple:
+def _curvatures(problem: Dense, at: np.ndarray, rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Of the problem's parts on those rows, one after another; then the sum of the weights."""
+    share = problem.share[rows] if weights is None else problem.share[rows] * weights[rows]
+    few = replace(problem, X=problem.X[rows], targets=problem.targets[:, rows], share=share)
+    return np.append([part.curvature(at[mine]) for part, mine in few.parts()], share.sum())
+
+
+def _follow(problem: Dense, along: tuple | None, start: np.ndarray, limit: float, max_iter: int) -> tuple:
     """The minimum of a sample's problem and the inverse of its Hessian there, from those of the problem before."""
     if along is None:
-        found, _, _ = _steps(problem, start, limit, np.inf, settings.max_iter)
+        found, _, _ = _steps(problem, start, limit, np.inf, max_iter)
     else:
-        x, inverse = along[0][None].copy(), along[1]
-        steps = quasi_newton.descend(
-            lambda points, which: (np.array([problem.value(x) for x in points]), np.array([problem.gradient(x) for x in points])),
-            lambda gradient, which: inverse(gradient), x, np.zeros(1, int), np.full(1, limit), np.inf, np.zeros(1), _NOISE["float64"])
-        for _ in zip(range(_APPROACH), steps, strict=False):
-            pass
-        found = x[0]
+        found, inverse = along[0].copy(), along[1]
+
+        def gradients(points: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.array([problem.value(points[0])]), problem.gradient(points[0])[None]
+
+        _run(quasi_newton.descend(gradients, lambda gradient, which: inverse(gradient), found[None], np.zeros(1, int),
+                                  np.full(1, limit), np.inf, np.zeros(1), _NOISE["float64"]))  # fmt: skip
     return found, _inverse(problem, [part.curvature(found[mine]) for part, mine in problem.parts()])
 
 
@@ -270,7 +306,9 @@ def _steps(
 
 def _inverse(problem: Dense, curvatures: Any) -> Callable[[np.ndarray], np.ndarray]:
     """gradients (models, variables) -> their solutions with the Hessians of the problem's parts."""
-    parts = [(mine, _factor(curvature, part)) for (part, mine), curvature in zip(problem.parts(), curvatures, strict=True)]
+    parts = [
+        (mine, _factor(curvature, part)) for (part, mine), curvature in zip(problem.parts(), curvatures, strict=True)
+    ]
 
     def solve(gradient: np.ndarray) -> np.ndarray:
         step = np.empty_like(gradient)

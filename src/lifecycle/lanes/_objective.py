@@ -62,7 +62,8 @@ class Objective:
         flat, shift = flat.astype(dtype), task.shift
 
         def part(chunk: tuple[int, int]) -> tuple:
-            X, y = task.rows.read(*chunk, shift, dtype), self.y[slice(*chunk)]
+            with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold
+                X, y = task.rows.read(*chunk, shift, dtype), self.y[slice(*chunk)]
             weights = task.weights.read(*chunk, dtype) / dtype.type(task.rows.n)
             z = np.ascontiguousarray((X @ flat.T).T) if task.rows.sparse else flat @ X.T
             z += at_shift[:, None]

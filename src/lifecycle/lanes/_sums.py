@@ -8,8 +8,8 @@ import numpy as np
 def sums_by_column(
     counts: np.ndarray, base: np.ndarray | None, of_rows: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 ) -> dict[int, np.ndarray]:
-    """For each column of counts (n, columns), the sum of what `of_rows` (row numbers, weights (n,) or None: ones) gives,
-    up to a factor where a column is a multiple of `base`.
+    """For each column of counts (n, columns), the sum of what `of_rows` (row numbers, weights (n,) or None: ones)
+    gives, up to a factor where a column is a multiple of `base`.
 
     Training sets whose held-out rows do not overlap (the folds of one partition) share all but the sums over the rows
     held out: together they cost as much as one. Sums are only added, never taken away, so that no row leaves its

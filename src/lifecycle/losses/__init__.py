@@ -2,10 +2,10 @@
 
 A loss file has `task` ("classification": y = ±1, or "regression"), and `value(y, z, epsilon)` and
 `slope(y, z, epsilon)`, the derivative by the score z, written so that they work on arrays and inside kernels.
-A smooth loss adds `curvature` and `steepest`, the largest curvature; a loss of bounded slope adds `slope_bound(epsilon)`.
-A loss for several classes at once adds functions of the scores z of a sample, of which `top` is the largest and `chosen`
-is that of its class less top: `joint_part(z, top)` of each class, from the sum `total` of these `joint_value(chosen,
-total)` and `joint_slope(y, part, total)` for each class (y = 1 for that of the sample, else 0), and `joint_steepest`.
+A smooth loss adds `curvature` and `steepest`, the largest curvature; a loss of bounded slope `slope_bound(epsilon)`.
+A loss for several classes at once adds functions of the scores z of a sample, of which `top` is the largest and
+`chosen` is that of its class less top: `joint_part(z, top)` of each class; with their sum `total`, `joint_value(chosen,
+total)` and, of each class, `joint_slope(y, part, total)` (y = 1 for that of the sample, else 0); and `joint_steepest`.
 A new file in this folder is a new loss.
 """
 

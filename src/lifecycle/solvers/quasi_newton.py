@@ -6,7 +6,7 @@ import numpy as np
 
 _PAIRS = 8  # steps that are remembered
 _HALVINGS = 40
-_SLOW_AFTER, _SLOW = 3, 0.2**3
+_SLOW_AFTER, _SLOW = 3, 0.4**3
 
 
 def descend(
@@ -14,14 +14,14 @@ def descend(
     rounding: np.ndarray, noise: float,
 ) -> Iterator[tuple[dict[int, float], list[int], list[int]]]:  # fmt: skip
     """Yield, after each turn, the values of the functions that took a step, those that have arrived, and those of the
-    others that are slow: their promises shrink to more than a fifth a turn, so that a better guess would pay.
+    others that are slow: their promises shrink to more than two fifths a turn, so that a better guess would pay.
 
     Parameters
     ----------
     gradients : (points (m, variables), which (m,)) -> values (m,), gradients (m, variables)
     precondition : (gradients (m, variables), which (m,)) -> about the inverse Hessians times them
         May change between two turns: what steps have shown of the Hessians stays true.
-    x : float64, (functions, variables), where to start, changed in place
+    x : float64, (functions, variables), where to start, changed in place, but where a function is not finite
     which : the functions that are minimized
     limits, step, rounding : (functions,), number, (functions,)
         One arrives with a step that promises a decrease of no more than `limits` and changes x by no more than `step`
@@ -34,6 +34,7 @@ def descend(
     promises: list[np.ndarray] = []
     value, gradient = np.full(len(x), np.inf), np.zeros_like(x)
     value[which], gradient[which] = gradients(x[which], which)
+    which = which[np.isfinite(value[which])]
     while which.size:
         direction = -_solved(gradient[which], [s[which] for s in steps], [y[which] for y in turns],
                              lambda g, which=which: precondition(g, which))  # fmt: skip
@@ -76,7 +77,8 @@ def descend(
             waiting &= ~hidden
         arrived |= waiting
         steps, turns = [*steps, moved][-_PAIRS:], [*turns, pulled][-_PAIRS:]
-        slow = ~arrived & (promise > _SLOW * promises[-1 - _SLOW_AFTER][which] if len(promises) > _SLOW_AFTER else False)
+        before = promises[-1 - _SLOW_AFTER][which] if len(promises) > _SLOW_AFTER else np.inf
+        slow = ~arrived & (promise > _SLOW * before)
         yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), which[slow].tolist()
         which = which[~arrived]
 
@@ -86,7 +88,8 @@ def _shorter(value: np.ndarray, slope: np.ndarray, new_value: np.ndarray, new_sl
     (Nocedal & Wright, 2006, 3.59); a tenth at least and half at most."""
     with np.errstate(all="ignore"):
         d = slope + new_slope - 3.0 * (new_value - value)
-        part = 1.0 - (new_slope + np.sqrt(d * d - slope * new_slope) - d) / (new_slope - slope + 2.0 * np.sqrt(d * d - slope * new_slope))
+        root = np.sqrt(d * d - slope * new_slope)
+        part = 1.0 - (new_slope + root - d) / (new_slope - slope + 2.0 * root)
     return np.clip(np.where(np.isfinite(part), part, 0.5), 0.1, 0.5)
 
 
