@@ -9,6 +9,7 @@ from .. import lanes
 from .._threads import in_order
 
 _PIECE = 1 << 18  # elements of X that are read at once
+_SCORES = 1 << 20  # of models, held at once
 
 
 def _accuracy(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -109,21 +110,24 @@ class TestScores:
         of_test = self.of_model[[members[m] for m in which]]
 
         def of_rows(k: int) -> dict[int, dict[str, float]]:
-            some, rows, held, z = which[of_test == k], self.tests[k], None, None
+            tested, rows, held = which[of_test == k], self.tests[k], None
             y = self.y[rows]
-            found: dict[int, dict[str, float]] = {m: {} for m in some}
+            found: dict[int, dict[str, float]] = {m: {} for m in tested}
             alike = len(rows) < 2 or (y.dtype.kind == "f" and y.max() == y.min())  # which R² warns of
-            for name, (function, scorer) in self.metrics.items():
-                if function is not None and not alike:
-                    z = self._on(rows, some, products) if z is None else z
-                    with np.errstate(over="ignore", invalid="ignore"):  # of a model that is about to diverge
-                        values = function(self.models[members[some[0]]], y, z)
-                else:
-                    held = self.X[rows] if held is None else held
-                    models = [self.models[members[m]]._with(*parts) for m, *parts in zip(some, *raw(some), strict=True)]
-                    values = [scorer(model, held, y) for model in models]
-                for m, value in zip(some, values, strict=True):
-                    found[m][name] = float(value)
+            together = max(1, _SCORES // len(rows))
+            for some in (tested[begin : begin + together] for begin in range(0, len(tested), together)):
+                z = None
+                for name, (function, scorer) in self.metrics.items():
+                    if function is not None and not alike:
+                        z = self._on(rows, some, products) if z is None else z
+                        with np.errstate(over="ignore", invalid="ignore"):  # of a model that is about to diverge
+                            values = function(self.models[members[some[0]]], y, z)
+                    else:
+                        held = self.X[rows] if held is None else held
+                        parts = zip(some, *raw(some), strict=True)
+                        values = [scorer(self.models[members[m]]._with(*own), held, y) for m, *own in parts]
+                    for m, value in zip(some, values, strict=True):
+                        found[m][name] = float(value)
             return found
 
         return {

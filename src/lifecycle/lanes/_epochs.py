@@ -1,4 +1,4 @@
-"""Training by epochs of an update rule: step sizes that shrink on a plateau, models that leave when they are done."""
+"""Training by epochs of an update rule: step sizes that shrink, models that leave when they are done."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -72,6 +72,8 @@ class _Epochs:
                  keeps_rate: bool):  # fmt: skip
         self.task, self.settings, self.optimizers, self.steps = task, settings, optimizers, run
         self.scheduled, self.decays = scheduled, scheduled and not keeps_rate
+        # steps of batches carry noise, which only ever smaller steps leave behind
+        self.fades = self.decays and not isinstance(run, AllRows)
         self.held = None
         if settings.held_out is not None:
             held = replace(task, weights=settings.held_out)
@@ -90,6 +92,8 @@ class _Epochs:
     def run(self) -> list[Outcome]:
         which = np.arange(self.task.models)
         for epoch in range(1, self.settings.max_iter + 1):
+            if self.fades:
+                self._set_rates(which, (1.0 - (epoch - 1) / self.settings.max_iter) ** 2)
             with np.errstate(over="ignore", invalid="ignore"):
                 values = self.steps.epoch(which)
             which, values = self._without_diverged(which, values, epoch)
@@ -114,9 +118,16 @@ class _Epochs:
             if not which.size:
                 break
         self._keep(which)
+        if self.fades:  # what no longer moves has arrived
+            for m in which[self.waited[which] > 0]:
+                self.outcomes[m].fault = None
         if self.held is None and self.settings.tol is not None and not self.scheduled:
             self._tell_overshoot()
         return self.outcomes
+
+    def _set_rates(self, which: np.ndarray, share: float) -> None:
+        for m in which:
+            self.optimizers[m].set_params(lr=float(self.first_lr[m] * self.factor[m] * share))
 
     def _tell_overshoot(self) -> None:
         # batches are noisy: of them only what a constant could do is asked (which for perceptron is no measure)
@@ -158,7 +169,7 @@ class _Epochs:
                 continue
             if self.decays and self.factor[m] * _SHRINK >= _FEWEST:
                 self.factor[m] *= _SHRINK
-                self.optimizers[m].set_params(lr=float(self.first_lr[m] * self.factor[m]))
+                self._set_rates(which[[i]], 1.0)
             elif self.settings.tol is not None:
                 self.outcomes[m].fault = None
                 ended[i] = True

@@ -43,12 +43,14 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
     outcomes = [Outcome(c, b) for c, b in zip(coef, intercept, strict=True)]
     guess = _Guess()
     along: tuple | None = None
+    latest: dict[int, np.ndarray] = {}  # where a column's rows have led
     for models in _groups(task):
         problem, whole = samples.problem(models)
         if whole and len(models) == 1:
-            theta[models], outcomes[models[0]].curve, done = _steps(problem, theta[models[0]], limits[models[0]],
-                                                                    _STEP["float64"], settings.max_iter)  # fmt: skip
-            outcomes[models[0]].fault = None if done else UNFINISHED.format(settings.max_iter)
+            m = models[0]
+            start = theta[m] if settings.start is not None else latest.get(int(task.column[m]), theta[m])
+            theta[m], outcomes[m].curve, done = _steps(problem, start, limits[m], _STEP["float64"], settings.max_iter)
+            outcomes[m].fault, latest[int(task.column[m])] = None if done else UNFINISHED.format(settings.max_iter), theta[m]
             settings.advance(1)
         else:  # of what the others have found, these models get the curvature and no coefficient
             along = _follow(problem, along, theta[models[0]], limits[models].min(), settings.max_iter)
@@ -179,8 +181,8 @@ class _Samples:
     def __init__(self, task: Task):
         variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
         self.task, self.size = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
-        self.leverage = _leverage(task) if task.rows.n > self.size else np.ones(task.rows.n)
-        self.trained = np.flatnonzero(task.weights.counts.any(axis=1))
+        self.leverage = _leverage(task) if task.rows.n > self.size else np.ones(task.rows.n, np.float32)
+        self.trained = task.weights.counts.any(axis=1)
         self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.rows.features))
         self.drawn: dict[tuple, tuple] = {}
 
@@ -200,10 +202,10 @@ class _Samples:
         """The problem of models that differ in their rows only, on a sample, and whether these are all of them."""
         columns = tuple(np.unique(self.task.column[models]).tolist())
         if columns not in self.drawn:
-            trained = np.flatnonzero((self.task.weights.counts[:, columns] != 0).any(axis=1))
+            trained = (self.task.weights.counts[:, columns] != 0).any(axis=1)
             rows, weights = self._draw(trained, self.size)
             weights = weights * np.mean([self.task.weights.column(k, rows) for k in columns], axis=0)
-            self.drawn[columns] = *self._take(rows), weights / weights.sum(), len(rows) == len(trained)
+            self.drawn[columns] = *self._take(rows), weights / weights.sum(), len(rows) == np.count_nonzero(trained)
         X, targets, share, whole = self.drawn[columns]
         task, m = self.task, models[0]
         ridge = float(task.alpha[m] * task.penalty.slope(1.0, task.l1_ratio[m]))
@@ -229,15 +231,20 @@ class _Samples:
                 inverse = _inverse(problem, sums[:-1].reshape(-1, size, size) / sums[-1])
                 guess.give([m for m in some if self.task.column[m] == column], inverse)
 
-    def _draw(self, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """About `size` of those rows, and how many each stands for."""
-        if len(rows) <= size:
-            return rows, np.ones(len(rows))
-        chance = self.leverage[rows] + self.leverage[rows].mean()  # one half by leverage, one half evenly
-        chance = np.minimum(1.0, chance * (size / chance.sum()))
+    def _draw(self, trained: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """About `size` of the rows that are marked, and how many each stands for."""
+        n = np.count_nonzero(trained)
+        if n <= size:
+            return np.flatnonzero(trained), np.ones(n)
+        even = self.leverage[trained].mean() or 1.0  # one half by leverage, one half evenly
         # RandomState(0), the seed of so many splitters, would draw the very rows that a fold holds out
-        here = np.random.default_rng(0).random(len(rows)) < chance
-        return rows[here], 1.0 / chance[here]
+        rows, weights, draws = [], [], np.random.default_rng(0)
+        for begin, end in self.task.rows.chunks():
+            chance = np.minimum(1.0, (self.leverage[begin:end] / even + 1.0) * (0.5 * size / n))
+            here = np.flatnonzero(trained[begin:end] & (draws.random(end - begin) < chance))
+            rows.append(begin + here)
+            weights.append(1.0 / chance[here])
+        return np.concatenate(rows), np.concatenate(weights)
 
     def _take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.task.rows.take(rows) - self.task.shift, self.task.targets(self.task.y[rows]).astype(np.float64)
@@ -245,7 +252,7 @@ class _Samples:
 
 def _leverage(task: Task) -> np.ndarray:
     """(n,): squared features over their sums, added."""
-    sums, found = np.zeros(task.rows.features), np.empty(task.rows.n)
+    sums, found = np.zeros(task.rows.features), np.empty(task.rows.n, np.float32)
     for begin, end in task.rows.chunks():
         sums += _squares(task, begin, end).sum(axis=0)
     unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)

@@ -27,7 +27,6 @@ class Objective:
         """`around`: (columns, features), where features are centred, seen from the shift; None: at their centres."""
         self.task, self.around = task, task.offset if around is None else around
         self.dtype = task.rows.dtype if dtype is None else np.dtype(dtype)
-        self.y = np.asarray(task.y, self.dtype)
         self.kernel = joint_pushes(task.loss) if task.joint else pushes(task.loss)
 
     def losses(self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -63,7 +62,7 @@ class Objective:
 
         def part(chunk: tuple[int, int]) -> tuple:
             with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold
-                X, y = task.rows.read(*chunk, shift, dtype), self.y[slice(*chunk)]
+                X, y = task.rows.read(*chunk, shift, dtype), task.y[slice(*chunk)].astype(dtype)
             weights = task.weights.read(*chunk, dtype) / dtype.type(task.rows.n)
             z = np.ascontiguousarray((X @ flat.T).T) if task.rows.sparse else flat @ X.T
             z += at_shift[:, None]

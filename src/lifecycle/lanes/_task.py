@@ -176,14 +176,15 @@ class Task:
     @cached_property
     def scale(self) -> np.ndarray:
         """(models,): the loss of the best constant that is known without a fit; the unit of tol."""
-        targets = self.targets(self.y.astype(np.float64))
-        found: dict[tuple, float] = {}
         pairs = list(zip(self.column.tolist(), self.epsilon.tolist(), strict=True))
-        for k, epsilon in set(pairs):
-            z = np.full(targets.shape, self._mean[k] if self.loss.task == "regression" else 0.0)
-            losses = self.losses(targets, z, epsilon)
-            found[k, epsilon] = float(losses @ self.weights.column(k)) / self.rows.n or 1.0
-        return np.array([found[pair] for pair in pairs])
+        found = dict.fromkeys(pairs, 0.0)
+        for begin, end in self.rows.chunks():
+            targets = self.targets(self.y[begin:end].astype(np.float64))
+            for k, epsilon in found:
+                z = np.full(targets.shape, self._mean[k] if self.loss.task == "regression" else 0.0)
+                weights = self.weights.column(k, slice(begin, end))
+                found[k, epsilon] += float(self.losses(targets, z, epsilon) @ weights)
+        return np.array([found[pair] / self.rows.n or 1.0 for pair in pairs])
 
     def losses(self, targets: np.ndarray, z: np.ndarray, epsilon: float) -> np.ndarray:
         """(n,): of scores (outputs, n)."""
