@@ -118,7 +118,7 @@ class Blocks(Steps):
             starts[i] = [rule.initial(o.get_params(), name) for o in optimizers]
         self.slots = [np.broadcast_to(starts.reshape(*starts.shape, *[1] * (x.ndim - 1)), (len(names), *x.shape))
                       .astype(self.dtype) for x in (coef, intercept)]  # fmt: skip
-        self.mean = [np.zeros_like(self.coef), np.zeros_like(self.intercept)]
+        self.mean = [np.zeros(self.coef.shape, self.dtype), np.zeros(self.intercept.shape, self.dtype)]
         self.carried = np.tile(np.array(list(rule.scalars.values())), (task.models, 1))
         self.blocks: list[_Block] = []
         self.simple = proximal and batch == 1 and not self.first and not task.joint
@@ -131,33 +131,35 @@ class Blocks(Steps):
             y, weights, t = self.y[begin:end], self.task.weights.of_steps(begin, end), self.t
             list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks, size))  # noqa: B023
             self.t += -(-len(order) // self.batch)
-        found = np.full(self.task.models, np.nan)
+        found = np.zeros(self.task.models)
         for block, values in zip(self.blocks, in_order(lambda block: block.values(), self.blocks, size), strict=True):
-            found[block.models] = values
+            np.add.at(found, block.model, values)
         return found[which]
 
     def _deal(self, which: np.ndarray) -> None:
-        """Models into blocks: a share for each thread, no more than a block holds; anew where fewer blocks will do."""
+        """Lanes into blocks: a share for each thread, no more than a block holds; anew where fewer blocks will do."""
         hyper = [o.get_params() for o in self.optimizers]
-        k = self.task.outputs
-        most = max(1, (lanes.WIDE if self.dtype == np.float32 else lanes.NARROW) // k)
-        share = -(-len(which) // num_threads())
-        n = -(-len(which) // min(most, max(1, share)))
+        k, kind = self.task.outputs, _Sparse if self.task.rows.sparse else _Samples if self.simple else _Batches
+        most = kind.widest(self.task)
+        alike = which[np.argsort(self.task.column[which], kind="stable")]  # those that see the same rows
+        if self.task.joint:  # the lanes of a model stay together
+            parts = np.stack([np.repeat(alike, k), np.tile(np.arange(k), len(alike))], axis=1).reshape(-1, k, 2)
+        else:  # those of a class do, which most rows leave as it is
+            parts = np.stack([np.tile(alike, k), np.repeat(np.arange(k), len(alike))], axis=1).reshape(-1, 1, 2)
+        most = max(1, most // parts.shape[1])
+        n = -(-len(parts) // min(most, max(1, -(-len(parts) // num_threads()))))
         if n != len(self.blocks):
             for block in self.blocks:
-                block.unpack(np.intersect1d(block.models, which))
-            kind = _Sparse if self.task.rows.sparse else _Samples if self.simple else _Batches
-            together = which[np.argsort(self.task.column[which], kind="stable")]  # those that see the same rows
-            self.blocks = [kind(self, models) for models in np.array_split(together, n)]
+                block.unpack(which)
+            self.blocks = [kind(self, *some.reshape(-1, 2).T) for some in np.array_split(parts, n)]
         for block in self.blocks:
             block.follow([hyper[m] for m in block.lane_model])
 
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for block in self.blocks:
-            block.unpack(np.intersect1d(block.models, which))
-        if self.first and self.t >= self.first:
-            return self.mean[0][which].astype(np.float64), self.mean[1][which].astype(np.float64)
-        return self.coef[which].astype(np.float64), self.intercept[which].astype(np.float64)
+            block.unpack(which)
+        coef, intercept = self.mean if self.first and self.t >= self.first else (self.coef, self.intercept)
+        return coef[which].astype(np.float64, copy=False), intercept[which].astype(np.float64, copy=False)
 
     def state(self) -> dict[str, Any]:
         """Nothing: what goes through sparse rows has no memory."""
@@ -171,57 +173,64 @@ class Blocks(Steps):
             return products(X, *self.raw(which))
         z = np.empty((self.task.models, self.task.outputs, X.shape[0]), self.dtype)
         for block in self.blocks:
-            mine = np.isin(block.models, which)
-            if mine.any():
-                z[block.models[mine]] = block.products(X, np.flatnonzero(mine))
+            mine = np.flatnonzero(np.isin(block.model, which))
+            if mine.size:
+                z[block.model[mine], block.output[mine]] = block.products(X, mine)
         return z[which]
 
 
 class _Block:
-    """What blocks have in common: models to lanes and back."""
+    """What blocks have in common: outputs of models to lanes and back."""
 
     in_tiles = False
 
-    def __init__(self, of: Blocks, models: np.ndarray):
+    def __init__(self, of: Blocks, model: np.ndarray, output: np.ndarray):
         task = of.task
-        self.of, self.models, self.k, self.p = of, models, task.outputs, task.rows.features
-        self.used = len(models) * self.k
-        self.width = lanes.width_for(self.used, of.dtype, self.in_tiles)
+        self.of, self.model, self.output, self.p, self.used = of, model, output, task.rows.features, len(model)
+        self.width = self.width_for(self.used, task)
         self.tiles = -(-self.used // self.width)
         # the lanes that are left over do what the first one does
-        self.lane_model = np.concatenate(
-            [np.repeat(models, self.k), np.repeat(models[:1], self.tiles * self.width - self.used)]
-        )
-        self.theta = self.packed(of.coef[models])
-        self.intercept = self.of_lanes(of.intercept[models])
-        self.label = np.resize(task.labels, len(self.lane_model)).astype(of.dtype)
+        self.lane_model = np.concatenate([model, np.repeat(model[:1], self.tiles * self.width - self.used)])
+        self.theta = self.packed(of.coef[model, output])
+        self.intercept = self.of_lanes(of.intercept[model, output])
+        self.label = self.of_lanes(task.labels[output])
         self.column = task.column[self.lane_model]
         self.total = np.zeros(len(self.lane_model))
         self.moves = np.full(len(self.lane_model), float(task.fit_intercept), of.dtype)
         self.share = task.weights.share[self.column]
         self.epsilon, self.alpha, self.ratio = (self.of_models(a) for a in (task.epsilon, task.alpha, task.l1_ratio))
 
+    @staticmethod
+    def widest(task: Task) -> int:
+        """Lanes of a block at most."""
+        return lanes.WIDE if task.rows.dtype == np.float32 else lanes.NARROW
+
+    @classmethod
+    def width_for(cls, used: int, task: Task) -> int:
+        """Lanes of a tile."""
+        return lanes.width_for(used, task.rows.dtype, cls.in_tiles)
+
     def of_models(self, numbers: np.ndarray) -> np.ndarray:
         """A number of each model, for its lanes."""
         return numbers[self.lane_model].astype(self.of.dtype)
 
     def of_lanes(self, values: np.ndarray) -> np.ndarray:
-        """(block's models, outputs) -> (lanes,)"""
+        """(used,) -> (lanes,)"""
         flat = np.zeros(self.tiles * self.width, self.of.dtype)
-        flat[: self.used] = values.reshape(-1)
+        flat[: self.used] = values
         flat[self.used :] = flat[0]
         return flat
 
     def packed(self, coef: np.ndarray) -> np.ndarray:
-        """(block's models, outputs, features) -> (tiles * features * width,)"""
+        """(used, features) -> (tiles * features * width,)"""
         flat = np.empty((self.tiles * self.width, self.p), self.of.dtype)
-        flat[: self.used] = coef.reshape(self.used, self.p)
+        flat[: self.used] = coef
         flat[self.used :] = flat[0]
         return np.ascontiguousarray(flat.reshape(self.tiles, self.width, self.p).transpose(0, 2, 1)).reshape(-1)
 
     def unpacked(self, theta: np.ndarray) -> np.ndarray:
-        lanes_first = theta.reshape(self.tiles, self.p, self.width).transpose(0, 2, 1).reshape(-1, self.p)
-        return lanes_first[: self.used].reshape(len(self.models), self.k, self.p)
+        """(tiles * features * width,) -> (used, features)"""
+        return theta.reshape(self.tiles, self.p, self.width).transpose(0, 2, 1).reshape(-1, self.p)[: self.used]
 
     def paces(self, hyper: list[dict[str, Any]]) -> np.ndarray:
         """Coefficients of the penalty's proximal step, one after another, each of the lanes."""
@@ -242,7 +251,7 @@ class _Block:
         raise NotImplementedError
 
     def values(self) -> np.ndarray:
-        """Objectives of the models: losses as the rows came, penalties as they are; the losses are counted anew."""
+        """(used,) of the objectives: losses as the rows came, penalties as they are; the losses are counted anew."""
         task = self.of.task
         table = self.theta.reshape(self.tiles, self.p, self.width)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -251,12 +260,11 @@ class _Block:
             )
             lanes = self.total / self.share / task.rows.n + self.alpha * values.reshape(-1)
         self.total[:] = 0.0
-        return lanes[: self.used].reshape(-1, self.k).sum(axis=1)
+        return lanes[: self.used]
 
-    def products(self, X: Any, places: np.ndarray) -> np.ndarray:
-        """Scores of rows of X by the block's models in these places, (models, outputs, rows)."""
-        lanes = (places[:, None] * self.k + np.arange(self.k)).reshape(-1)
-        table = self.theta.reshape(self.p, self.width)
+    def products(self, X: Any, lanes: np.ndarray) -> np.ndarray:
+        """Scores of rows of X by these of the block's lanes, (lanes, rows)."""
+        asked, table = len(lanes), self.theta.reshape(self.p, self.width)
         if len(lanes) < self.used:
             table = np.ascontiguousarray(table[:, lanes])
         else:
@@ -265,24 +273,23 @@ class _Block:
         if not self.of.task.rows.sparse:
             center = self.of.task.center[self.column[lanes]].astype(self.of.dtype)
             at_zero = at_zero - np.einsum("vp,pv->v", center, table)
-        z = np.asarray(X @ table) + at_zero
-        return z.T[: len(places) * self.k].reshape(len(places), self.k, -1)
+        return (np.asarray(X @ table) + at_zero).T[:asked]
 
     def unpack(self, models: np.ndarray) -> None:
         """Give back what these models have become."""
-        if models.size:
-            of, here = self.of, np.isin(self.models, models)
-            of.coef[self.models[here]] = self.unpacked(self.theta)[here]
-            of.intercept[self.models[here]] = self.intercept[: self.used].reshape(-1, self.k)[here]
+        of, here = self.of, np.isin(self.model, models)
+        mine = self.model[here], self.output[here]
+        of.coef[mine] = self.unpacked(self.theta)[here]
+        of.intercept[mine] = self.intercept[: self.used][here]
 
 
 class _Samples(_Block):
     """A step for each row: the fastest walk."""
 
-    def __init__(self, of: Blocks, models: np.ndarray):
-        super().__init__(of, models)
+    def __init__(self, of: Blocks, model: np.ndarray, output: np.ndarray):
+        super().__init__(of, model, output)
         self.kernel = lanes.samples(of.task.loss, of.task.penalty, self.width)
-        self.center = self.packed(np.repeat(of.task.center[of.task.column[models], None], self.k, axis=1))
+        self.center = self.packed(of.task.center[of.task.column[model]])
 
     def follow(self, hyper: list[dict[str, Any]]) -> None:
         paces = self.paces(hyper).reshape(-1)
@@ -293,10 +300,19 @@ class _Samples(_Block):
 
 
 class _Sparse(_Block):
-    """A step for each row of a CSR matrix."""
+    """A step for each row of a CSR matrix, whose features lie anywhere: blocks are so narrow that they stay in the
+    cache."""
 
-    def __init__(self, of: Blocks, models: np.ndarray):
-        super().__init__(of, models)
+    @staticmethod
+    def widest(task: Task) -> int:
+        return sparse_lanes.WIDTH if not task.joint else _Block.widest(task)
+
+    @classmethod
+    def width_for(cls, used: int, task: Task) -> int:
+        return sparse_lanes.WIDTH if used <= sparse_lanes.WIDTH else super().width_for(used, task)
+
+    def __init__(self, of: Blocks, model: np.ndarray, output: np.ndarray):
+        super().__init__(of, model, output)
         self.kernel = sparse_lanes.samples(of.task.loss, of.task.joint, self.width)
 
     def follow(self, hyper: list[dict[str, Any]]) -> None:
@@ -304,19 +320,8 @@ class _Sparse(_Block):
         self.arguments = (self.column, self.label, self.rates(hyper), keep, self.epsilon, self.moves)
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
-        self.kernel(
-            X.data,
-            X.indices,
-            X.indptr,
-            y,
-            weights,
-            order,
-            self.k,
-            self.theta,
-            self.intercept,
-            *self.arguments,
-            self.total,
-        )
+        self.kernel(X.data, X.indices, X.indptr, y, weights, order, self.of.task.outputs, self.theta, self.intercept,
+                    *self.arguments, self.total)  # fmt: skip
 
 
 class _Batches(_Block):
@@ -324,22 +329,22 @@ class _Batches(_Block):
 
     in_tiles = True
 
-    def __init__(self, of: Blocks, models: np.ndarray):
-        super().__init__(of, models)
-        task, optimizer = of.task, of.optimizers[models[0]]
+    def __init__(self, of: Blocks, model: np.ndarray, output: np.ndarray):
+        super().__init__(of, model, output)
+        task, optimizer, mine = of.task, of.optimizers[model[0]], (model, output)
         self.kernel = lanes.batches(
             optimizer.rule, optimizer.get_params(), task.loss, task.joint, task.penalty, self.width
         )
-        self.center = self.packed(np.repeat(task.center[task.column[models], None], self.k, axis=1))
-        self.slots = np.array([self.packed(s[models]) for s in of.slots[0]], of.dtype).reshape(
+        self.center = self.packed(task.center[task.column[model]])
+        self.slots = np.array([self.packed(s[mine]) for s in of.slots[0]], of.dtype).reshape(
             len(of.slots[0]), self.theta.size
         )
-        self.more = np.array([self.of_lanes(s[models]) for s in of.slots[1]], of.dtype).reshape(
+        self.more = np.array([self.of_lanes(s[mine]) for s in of.slots[1]], of.dtype).reshape(
             len(of.slots[1]), self.intercept.size
         )
-        self.mean, self.intercept_mean = self.packed(of.mean[0][models]), self.of_lanes(of.mean[1][models])
+        self.mean, self.intercept_mean = self.packed(of.mean[0][mine]), self.of_lanes(of.mean[1][mine])
         self.carried = of.carried[self.lane_model, 0] if of.carried.shape[1] else np.zeros(len(self.lane_model))
-        kinked = task.alpha[models[0]] * task.penalty.kink(task.l1_ratio[models[0]]) > 0
+        kinked = task.alpha[model[0]] * task.penalty.kink(task.l1_ratio[model[0]]) > 0
         self.way = 1 if of.proximal else 2 if kinked else 0
         self.settings = ((self.alpha * self.share).astype(of.dtype), self.ratio, self.epsilon, self.moves)
 
@@ -347,22 +352,20 @@ class _Batches(_Block):
         self.flat = np.array([lanes.flat(self.of.optimizers[0].rule.defaults, h) for h in hyper])
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
-        of, seen_at_once = self.of, self.k if self.of.task.joint else 1
+        of, seen_at_once = self.of, self.of.task.outputs if self.of.task.joint else 1
         self.kernel(X, y, weights, order, of.batch, self.theta, self.intercept, self.center, self.slots, self.more,
                     self.mean, self.intercept_mean, self.column, self.label, self.settings, self.flat, self.carried,
                     seen_at_once, self.way, t, of.first, self.total)  # fmt: skip
 
     def unpack(self, models: np.ndarray) -> None:
         super().unpack(models)
-        if not models.size:
-            return
-        of, here = self.of, np.isin(self.models, models)
-        mine = self.models[here]
+        of, here = self.of, np.isin(self.model, models)
+        mine = self.model[here], self.output[here]
         for slot, values in zip(of.slots[0], self.slots, strict=True):
             slot[mine] = self.unpacked(values)[here]
         for slot, values in zip(of.slots[1], self.more, strict=True):
-            slot[mine] = values[: self.used].reshape(-1, self.k)[here]
+            slot[mine] = values[: self.used][here]
         of.mean[0][mine] = self.unpacked(self.mean)[here]
-        of.mean[1][mine] = self.intercept_mean[: self.used].reshape(-1, self.k)[here]
+        of.mean[1][mine] = self.intercept_mean[: self.used][here]
         if of.carried.shape[1]:
-            of.carried[mine, 0] = self.carried[: self.used : self.k][here]
+            of.carried[self.model[here], 0] = self.carried[: self.used][here]

@@ -37,7 +37,7 @@ def by_epochs(
         run = Single(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
     else:
         run = Blocks(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
-    return _Epochs(task, settings, optimizers, run, scheduled, keeps_rate).run()
+    return _Epochs(task, settings, optimizers, run, scheduled, keeps_rate, coef, intercept).run()
 
 
 def first_rates(task: Task, optimizer: Optimizer, all_rows: bool) -> np.ndarray:
@@ -69,11 +69,12 @@ def _diverged(epoch: int, optimizer: Optimizer) -> ValueError:
 
 class _Epochs:
     def __init__(self, task: Task, settings: Settings, optimizers: Sequence[Optimizer], run: Steps, scheduled: bool,
-                 keeps_rate: bool):  # fmt: skip
+                 keeps_rate: bool, coef: np.ndarray, intercept: np.ndarray):  # fmt: skip
         self.task, self.settings, self.optimizers, self.steps = task, settings, optimizers, run
         self.scheduled, self.decays = scheduled, scheduled and not keeps_rate
-        # steps of batches carry noise, which only ever smaller steps leave behind
-        self.fades = self.decays and not isinstance(run, AllRows)
+        # steps of batches carry noise, which only ever smaller steps leave behind; where no row may overshoot, they
+        # are small from the first
+        self.fades = 0 if not self.decays or isinstance(run, AllRows) else 2 if task.loss.slope_bound is not None else 1
         self.held = None
         if settings.held_out is not None:
             held = replace(task, weights=settings.held_out)
@@ -86,14 +87,14 @@ class _Epochs:
             np.zeros(task.models, int),
         )
         self.outcomes = [Outcome(c, b, fault=UNFINISHED.format(settings.max_iter))
-                         for c, b in zip(*run.result(np.arange(task.models)), strict=True)]  # fmt: skip
+                         for c, b in zip(coef, intercept, strict=True)]  # fmt: skip
         self.lowest = np.full(task.models, np.inf)
 
     def run(self) -> list[Outcome]:
         which = np.arange(self.task.models)
         for epoch in range(1, self.settings.max_iter + 1):
             if self.fades:
-                self._set_rates(which, (1.0 - (epoch - 1) / self.settings.max_iter) ** 2)
+                self._set_rates(which, (1.0 - (epoch - 1) / self.settings.max_iter) ** self.fades)
             with np.errstate(over="ignore", invalid="ignore"):
                 values = self.steps.epoch(which)
             which, values = self._without_diverged(which, values, epoch)
@@ -145,7 +146,7 @@ class _Epochs:
     def _keep(self, which: np.ndarray) -> None:
         if self.held is None and which.size:
             for m, c, b in zip(which, *self.steps.result(which), strict=True):
-                self.outcomes[m].coef, self.outcomes[m].intercept = c.copy(), b.copy()
+                self.outcomes[m].coef, self.outcomes[m].intercept = c, b
 
     def _without_diverged(self, which: np.ndarray, values: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         finite = np.isfinite(values)  # which hold the penalty: if a coefficient is not, they are not

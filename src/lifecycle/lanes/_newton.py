@@ -50,7 +50,8 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
             m = models[0]
             start = theta[m] if settings.start is not None else latest.get(int(task.column[m]), theta[m])
             theta[m], outcomes[m].curve, done = _steps(problem, start, limits[m], _STEP["float64"], settings.max_iter)
-            outcomes[m].fault, latest[int(task.column[m])] = None if done else UNFINISHED.format(settings.max_iter), theta[m]
+            outcomes[m].fault = None if done else UNFINISHED.format(settings.max_iter)
+            latest[int(task.column[m])] = theta[m]
             settings.advance(1)
         else:  # of what the others have found, these models get the curvature and no coefficient
             along = _follow(problem, along, theta[models[0]], limits[models].min(), settings.max_iter)

@@ -29,6 +29,9 @@ def samples(loss: Any, joint: bool, width: int) -> Any:
     return _samples(loss.functions(joint), joint, target_of(loss.task), width)
 
 
+WIDTH = 16  # lanes of a block, unless a model has more
+
+
 @cache
 def _samples(functions, joint, target, width):
     *_, slope, value = functions
@@ -88,14 +91,16 @@ def _samples(functions, joint, target, width):
                 b[v] -= push[v] * free[v]
                 push[v] /= scale[v]
                 scale[v] *= factor[v]
-            least = scale[0]
+            least, moved = scale[0], False
             for v in range(width):
                 total[v] += lost[v]
+                moved |= push[v] != 0.0
                 least = min(least, scale[v])
             for at in range(indptr[i], indptr[i + 1]):
-                x, e = data[at], np.int64(indices[at]) * width
-                for v in range(width):
-                    theta[e + v] -= push[v] * x
+                if moved:
+                    x, e = data[at], np.int64(indices[at]) * width
+                    for v in range(width):
+                        theta[e + v] -= push[v] * x
                 if coming < last:  # the coefficients of the next row, which lie anywhere
                     for v in range(0, width, line):
                         prefetch(theta, np.int64(indices[coming]) * width + v)
