@@ -165,20 +165,52 @@ def in_order(work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Ite
         yield from map(work, items)
         return
     workers, futures = _workers(os.getpid(), n), deque[Future]()
-    try:
-        for item in items:
-            futures.append(workers.submit(work, item))
-            if len(futures) > 4 * n:  # what waits to be taken stays small
+    with one_thread_each():
+        try:
+            for item in items:
+                futures.append(workers.submit(work, item))
+                if len(futures) > 4 * n:  # what waits to be taken stays small
+                    yield futures.popleft().result()
+            while futures:
                 yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
-    finally:
-        _end(futures)
+        finally:
+            _end(futures)
 
 
 @cache
 def _workers(process: int, n: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n, thread_name_prefix="lifecycle", initializer=_alone)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Products of matrices stay on the thread that asks for them, or threads of BLAS and ours would be in each other's
+    way; the limit is of the process, and ends with its last user."""
+    with _limit.lock:
+        if not _limit.users:
+            if _limit.libraries is None:  # looks through all that are loaded, once
+                from threadpoolctl import ThreadpoolController
+
+                _limit.libraries = ThreadpoolController()
+            _limit.limiter = _limit.libraries.limit(limits=1, user_api="blas")
+        _limit.users += 1
+    try:
+        yield
+    finally:
+        with _limit.lock:
+            _limit.users -= 1
+            if not _limit.users:
+                _limit.limiter.restore_original_limits()
+
+
+class _Limit:
+    def __init__(self) -> None:
+        self.lock, self.users = threading.Lock(), 0
+        self.libraries: Any = None
+        self.limiter: Any = None
+
+
+_limit = _Limit()
 
 
 def _alone() -> None:

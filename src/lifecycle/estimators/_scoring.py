@@ -130,11 +130,8 @@ class TestScores:
                         found[m][name] = float(value)
             return found
 
-        return {
-            m: scores
-            for part in in_order(of_rows, np.unique(of_test).tolist(), self.X.size)
-            for m, scores in part.items()
-        }
+        parts = in_order(of_rows, np.unique(of_test).tolist(), self.X.size * len(which))
+        return {m: scores for part in parts for m, scores in part.items()}
 
     def _on(self, rows: np.ndarray, which: np.ndarray, products: Callable) -> np.ndarray:
         """Scores (models, outputs, rows), from pieces of X."""

@@ -4,8 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._threads import in_order
 from ..loops.minibatch import row_of
 from ..losses import Loss
+
+_ROWS = 1024  # of which the products are made at once
 
 
 @dataclass
@@ -74,19 +77,29 @@ class Dense:
         return hessian
 
     def _curvature(self, scores: np.ndarray) -> np.ndarray:
-        if self.joint:
-            return self._of_softmax(scores)
-        bend = self.loss.curvature(self.targets[0], scores[0], self.epsilon) * self.share  # type: ignore[misc]
-        X = np.column_stack([self.X, np.ones(len(self.X))]) if self.fit_intercept else self.X
-        return (X * bend[:, None]).T @ X
+        part = self._of_softmax if self.joint else self._of_scores
+        chunks = [slice(begin, begin + _ROWS) for begin in range(0, len(self.X), _ROWS)]
+        found = np.zeros((self.variables, self.variables), self.X.dtype)
+        for hessian in in_order(lambda rows: part(rows, scores[:, rows]), chunks, len(self.X) * self.variables**2):
+            found += hessian
+        return found
 
-    def _of_softmax(self, scores: np.ndarray) -> np.ndarray:
+    def _with_ones(self, rows: slice) -> np.ndarray:
+        return np.column_stack([self.X[rows], np.ones_like(self.share[rows])]) if self.fit_intercept else self.X[rows]
+
+    def _of_scores(self, rows: slice, scores: np.ndarray) -> np.ndarray:
+        bend = self.loss.curvature(self.targets[0, rows], scores[0], self.epsilon) * self.share[rows]  # type: ignore[misc]
+        X = self._with_ones(rows) * np.sqrt(bend)[:, None]
+        return X.T @ X
+
+    def _of_softmax(self, rows: slice, scores: np.ndarray) -> np.ndarray:
         """Hessian of the cross-entropy: diag(p) - p pᵀ of each row, times the products of its features."""
-        k, p, n = self.outputs, self.features + int(self.fit_intercept), len(self.X)
-        X = np.hstack([self.X, np.ones((n, 1), self.X.dtype)]) if self.fit_intercept else self.X
-        chances = self._slopes(scores) + self.targets  # the slope of the cross-entropy is p - y
-        root = np.sqrt(self.share)[:, None] * X
-        by_row = (chances.T[:, :, None] * root[:, None, :]).reshape(n, k * p)
+        k, p = self.outputs, self.features + int(self.fit_intercept)
+        y, chances = self.targets[:, rows], np.empty_like(scores)
+        row_of(self.loss.functions(True))(y, scores, self.epsilon, chances)
+        chances += y  # the slope of the cross-entropy is p - y
+        root = self._with_ones(rows) * np.sqrt(self.share[rows])[:, None]
+        by_row = (chances.T[:, :, None] * root[:, None, :]).reshape(len(root), k * p)
         hessian = -(by_row.T @ by_row)
         for j in range(k):
             here = slice(j * p, (j + 1) * p)

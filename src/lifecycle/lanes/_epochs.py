@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .._threads import one_thread_each
 from ..optim import Optimizer
 from ._batches import Blocks, Single
 from ._full import Accelerated, AllRows
@@ -37,7 +38,8 @@ def by_epochs(
         run = Single(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
     else:
         run = Blocks(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
-    return _Epochs(task, settings, optimizers, run, scheduled, keeps_rate, coef, intercept).run()
+    with one_thread_each():  # a thread of BLAS that has worked waits for more, on a core that the kernels need
+        return _Epochs(task, settings, optimizers, run, scheduled, keeps_rate, coef, intercept).run()
 
 
 def first_rates(task: Task, optimizer: Optimizer, all_rows: bool) -> np.ndarray:

@@ -4,8 +4,8 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from .._threads import one_thread_each
 from ..solvers import least_squares
-from ._objective import one_thread_each
 from ._outcome import Outcome
 from ._sums import sums_by_column
 from ._task import SMALL, Task

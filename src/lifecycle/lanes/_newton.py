@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_solve
 
+from .._threads import one_thread_each
 from ..solvers import newton, quasi_newton
 from ._dense import Dense
 from ._objective import Objective
@@ -36,6 +37,11 @@ _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a con
 
 def by_newton(task: Task, settings: Settings) -> list[Outcome]:
     """Steps until one promises to bring less than tol, and to change no more than the last digits."""
+    with one_thread_each():  # a thread of BLAS that has worked waits for more, on a core that others need
+        return _by_newton(task, settings)
+
+
+def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
     solved, samples = _Solved(task, np.float64), _Samples(task)
     coef, intercept = task.start() if settings.start is None else settings.start
     theta = solved.joined(coef, intercept - np.einsum("mkp,mp->mk", coef, task.offset[task.column]))
@@ -60,7 +66,7 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
     unfinished = _together(task, settings, samples, together, theta, limits, guess, outcomes)
     for m, outcome in enumerate(outcomes):
         if m in unfinished and task.models > 1:  # it did not arrive among others, and goes its own way
-            outcomes[m] = by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
+            outcomes[m] = _by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
             continue
         if m in unfinished:
             outcome.fault = UNFINISHED.format(settings.max_iter)
@@ -183,7 +189,7 @@ class _Samples:
         variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
         self.task, self.size = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
         self.leverage = _leverage(task) if task.rows.n > self.size else np.ones(task.rows.n, np.float32)
-        self.trained = task.weights.counts.any(axis=1)
+        self.trained = np.asarray(task.weights.counts.any(axis=1))
         self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.rows.features))
         self.drawn: dict[tuple, tuple] = {}
 
@@ -203,7 +209,7 @@ class _Samples:
         """The problem of models that differ in their rows only, on a sample, and whether these are all of them."""
         columns = tuple(np.unique(self.task.column[models]).tolist())
         if columns not in self.drawn:
-            trained = (self.task.weights.counts[:, columns] != 0).any(axis=1)
+            trained = np.asarray((self.task.weights.counts[:, columns] != 0).any(axis=1))
             rows, weights = self._draw(trained, self.size)
             weights = weights * np.mean([self.task.weights.column(k, rows) for k in columns], axis=0)
             self.drawn[columns] = *self._take(rows), weights / weights.sum(), len(rows) == np.count_nonzero(trained)
@@ -331,7 +337,6 @@ def _factor(curvature: np.ndarray, problem: Dense) -> tuple:
     hessian, metric, damping = problem.with_ridge(curvature), problem.metric(), 1e-7
     while True:
         try:
-            # numpy's own: the threads of the library that made the products would be in the way of scipy's
             return np.linalg.cholesky(hessian + np.diag(damping * metric)), True
         except np.linalg.LinAlgError:
             damping *= 10.0

@@ -1,14 +1,11 @@
 """Mean losses of many models and their gradients, over all rows: two products of matrices for each chunk of rows."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from .._threads import in_order
+from .._threads import in_order, one_thread_each
 from ..loops.lanes import joint_pushes, pushes
 from ._task import Task
 
@@ -81,31 +78,3 @@ class Objective:
         with one_thread_each():
             chunks = list(task.rows.chunks(min(_ELEMENTS, _SCORES // (m * k) * task.rows.features)))
             yield from in_order(part, chunks, m * k * task.rows.size)
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Products of matrices stay on the thread that asks for them; the limit is of the process, and ends with its last
-    user."""
-    with _limit.lock:
-        if not _limit.users:
-            _limit.libraries = _limit.libraries or ThreadpoolController()  # looks through all that are loaded, once
-            _limit.limiter = _limit.libraries.limit(limits=1, user_api="blas")
-        _limit.users += 1
-    try:
-        yield
-    finally:
-        with _limit.lock:
-            _limit.users -= 1
-            if not _limit.users:
-                _limit.limiter.restore_original_limits()
-
-
-class _Limit:
-    def __init__(self) -> None:
-        self.lock, self.users = Lock(), 0
-        self.libraries: Any = None
-        self.limiter: Any = None
-
-
-_limit = _Limit()
