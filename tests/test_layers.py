@@ -58,7 +58,8 @@ def faults(path: Path, text: str | None = None) -> list[str]:
         if room in GROUND_ROOMS | FOUNDATION:
             if inner is not None and inner not in FOUNDATION | {room}:
                 found.append(f"{path.name} imports lifecycle.{inner}")
-            if inner is None and name not in {"numpy", "numba", "llvmlite"} | sys.stdlib_module_names:
+            own = {"threadpoolctl"} if room == "_threads" else set()
+            if inner is None and name not in {"numpy", "numba", "llvmlite"} | own | sys.stdlib_module_names:
                 found.append(f"{path.name} imports {name}")
         elif inner in ROOF and room not in ROOF:
             found.append(f"{path.name} imports lifecycle.{inner}")

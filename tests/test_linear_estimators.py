@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp, softmax
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -27,25 +27,11 @@ from lifecycle.penalties import find_penalty
 from lifecycle.rules import list_rules
 
 from . import naive
+from .data import cancer, diabetes, wine
 
 CLASSIFICATION = [name for name, loss in list_losses().items() if loss.task == "classification"]
 REGRESSION = [name for name, loss in list_losses().items() if loss.task == "regression"]
 few_epochs = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-def cancer():
-    X, y = load_breast_cancer(return_X_y=True)
-    return scale(X), y
-
-
-def wine():
-    X, y = load_wine(return_X_y=True)
-    return scale(X), y
-
-
-def diabetes():
-    X, y = load_diabetes(return_X_y=True)
-    return scale(X), y
 
 
 def margins(y, z):

@@ -6,20 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.preprocessing import scale
 
 import lifecycle as lc
 
-
-def cancer():
-    X, y = load_breast_cancer(return_X_y=True)
-    return scale(X), y
-
-
-def diabetes():
-    X, y = load_diabetes(return_X_y=True)
-    return scale(X), y
+from .data import cancer, diabetes
 
 
 def in_parts(model, X, y, size=100, rounds=1, **options):

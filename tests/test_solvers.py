@@ -6,18 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import Ridge
-from sklearn.preprocessing import scale
 
 from lifecycle.solvers import least_squares, newton, quasi_newton
 
+from .data import cancer, diabetes
+
 ALPHAS = np.array([1e-6, 0.1, 10.0])
-
-
-def diabetes():
-    X, y = load_diabetes(return_X_y=True)
-    return scale(X), y
 
 
 def mean_squares(X, y, weights, coef, fit_intercept):
@@ -173,13 +168,13 @@ def test_a_quadratic_takes_one_step_and_promises_what_comes(seed, size):
     assert promised == pytest.approx(-now, rel=1e-6)
 
 
-def cancer():
-    X, y = load_breast_cancer(return_X_y=True)
-    return scale(X), np.where(y == 1, 1.0, -1.0)
+def cancer_signed():
+    X, y = cancer()
+    return X, np.where(y == 1, 1.0, -1.0)
 
 
 def test_logistic_regression_ends_where_scipy_ends_and_every_step_goes_down():
-    X, y = cancer()
+    X, y = cancer_signed()
 
     def value(w):
         return np.logaddexp(0.0, -y * (X @ w)).mean() + 0.005 * w @ w
@@ -201,7 +196,7 @@ def test_logistic_regression_ends_where_scipy_ends_and_every_step_goes_down():
 
 
 def test_a_function_that_is_smooth_only_once_is_minimized():
-    X, y = cancer()
+    X, y = cancer_signed()
 
     def value(w):
         return (np.maximum(0.0, 1.0 - y * (X @ w)) ** 2).mean() + 0.005 * w @ w
@@ -302,7 +297,7 @@ def test_quadratics_without_a_guess_arrive_at_their_own_minima(kinds):
 
 
 def logistic(rows, alpha):
-    X, y = cancer()
+    X, y = cancer_signed()
     X, y = X[rows], y[rows]
 
     def function(w):

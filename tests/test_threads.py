@@ -8,10 +8,12 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import lifecycle as lc
 from lifecycle import _threads
 from lifecycle._jit import memory, native
+from lifecycle._threads import in_order
 
 # torch's team runs, and lifecycle.torch is there, but no optimizer yet: the child makes the first one
 TORCH_RAN = "import torch, lifecycle.torch; torch.set_num_threads(2); torch.randn(500, 500) @ torch.randn(500, 500)"
@@ -193,3 +195,39 @@ def test_torch_s_own_setting_is_followed_until_ours_is_made(monkeypatch):
             assert _threads.num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_in_order_gives_results_in_order_from_several_threads_each_with_one_thread_of_blas():
+    def of_blas():
+        return tuple(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+
+    before = of_blas()
+    with lc.threads(2):
+        seen = list(in_order(lambda i: (i, threading.get_ident(), of_blas()), range(40), 1 << 30))
+    assert [i for i, *_ in seen] == list(range(40))
+    assert threading.get_ident() not in {thread for _, thread, _ in seen}
+    assert {n for *_, numbers in seen for n in numbers} == {1}
+    assert of_blas() == before
+
+
+def test_in_order_ends_what_it_began_when_an_item_fails_or_nobody_listens_any_more():
+    begun, ended = [], []
+
+    def work(i):
+        begun.append(i)
+        if i == 3:
+            raise ValueError("three")
+        time.sleep(0.01)
+        ended.append(i)
+        return i
+
+    with lc.threads(2):
+        with pytest.raises(ValueError, match="three"):
+            list(in_order(work, range(100), 1 << 30))
+        assert len(begun) == len(ended) + 1 < 100
+        begun.clear()
+        ended.clear()
+        results = in_order(work, [5] * 100, 1 << 30)
+        assert next(results) == 5
+        results.close()
+        assert len(begun) == len(ended) < 100

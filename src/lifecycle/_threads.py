@@ -164,7 +164,7 @@ def in_order(work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Ite
     if n <= 1 or size < _WORTH_THREADS:
         yield from map(work, items)
         return
-    workers, futures = _workers(os.getpid(), n), deque[Future]()
+    workers, futures = _workers(os.getpid(), num_threads()), deque[Future]()
     with one_thread_each():
         try:
             for item in items:
@@ -250,8 +250,11 @@ def _drain() -> Any:
 
 
 def _renew_after_fork() -> None:
-    global _lock, _pool, _team_here, _forked
+    global _lock, _pool, _team_here, _forked, _limit
     _lock, _pool, _team_here, _forked = threading.Lock(), None, False, True
+    if _limit.users:  # who set the limit has no thread here
+        _limit.limiter.restore_original_limits()
+    _limit = _Limit()
 
 
 if hasattr(os, "register_at_fork"):

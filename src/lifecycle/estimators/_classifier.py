@@ -89,11 +89,13 @@ class LinearClassifier(ClassifierMixin, Linear):
     centred features with a 1 for the intercept, is
 
     * "gd" on all rows, with a smooth loss: 1/L, L being the largest eigenvalue of the Hessian of the mean loss or a
-      bound of it;
+      bound of it, for the coefficients and for the intercept;
     * "gd" and "sgd" otherwise: 1 / (c max ‖x‖²) for "squared_hinge", whose slope has no bound, else 1 / (c mean ‖x‖²);
     * another rule: 0.1 over the root mean square of the elements of the x.
 
-    1/L is kept. The others shrink to a fifth whenever training stalls, and the fifth stall is the end.
+    1/L is kept. The others shrink to a fifth whenever training stalls, and the fifth stall is the end. Of steps for a
+    part of the rows, epoch e takes (1 - (e - 1) / max_iter)² of that (not squared for "squared_hinge"), so that the
+    noise of single rows fades however many epochs there are (Defazio et al., 2023).
     """
 
     _task = "classification"

@@ -79,7 +79,7 @@ class Linear(BaseEstimator):
         curves : bool, default=True
             With test, score the models after each epoch too.
         callback : callable, callback(models that are done, models), optional
-            After each epoch of a pass.
+            After each epoch of a pass, and at the end; the first number never falls.
         sample_weight : array-like, shape (n_samples,), optional
 
         Returns
@@ -118,15 +118,20 @@ class Linear(BaseEstimator):
             rows_of = {digest: rows for rows, digest in tests}
             scores = TestScores(X, y, rows_of, [digest for _, digest in tests], models, scoring)
             data.watch = scores.watch if curves else None
+        done = 0
         with progress_bar(self.max_iter, f"{len(models)} × {type(self).__name__}", self.progress) as bar:
 
             def advance(left: int) -> None:
+                nonlocal done
                 bar.update()
+                done = max(done, len(models) - left)
                 if callback is not None:
-                    callback(len(models) - left, len(models))
+                    callback(done, len(models))
 
             data.advance = advance
             _train(models, data)
+        if callback is not None and done < len(models):
+            callback(len(models), len(models))
         if scores is not None:
             scores.finish([i for i in range(len(models)) if i not in data.errors])
         if data.errors:

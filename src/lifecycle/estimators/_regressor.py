@@ -84,12 +84,14 @@ class LinearRegressor(RegressorMixin, Linear):
     centred features with a 1 for the intercept, and d for the standard deviation of y, is
 
     * "gd" on all rows, with a smooth loss: 1/L, L being the largest eigenvalue of the Hessian of the mean loss or a
-      bound of it;
+      bound of it, for the coefficients and for the intercept;
     * "gd" and "sgd" otherwise: 1 / (c max ‖x‖²) for "squared_error", whose slope has no bound, else
       1 / (c mean ‖x‖²), times d over the bound of the slope where that is more than 1;
     * another rule: 0.1 d over the root mean square of the elements of the x.
 
-    1/L is kept. The others shrink to a fifth whenever training stalls, and the fifth stall is the end.
+    1/L is kept. The others shrink to a fifth whenever training stalls, and the fifth stall is the end. Of steps for a
+    part of the rows, epoch e takes (1 - (e - 1) / max_iter)² of that (not squared for "squared_error"), so that the
+    noise of single rows fades however many epochs there are (Defazio et al., 2023).
     """
 
     _task = "regression"

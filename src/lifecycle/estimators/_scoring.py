@@ -114,7 +114,8 @@ class TestScores:
             y = self.y[rows]
             found: dict[int, dict[str, float]] = {m: {} for m in tested}
             alike = len(rows) < 2 or (y.dtype.kind == "f" and y.max() == y.min())  # which R² warns of
-            together = max(1, _SCORES // len(rows))
+            classes = getattr(self.models[members[tested[0]]], "classes_", ())
+            together = max(1, _SCORES // max(1, len(rows) * (len(classes) if len(classes) > 2 else 1)))
             for some in (tested[begin : begin + together] for begin in range(0, len(tested), together)):
                 z = None
                 for name, (function, scorer) in self.metrics.items():

@@ -67,15 +67,17 @@ def train(models: Sequence[Any], data: Data) -> None:
     for i, model in enumerate(models):
         if i not in data.errors:
             kinds.setdefault(_kind(model, data.samples[i]), []).append(i)
+    waiting = sum(map(len, kinds.values()))
     for members in kinds.values():
         for some in _shares(models[members[0]], members):
+            waiting -= len(some)
             seeds = random_state(models[some[0]].random_state).randint(np.iinfo(np.int32).max, size=2)
             held = _set_aside(models[some[0]], some, data, seeds[0])
             some = [i for i in some if i not in data.errors]
             if not some:
                 continue
             try:
-                _train_kind([models[i] for i in some], some, data, held, seeds[1])
+                _train_kind([models[i] for i in some], some, data, held, seeds[1], waiting)
             except ValueError as error:
                 data.errors.update(dict.fromkeys(some, error))
 
@@ -125,7 +127,8 @@ def _set_aside(model: Any, members: list[int], data: Data, seed: int) -> dict[Sa
 
 
 def _train_kind(models: list[Any], members: list[int], data: Data, aside: dict[Sample, np.ndarray] | None,
-                order_seed: int) -> None:  # fmt: skip
+                order_seed: int, waiting: int) -> None:  # fmt: skip
+    """`waiting`: how many models come after these."""
     first = models[0]
     X = data.X
     if X.dtype == np.float32 and X.size <= _SMALL and isinstance(X, np.ndarray) and first.optimizer != "newton":
@@ -151,7 +154,7 @@ def _train_kind(models: list[Any], members: list[int], data: Data, aside: dict[S
     )  # fmt: skip
     settings = lanes.Settings(
         first.max_iter, first.tol, first.n_iter_no_change, bool(first.shuffle), int(first.average),
-        np.random.RandomState(order_seed), advance=data.advance, alone=data.alone,
+        np.random.RandomState(order_seed), advance=lambda left: data.advance(waiting + left), alone=data.alone,
         held_out=None if held is None else lanes.Weights(np.where(held, counts, 0), X.dtype),
     )  # fmt: skip
     if first._continues():

@@ -1,12 +1,14 @@
 """The objective of one model over a few rows in memory: value, gradient and Hessian, for Newton's method."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from .._threads import in_order
 from ..loops.minibatch import row_of
 from ..losses import Loss
+from ._task import SMALL
 
 _ROWS = 1024  # of which the products are made at once
 
@@ -79,8 +81,10 @@ class Dense:
     def _curvature(self, scores: np.ndarray) -> np.ndarray:
         part = self._of_softmax if self.joint else self._of_scores
         chunks = [slice(begin, begin + _ROWS) for begin in range(0, len(self.X), _ROWS)]
+        # where one fills memory, several may not wait to be added, and BLAS has threads of its own
+        run = partial(in_order, size=len(self.X) * self.variables**2) if self.variables <= SMALL else map
         found = np.zeros((self.variables, self.variables), self.X.dtype)
-        for hessian in in_order(lambda rows: part(rows, scores[:, rows]), chunks, len(self.X) * self.variables**2):
+        for hessian in run(lambda rows: part(rows, scores[:, rows]), chunks):
             found += hessian
         return found
 

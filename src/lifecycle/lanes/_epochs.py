@@ -31,7 +31,7 @@ def by_epochs(
     keeps_rate = all_rows and task.loss.smooth and moves_by_slope(optimizers[0])
     run: Steps
     if keeps_rate and scheduled and optimizers[0].rule.name == "gd" and not settings.average:
-        run = Accelerated(task, coef, intercept, rates)
+        run = Accelerated(task, coef, intercept)
     elif all_rows:
         run = AllRows(task, coef, intercept, optimizers, is_proximal(optimizers[0]), settings)
     elif settings.alone and not task.rows.sparse:

@@ -14,11 +14,17 @@ from ._task import Task
 
 class Accelerated(Steps):
     """Proximal gradient steps 1/L with momentum that starts anew where it points uphill (Beck & Teboulle, 2009;
-    O'Donoghue & Candès, 2015)."""
+    O'Donoghue & Candès, 2015).
 
-    def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray, lr: np.ndarray):
+    Coefficients and intercept have an L each, as they do not mix where features are centred: small features would
+    else be moved by steps that suit the intercept.
+    """
+
+    def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray):
         self.task, self.objective = task, Objective(task)
-        self.coef, self.intercept, self.lr = coef, intercept, lr
+        self.coef, self.intercept = coef, intercept
+        steepest = task.curvatures_of_coef[task.column]
+        self.lr = 1.0 / steepest, 1.0 / (steepest if task.rows.sparse else np.full(task.models, task.steepest))
         self.last = coef.copy(), intercept.copy()
         self.inertia, self.fresh = np.ones(len(coef)), np.zeros(len(coef), bool)
 
@@ -36,11 +42,11 @@ class Accelerated(Steps):
         ahead = (self.inertia[which] - 1.0) / after
         points = [x + _wide(ahead, x) * (x - last[which]) for x, last in zip(here, self.last, strict=True)]
         losses, *slopes = self.objective.gradients(points[0], points[1], which)
-        lr = self.lr[which]
-        new = [x - _wide(lr, x) * g for x, g in zip(points, slopes, strict=True)]
-        new[0] = task.penalty.prox(new[0], _paces(task, which, lr))
-        uphill = sum(((x - n) * (n - x0)).reshape(len(which), -1).sum(axis=1)
-                     for x, n, x0 in zip(points, new, here, strict=True))  # fmt: skip
+        rates = [lr[which] for lr in self.lr]
+        new = [x - _wide(lr, x) * g for x, lr, g in zip(points, rates, slopes, strict=True)]
+        new[0] = task.penalty.prox(new[0], _paces(task, which, rates[0]))
+        uphill = sum(((x - n) * (n - x0)).reshape(len(which), -1).sum(axis=1) / lr
+                     for x, n, x0, lr in zip(points, new, here, rates, strict=True))  # fmt: skip
         self.inertia[which] = np.where(uphill > 0, 1.0, after)
         for last, x, n in zip(self.last, (self.coef, self.intercept), new, strict=True):
             last[which], x[which] = x[which], n

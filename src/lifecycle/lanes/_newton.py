@@ -6,6 +6,7 @@ alone, on rows that all fit into the sample, makes Newton steps to the end.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,11 +21,12 @@ from ._objective import Objective
 from ._outcome import UNFINISHED, Outcome, Settings
 from ._rows import Rows
 from ._sums import sums_by_column
-from ._task import Task
+from ._task import SMALL, Task
 from ._weights import Weights
 
 _SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
 _PRODUCTS, _ELEMENTS = 1 << 29, 1 << 22  # multiplications, and numbers read, of Hessians for those who are slow
+_HELD = 1 << 26  # numbers of Hessians, or of samples, that are kept
 _FEW = 3  # rows for each variable
 _WORTH, _APPROACH = 4, 20  # rows for each sampled one from which they are worth a start; steps at most
 _RENEWALS, _PATIENCE = 3, 4  # new Hessians of a model at most, and the turns that each is given
@@ -37,7 +39,9 @@ _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a con
 
 def by_newton(task: Task, settings: Settings) -> list[Outcome]:
     """Steps until one promises to bring less than tol, and to change no more than the last digits."""
-    with one_thread_each():  # a thread of BLAS that has worked waits for more, on a core that others need
+    variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
+    # a thread of BLAS that has worked waits for more, on a core that others need
+    with one_thread_each() if variables <= SMALL else nullcontext():
         return _by_newton(task, settings)
 
 
@@ -50,15 +54,19 @@ def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
     guess = _Guess()
     along: tuple | None = None
     latest: dict[int, np.ndarray] = {}  # where a column's rows have led
+    alone = 0
     for models in _groups(task):
         problem, whole = samples.problem(models)
         if whole and len(models) == 1:
             m = models[0]
-            start = theta[m] if settings.start is not None else latest.get(int(task.column[m]), theta[m])
+            # without a penalty there may be many minima, or none, and which one is found depends on the start
+            goes_on = settings.start is None and solved.ridge[m] > 0
+            start = latest.get(int(task.column[m]), theta[m]) if goes_on else theta[m]
             theta[m], outcomes[m].curve, done = _steps(problem, start, limits[m], _STEP["float64"], settings.max_iter)
             outcomes[m].fault = None if done else UNFINISHED.format(settings.max_iter)
             latest[int(task.column[m])] = theta[m]
-            settings.advance(1)
+            alone += 1
+            settings.advance(task.models - alone)
         else:  # of what the others have found, these models get the curvature and no coefficient
             along = _follow(problem, along, theta[models[0]], limits[models].min(), settings.max_iter)
             guess.give(models, along[1])
@@ -99,19 +107,20 @@ def _together(
     """
     if not models.size:
         return set()
-    few = samples.few()
+    few = samples.few() if settings.start is None else None
     if few is not None:
         _run(_Solved(few, np.float64).descend(models, theta, limits, np.inf, guess))
-    turns, renewed, left = 0, dict.fromkeys(models.tolist(), 0), set[int]()
-    for dtype, step in ((np.float32, _COARSE), (np.float64, _STEP[str(task.rows.dtype)])):
-        left, patience = set(models.tolist()), _PATIENCE
-        for values, gone, slow in _Solved(task, dtype).descend(models, theta, limits, step, guess):
-            for m, value in values.items():
+    renewed, left = dict.fromkeys(models.tolist(), 0), set[int]()
+    visible = np.maximum(limits, _NOISE["float32"] * task.scale)  # what single precision can promise
+    for dtype, limit, step in ((np.float32, visible, _COARSE), (np.float64, limits, _STEP[str(task.rows.dtype)])):
+        left, patience, last = set(models.tolist()), _PATIENCE, dtype == np.float64
+        turns = _Solved(task, dtype).descend(models, theta, limit, step, guess)
+        for turn, (values, gone, slow) in enumerate(turns, 1):
+            for m, value in values.items() if last else ():
                 outcomes[m].curve.append(value)
-            left -= set(gone)
-            settings.advance(len(left))
-            turns, patience = turns + 1, patience - 1
-            if turns >= settings.max_iter or not left:
+            left, patience = left - set(gone), patience - 1
+            settings.advance(len(left) if last else len(models))
+            if turn == settings.max_iter or not left:
                 break
             slow = [m for m in slow if renewed[m] < _RENEWALS]
             if slow and patience <= 0:
@@ -188,8 +197,9 @@ class _Samples:
     def __init__(self, task: Task):
         variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
         self.task, self.size = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
-        self.leverage = _leverage(task) if task.rows.n > self.size else np.ones(task.rows.n, np.float32)
-        self.trained = np.asarray(task.weights.counts.any(axis=1))
+        self.trained = np.asarray(task.weights.counts[:, np.unique(task.column)].any(axis=1))
+        sampled = np.count_nonzero(self.trained) > self.size
+        self.leverage = _leverage(task, self.trained) if sampled else np.ones(task.rows.n, np.float32)
         self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.rows.features))
         self.drawn: dict[tuple, tuple] = {}
 
@@ -202,7 +212,7 @@ class _Samples:
             return None
         few = replace(task, rows=Rows(task.rows.take(rows)), y=task.y[rows], base=None,
                       weights=Weights(counts * weights[:, None], np.float64))  # fmt: skip
-        few.__dict__.update({name: getattr(task, name) for name in ("center", "scale")})  # the coordinates and units
+        few.__dict__.update({name: getattr(task, name) for name in ("center", "shift", "scale")})  # the same units
         return few
 
     def problem(self, models: list[int]) -> tuple[Dense, bool]:
@@ -212,7 +222,10 @@ class _Samples:
             trained = np.asarray((self.task.weights.counts[:, columns] != 0).any(axis=1))
             rows, weights = self._draw(trained, self.size)
             weights = weights * np.mean([self.task.weights.column(k, rows) for k in columns], axis=0)
-            self.drawn[columns] = *self._take(rows), weights / weights.sum(), len(rows) == np.count_nonzero(trained)
+            if sum(X.size for X, *_ in self.drawn.values()) > _HELD:
+                self.drawn.clear()
+            whole = np.count_nonzero(trained) <= self.size
+            self.drawn[columns] = *self._take(rows), weights / weights.sum(), whole
         X, targets, share, whole = self.drawn[columns]
         task, m = self.task, models[0]
         ridge = float(task.alpha[m] * task.penalty.slope(1.0, task.l1_ratio[m]))
@@ -228,14 +241,18 @@ class _Samples:
         counts, base = self.task.weights.counts[drawn], self.task.base
         base = None if base is None else base[drawn]
         X, targets = self._take(drawn)
-        for some in groups.values():
+        enough = np.count_nonzero(counts, axis=0) > _FEW * (self.task.rows.features + 1)
+        for group in groups.values():
+            some = [m for m in group if enough[self.task.column[m]]]
+            columns, parts = np.unique(self.task.column[some]), self.problem(group)[0].parts()
+            size = len(parts[0][1])
+            if len(columns) * len(parts) * size**2 > _HELD or not some:
+                continue  # all that they share stays as it is
             problem, at = self.problem(some)[0], theta[some].mean(axis=0)
-            columns = np.unique(self.task.column[some])
             own = replace(problem, X=X, targets=targets, share=weights)
             found = sums_by_column(counts[:, columns], base, partial(_curvatures, own, at))
-            size = len(problem.parts()[0][1])
-            for column, sums in zip(columns, found.values(), strict=True):
-                inverse = _inverse(problem, sums[:-1].reshape(-1, size, size) / sums[-1])
+            for i, column in enumerate(columns):
+                inverse = _inverse(problem, found[i][:-1].reshape(-1, size, size) / found[i][-1])
                 guess.give([m for m in some if self.task.column[m] == column], inverse)
 
     def _draw(self, trained: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -257,11 +274,11 @@ class _Samples:
         return self.task.rows.take(rows) - self.task.shift, self.task.targets(self.task.y[rows]).astype(np.float64)
 
 
-def _leverage(task: Task) -> np.ndarray:
-    """(n,): squared features over their sums, added."""
+def _leverage(task: Task, trained: np.ndarray) -> np.ndarray:
+    """(n,): squared features over their sums over the rows that are marked, added."""
     sums, found = np.zeros(task.rows.features), np.empty(task.rows.n, np.float32)
     for begin, end in task.rows.chunks():
-        sums += _squares(task, begin, end).sum(axis=0)
+        sums += trained[begin:end].astype(np.float64) @ _squares(task, begin, end)
     unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
     for begin, end in task.rows.chunks():
         found[begin:end] = _squares(task, begin, end) @ unit

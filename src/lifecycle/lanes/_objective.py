@@ -57,9 +57,14 @@ class Objective:
         label, epsilon = np.tile(task.labels, m).astype(dtype), np.repeat(task.epsilon[which], k).astype(dtype)
         flat, shift = flat.astype(dtype), task.shift
 
+        unheard: Any = None if dtype == task.rows.dtype else "ignore"  # what single precision cannot hold, steps tell
+
         def part(chunk: tuple[int, int]) -> tuple:
-            with np.errstate(over="ignore", invalid="ignore"):  # what single precision cannot hold
-                X, y = task.rows.read(*chunk, shift, dtype), task.y[slice(*chunk)].astype(dtype)
+            with np.errstate(over=unheard, invalid=unheard):
+                return of_rows(chunk)
+
+        def of_rows(chunk: tuple[int, int]) -> tuple:
+            X, y = task.rows.read(*chunk, shift, dtype), task.y[slice(*chunk)].astype(dtype)
             weights = task.weights.read(*chunk, dtype) / dtype.type(task.rows.n)
             z = np.ascontiguousarray((X @ flat.T).T) if task.rows.sparse else flat @ X.T
             z += at_shift[:, None]

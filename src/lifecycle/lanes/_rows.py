@@ -31,7 +31,10 @@ class Rows:
     def read(self, begin: int, end: int, shift: np.ndarray | None = None, dtype: Any = None) -> Any:
         """Rows begin to end; where they are dense, less a row `shift` and in another precision."""
         part = self.X[begin:end]
-        return part if shift is None or self.sparse else np.subtract(part, shift, dtype=dtype or self.dtype)
+        if shift is None or self.sparse:
+            return part
+        away = np.subtract(part, shift, dtype=self.dtype)  # before digits are given up
+        return away if dtype is None else away.astype(dtype, copy=False)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Those rows as a dense float64 array."""

@@ -26,7 +26,10 @@ def sums_by_column(
         parts = [of_rows(common, weights)]
         parts += [of_rows(rows, weights) if len(columns) > 1 else np.zeros_like(parts[0]) for rows in held]
         for i, k in enumerate(columns):
-            found[k] = np.sum([part for j, part in enumerate(parts) if j != i + 1], axis=0)
+            found[k] = np.zeros_like(parts[0])
+            for j, part in enumerate(parts):
+                if j != i + 1:
+                    found[k] += part
     return found
 
 

@@ -53,8 +53,8 @@ class Task:
         """The task of these models alone."""
         numbers = ("column", "alpha", "l1_ratio", "epsilon")
         part = replace(self, **{name: getattr(self, name)[models] for name in numbers})
-        known = self.__dict__
-        part.__dict__.update({k: known[k] for k in ("center", "squares", "longest", "curvatures") if k in known})
+        columns = ("center", "squares", "longest", "curvatures_of_coef")
+        part.__dict__.update({name: self.__dict__[name] for name in columns if name in self.__dict__})
         return part
 
     def targets(self, y: np.ndarray | None = None) -> np.ndarray:
@@ -118,6 +118,11 @@ class Task:
     @cached_property
     def curvatures(self) -> np.ndarray:
         """(columns,): L, the largest eigenvalue of the Hessian of the mean loss, or a bound of it."""
+        return np.maximum(self.curvatures_of_coef, self.steepest if self.fit_intercept else 0.0)
+
+    @cached_property
+    def curvatures_of_coef(self) -> np.ndarray:
+        """(columns,): the same of the coefficients alone, with which the intercept of centred features does not mix."""
         p = self.rows.features
         if p <= SMALL:
             grams = np.zeros((self.weights.columns, p, p))
@@ -133,8 +138,8 @@ class Task:
                 top = top + self.fit_intercept
         else:
             top = self._largest_by_iteration()
-        least = 1.0 if self.fit_intercept else 0.0
-        return self.steepest * np.maximum(np.maximum(top, least), np.finfo(np.float64).tiny)
+        rounding = 1e-28 * np.square(self.shift, dtype=np.float64).max(initial=1e-260)
+        return self.steepest * np.where(top > rounding, top, 1.0)  # features that are constant have any step
 
     def _largest_by_iteration(self, steps: int = 60) -> np.ndarray:
         """By power iteration from a vector that no eigenvector is orthogonal to in practice, with a margin."""

@@ -120,7 +120,7 @@ def row_of(functions):
     Outside kernels, elements of the first three may be arrays with an element per sample.
     """
     if len(functions) == 3:
-        part, slope, value = (element(f) for f in functions)
+        part, slope, value = functions
 
         def row(y, z, epsilon, out):
             top = z[0]

@@ -35,8 +35,9 @@ WIDTH = 16  # lanes of a block, unless a model has more
 @cache
 def _samples(functions, joint, target, width):
     *_, slope, value = functions
-    mark = stamp(*functions, target, width, _LEAST, _multiply_out)
-    row = element(row_of(functions), mark)
+    row = row_of(functions)
+    mark = stamp(row, *functions, target, width, _LEAST, _multiply_out)
+    row = element(row, mark)
     slope, value, target = (element(f) for f in (slope, value, target))
     lanes = scratch(width)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.linalg import cho_solve
 
 _LEAST, _MOST = 1e-10, 1e10
 
@@ -29,13 +28,14 @@ def descend(value: Callable, derivatives: Callable, x: np.ndarray, metric: np.nd
         gradient, hessian = derivatives(x)
         while True:
             try:
-                root = np.linalg.cholesky(hessian + np.diag(damping * metric))
+                damped = hessian + np.diag(damping * metric)
+                np.linalg.cholesky(damped)  # refuses what is not positive definite
             except np.linalg.LinAlgError:
                 damping = max(10.0 * damping, 1e-8)
                 if damping > _MOST:
                     return
                 continue
-            step = -cho_solve((root, True), gradient, check_finite=False)
+            step = -np.linalg.solve(damped, gradient)
             promised = -(gradient @ step) - 0.5 * (step @ hessian @ step)
             then = value(x + step)
             if promised <= 1e-15 * abs(now) or (np.isfinite(then) and now - then >= 1e-4 * promised):

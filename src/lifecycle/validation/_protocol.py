@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-_ROWS, _FEATURES, _FOLDS = 90, 4, 3
+_ROWS, _FOLDS = 90, 3
+_FEATURES, _WIDE = 4, 120  # and more than rows: what has seen too much cannot forget it there
 
 
 def check_fit_many(estimator: Any, *, params: Sequence[dict] | None = None) -> None:
@@ -44,6 +45,8 @@ def check_fit_many(estimator: Any, *, params: Sequence[dict] | None = None) -> N
     check = _Check(estimator, _settings(estimator) if params is None else list(params))
     alone = check.models_and_their_parameters()
     check.held_out_rows(alone)
+    wide = _Check(estimator, check.settings, _WIDE)
+    wide.held_out_rows([wide.told(wide.fit([i])[0]) for i in range(len(wide.params))])
     check.test_scores(alone)
     if has_fit_parameter(estimator, "sample_weight"):
         check.weights(alone)
@@ -63,21 +66,21 @@ def _settings(estimator: Any) -> list[dict]:
 class _Check:
     """The data, and one model for each fold and setting."""
 
-    def __init__(self, estimator: Any, settings: list[dict]):
+    def __init__(self, estimator: Any, settings: list[dict], features: int = _FEATURES):
         from sklearn.base import is_classifier
         from sklearn.utils import get_tags
 
-        self.estimator, self.classifier = estimator, is_classifier(estimator)
+        self.estimator, self.settings, self.classifier = estimator, settings, is_classifier(estimator)
         rng = np.random.RandomState(0)
         tags = get_tags(estimator)
         several = tags.classifier_tags is not None and tags.classifier_tags.multi_class
         labels = np.arange(_ROWS) % (3 if several else 2)
-        self.X = rng.normal(size=(_ROWS, _FEATURES))
+        self.X = rng.normal(size=(_ROWS, features))
         if self.classifier:
             self.X[:, 0] += 2 * labels
             self.y: np.ndarray = labels
         else:
-            self.y = self.X @ [1.0, -2.0, 0.5, 0.0] + 0.1 * rng.normal(size=_ROWS)
+            self.y = self.X[:, :3] @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=_ROWS)
         if tags.input_tags.positive_only:
             self.X = np.abs(self.X)
         parts = np.array_split(rng.permutation(_ROWS), _FOLDS)
@@ -139,8 +142,8 @@ class _Check:
             X, y = self.X.copy(), self.y.copy()
             X[held] = np.abs(37 * X[held]) + 5
             y[held] = np.roll(y[held], 1) if self.classifier else 100 + y[held]
-            self.demand(self.same(self.told(self.fit([i], X, y)[0]), alone[i]),
-                        f"lets rows outside train[{i}] change model {i}")  # fmt: skip
+            for model in (self.fit([i], X, y)[0], self.fit(None, X, y)[i]):  # alone, and where others train on them
+                self.demand(self.same(self.told(model), alone[i]), f"lets rows outside train[{i}] change model {i}")
 
     def test_scores(self, alone: list[np.ndarray]) -> None:
         from sklearn.metrics import check_scoring

@@ -1,0 +1,107 @@
+"""Raw memory inside kernels: arrays at addresses and on the stack, atomic additions, prefetching."""
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, register_jitable
+from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
+
+from ._compile import element
+
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+
+@intrinsic
+def _pointer(typingctx, address, start, dtype):
+    pointer = types.CPointer(dtype.dtype)
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(builder.inttoptr(args[0], context.get_value_type(pointer)), [args[1]])
+
+    return pointer(address, types.int64, dtype), codegen
+
+
+@element
+def memory(address, start, size, dtype):
+    """`size` elements of a dtype, from the element `start` of those at an address (compiled code only)."""
+    return numba.carray(_pointer(address, start, dtype), size)  # type: ignore[call-arg]
+
+
+def scratch(size: int) -> Any:
+    """A function (dtype) -> `size` elements on the stack, which a loop over them may keep in registers."""
+
+    @intrinsic
+    def on_stack(typingctx, dtype):
+        def codegen(context, builder, sig, args):
+            place = cgutils.alloca_once(builder, context.get_value_type(dtype.dtype), ir.Constant(_I64, size))
+            place.align = 64
+            return place
+
+        return types.CPointer(dtype.dtype)(dtype), codegen
+
+    # inlined, or the memory would be that of a function that has returned
+    @register_jitable(inline="always")
+    def made(dtype):
+        return numba.carray(on_stack(dtype), size)  # type: ignore[call-arg]
+
+    return made
+
+
+@intrinsic
+def start(typingctx, address, arguments, begin, end):
+    """Call the C function at an address (compiled code only)."""
+
+    def codegen(context, builder, sig, args):
+        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [_I64] * 3).as_pointer())
+        builder.call(function, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def _prefetch(typingctx, array, i):
+    def codegen(context, builder, sig, args):
+        view = cgutils.create_struct_proxy(sig.args[0])(context, builder, args[0])
+        place = builder.bitcast(builder.gep(view.data, [args[1]]), _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [place, ir.Constant(_I32, 1), ir.Constant(_I32, 2), ir.Constant(_I32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@element
+def prefetch(array, i):
+    """Have element i of a contiguous array brought into the cache (compiled code only)."""
+    _prefetch(array, i)  # type: ignore[call-arg]
+
+
+@intrinsic
+def fetch_and_add(typingctx, address, n):
+    """The int64 at an address, to which n is added in one indivisible operation (compiled code only)."""
+
+    def codegen(context, builder, sig, args):
+        return builder.atomic_rmw("add", builder.inttoptr(args[0], _I64.as_pointer()), args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@element
+def first_after(ends, place):
+    """Index of the first of the rising numbers `ends` above `place` (numpy's searchsorted compiles much longer)."""
+    low, high = 0, ends.size
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] > place:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+# array -> tuple of a length known when compiling; numba's type says nothing of how an intrinsic is called
+to_fixed_tuple: Any = _to_fixed_tuple
