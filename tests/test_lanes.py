@@ -3,6 +3,7 @@
 import threading
 import tracemalloc
 import warnings
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -22,11 +23,12 @@ from sklearn.svm import LinearSVC
 import lifecycle as lc
 from lifecycle._check import ModelsFailed
 from lifecycle.estimators import _training
-from lifecycle.lanes import _objective
+from lifecycle.lanes import _newton, _objective
 from lifecycle.loops import lanes, sparse_lanes
 from lifecycle.losses import list_losses
 from lifecycle.penalties import find_penalty
 from lifecycle.rules import list_rules
+from lifecycle.solvers import quasi_newton
 
 from . import naive
 from .data import cancer, diabetes, wine
@@ -882,6 +884,83 @@ def test_newton_that_does_not_arrive_has_seen_no_held_out_row(max_iter):
         for fitted, (train, _) in zip(many, folds, strict=True):
             one = clone(model).fit(X[train], y[train])
             np.testing.assert_allclose(fitted.coef_, one.coef_, rtol=1e-6, atol=1e-6)
+
+
+def test_newton_that_stops_early_on_many_rows_has_seen_no_held_out_row():
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(20_000, 4), rng.randint(0, 2, 20_000)
+    train = [train for train, _ in lc.KFold(4).split(X)]
+    changed = X.copy()
+    changed[:5000] = 100.0 * rng.randn(5000, 4)  # the first fold's held-out rows
+    model = lc.LinearClassifier(optimizer="newton", max_iter=1, tol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        before, after = (model.fit_many(table, y, train=train, params=[{}] * 4)[0] for table in (X, changed))
+    assert before.n_iter_ == 1
+    np.testing.assert_allclose(after.coef_, before.coef_, rtol=0, atol=1e-6 * np.abs(before.coef_).max())
+
+
+def test_newton_goes_on_from_where_it_is():
+    rng = np.random.RandomState(0)
+    X = rng.randn(20_000, 4) * [1.0, 3.0, 9.0, 27.0]
+    y = X @ [4.0, 0.5, -0.3, 0.1] + rng.logistic(size=20_000) > 0
+    model = lc.LinearClassifier(optimizer="newton", max_iter=1, tol=1e-12, alpha=1e-6, warm_start=True)
+    twin = clone(model).set_params(max_iter=100, warm_start=False).fit(X, y)
+    away = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(8):
+            away.append(np.abs(model.fit(X, y).coef_ - twin.coef_).max())
+    assert away[-1] <= 1e-7 < away[0]
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_without_a_penalty_newton_does_not_depend_on_who_was_there_before(loss):
+    X, y = cancer()  # 60 rows of 30 features: the classes can be parted, and minima lie at infinity
+    rows = np.arange(60)
+    params = [{"alpha": 1.0}, {"alpha": 0.1}]
+    model = maker(loss, optimizer="newton", penalty=None, max_iter=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for fitted, own in zip(model.fit_many(X, y, train=[rows] * 2, params=params), params, strict=True):
+            (alone,) = model.fit_many(X, y, train=[rows], params=[own])
+            same(alone, fitted, 1e-6)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+@pytest.mark.parametrize("data", [cancer, wine])
+def test_those_who_are_slow_get_the_hessians_of_their_own_rows(monkeypatch, data, loss):
+    X, y = data()
+    groups = np.arange(len(X)) % 4
+    train = [np.flatnonzero(~np.isin(groups, pair)) for pair in combinations(range(4), 2)]  # which overlap
+    renewed = {}
+
+    class Samples(_newton._Samples):
+        def renew(self, guess, models, theta):
+            super().renew(guess, models, theta)
+            renewed.update({m: (self.task, guess.of[m], theta[models].mean(axis=0)) for m in models})
+
+    monkeypatch.setattr(_newton, "_Samples", Samples)
+    monkeypatch.setattr(_newton, "_FEW", 1)
+    monkeypatch.setattr(quasi_newton, "_SLOW", 0.0)
+    model = maker(loss, optimizer="newton", alpha=0.01, tol=1e-12, max_iter=100)
+    model.fit_many(X, y, train=train, params=[{}] * 6)
+    assert sorted(renewed) == list(range(6))
+    rng = np.random.RandomState(0)
+    for m, (task, inverse, at) in renewed.items():
+        one = _newton._Solved(task, np.float64)
+
+        def turned(step, one=one, m=m, at=at):  # the Hessian times a step
+            (ahead,), (behind,) = (one.gradients((at + h * step)[None], np.array([m]))[1] for h in (1e-7, -1e-7))
+            return (ahead - behind) / 2e-7
+
+        step = rng.randn(len(at))
+        if task.joint:  # softmax does not see what all classes share
+            coef, intercept = one.parted(step[None])
+            (step,) = one.joined(coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean())
+        product = turned(step)
+        again = turned(inverse(product[None])[0])  # where a row has no curvature there is nothing to invert
+        np.testing.assert_allclose(again, product, atol=1e-3 * np.abs(product).max())
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import Ridge
 
+from lifecycle.lanes._sums import sums_by_column
 from lifecycle.solvers import least_squares, newton, quasi_newton
 
 from .data import cancer, diabetes
@@ -431,3 +432,24 @@ def test_at_a_minimum_it_leaves_at_once():
     several.run()
     assert len(several.turns) == 1
     np.testing.assert_allclose(several.x[0], best, rtol=1e-12)
+
+
+# -- sums that training sets share ----------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**31), st.integers(1, 7), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_sums_by_column_are_those_of_each_column(seed, columns, weighted):
+    rng = np.random.RandomState(seed)
+    values, base = rng.randn(30, 3), rng.uniform(0.5, 2.0, 30) if weighted else None
+    counts = (rng.uniform(size=(30, columns)) < 0.7) * (np.ones((30, 1)) if base is None else base[:, None])
+    counts[0] = 1.0 if base is None else base[0]
+    counts[:, ::3] *= rng.choice([1, 2], (30, 1))  # repeated rows, of no multiple of the base
+    found = sums_by_column(
+        counts, base, lambda rows, weights: (values if weights is None else values * weights[:, None])[rows].sum(axis=0)
+    )
+    assert sorted(found) == list(range(columns))
+    for k, sums in found.items():
+        expected = counts[:, k] @ values
+        unit = np.abs(expected).argmax()
+        np.testing.assert_allclose(sums * (expected[unit] / sums[unit]), expected, rtol=1e-9, atol=1e-9)

@@ -74,7 +74,7 @@ def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
     unfinished = _together(task, settings, samples, together, theta, limits, guess, outcomes)
     for m, outcome in enumerate(outcomes):
         if m in unfinished and task.models > 1:  # it did not arrive among others, and goes its own way
-            outcomes[m] = _by_newton(task.some(np.array([m])), replace(settings, advance=lambda n: None))[0]
+            outcomes[m] = _by_newton(task.alone(m), replace(settings, advance=lambda n: None))[0]
             continue
         if m in unfinished:
             outcome.fault = UNFINISHED.format(settings.max_iter)

@@ -57,6 +57,11 @@ class Task:
         part.__dict__.update({name: self.__dict__[name] for name in columns if name in self.__dict__})
         return part
 
+    def alone(self, m: int) -> "Task":
+        """The task of model m, to which no rows of others are known."""
+        weights = Weights(self.weights.counts[:, self.column[[m]]], self.weights.dtype)
+        return replace(self.some(np.array([m])), weights=weights, column=np.zeros(1, int))
+
     def targets(self, y: np.ndarray | None = None) -> np.ndarray:
         """(outputs, n): numbers, ±1, or for a joint loss one-hot."""
         y = self.y if y is None else y
