@@ -132,5 +132,5 @@ def table_of(one: dict) -> list[str]:
         markdown(("", "peak / X", "goal", "met", "time", "best mean accuracy"), rows),
         f"{one['n']:,} rows of {one['p']} features in float32, {one['bytes'] / 1e9:.2g} GB; no refit; SGD with "
         f"{EPOCHS} epochs. Each side once, in a process of its own: the peak of what it and its workers hold (shared "
-        "memory counted once), above what they held when X had been made, and X.",
+        "memory counted once), above what they held when X had been made, and X. Only memory is judged.",
     ]

@@ -68,7 +68,10 @@ def logistic(name: str, load: Callable, goals: tuple[float, float], rounds: int,
     answers = {who: {"mean gap": gap.mean(), "largest gap": gap.max(), "best mean accuracy": means[who].max(),
                      "mean accuracy": means[who].mean()} for who, gap in gaps.items()}  # fmt: skip
     one["about"] = f"{shape_of(X)}, {len(np.unique(y))} classes; alpha from {alphas[0]:g} to {alphas[-1]:g}."
-    one["aim"] = "A good answer has a mean gap no larger than scikit-learn's."
+    one["aim"] = (
+        "A gap is the excess of an objective over the lowest that was found, as a share of it; a good answer has a "
+        "mean gap no larger than scikit-learn's."
+    )
     return answered(one, answers, {who: gaps[who].mean() <= gaps[peer].mean() for who in data})
 
 

@@ -68,7 +68,7 @@ class Linear(BaseEstimator):
         Parameters
         ----------
         X : array-like, CSR matrix or memmap, shape (n_samples, n_features)
-            Not copied if it is float32 or float64, which the models are computed in.
+            Not copied if it is float32 or float64, C-contiguous, and not a small table of float32.
         y : array-like, shape (n_samples,)
         train : list of arrays of row numbers or of bool, one a model
         params : list of dicts, one a model

@@ -32,10 +32,11 @@ class Comparison(list):
     @property
     def method(self) -> str:
         """How the numbers were made."""
+        pairs = "pair" if len(self) == 1 else "pairs"
         return (
             f"paired Student's t over {self.n_splits} folds, variance corrected for overlapping training sets (Nadeau "
-            f"& Bengio, 2003); p-values of {len(self)} pairs by Holm (1979); each {self.confidence_level:.4g} interval "
-            "is of its pair alone"
+            f"& Bengio, 2003); p-values of {len(self)} {pairs} by Holm (1979); each {self.confidence_level:.4g} "
+            "interval is of its pair alone"
         )
 
     def __reduce__(self) -> tuple:
