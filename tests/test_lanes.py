@@ -984,6 +984,44 @@ def test_newton_arrives_at_a_tight_tol_where_single_precision_cannot_see_it():
     assert max(len(model.history_) for model in models) < 60
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_newton_arrives_where_the_curvature_sits_in_the_rows_of_a_rare_class(classes):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(6000, 40))
+    z = X @ rng.normal(size=(40, classes)) / 40**0.5
+    z[:, 0] += 8
+    y = (z + rng.gumbel(size=(6000, classes))).argmax(axis=1)
+    few = maker("log_loss", optimizer="newton", alpha=1e-6, max_iter=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model = few.fit(X, y)
+    pushes = model.predict_proba(X) - np.eye(classes)[y]
+    outputs = pushes[:, 1:] if classes == 2 else pushes
+    slopes = outputs.T @ X / 6000 + 1e-6 * model.coef_
+    assert np.abs(slopes).max() <= 1e-8
+
+
+def test_a_mean_of_y_far_from_zero_does_not_end_newton_sooner():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 12))
+    y = X[:, 0] + rng.standard_t(1.5, size=6000)
+    train = [rng.permutation(6000)[:4800] for _ in range(2)] + [rng.permutation(6000)[:60]]
+    model = maker("huber", optimizer="newton", max_iter=100)
+    for fitted, rows in zip(model.fit_many(X, y + 1e5, train=train, params=[{}] * 3), train, strict=True):
+        near = clone(model).fit(X[rows], y[rows])
+        np.testing.assert_allclose(fitted.coef_, near.coef_, rtol=0, atol=1e-6 * np.abs(near.coef_).max())
+
+
+@pytest.mark.parametrize("unit", [1e-310, 1e306])
+@pytest.mark.parametrize("optimizer", ["newton", "gd", "sgd"])
+def test_only_the_ratios_of_weights_count(optimizer, unit):
+    X, y = cancer()
+    weights = 1.0 + np.arange(len(y)) % 3
+    model = maker("log_loss", optimizer=optimizer, max_iter=1000)
+    usual, extreme = (clone(model).fit(X, y, sample_weight=w) for w in (weights, weights * unit))
+    np.testing.assert_allclose(extreme.coef_, usual.coef_, rtol=1e-6)
+
+
 def test_rare_features_are_seen_by_the_sample():
     # some columns are not zero in a few rows only: of these the Hessian of evenly drawn rows would know nothing
     rng = np.random.RandomState(0)

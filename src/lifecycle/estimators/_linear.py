@@ -156,6 +156,8 @@ class Linear(BaseEstimator):
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            if not 1e-100 < weights.max() < 1e100 and weights.any():
+                weights = weights / weights.max()  # of which sums would overflow or vanish
         return X, y, weights
 
     def _checked_targets(self, y: np.ndarray) -> np.ndarray:

@@ -26,10 +26,11 @@ from ._weights import Weights
 
 _SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
 _PRODUCTS, _ELEMENTS = 1 << 29, 1 << 22  # multiplications, and numbers read, of Hessians for those who are slow
+_STEP_PRODUCTS = 1 << 31  # multiplications of one Newton step that are not too many
 _HELD = 1 << 26  # numbers of Hessians, or of samples, that are kept
 _FEW = 3  # rows for each variable
 _WORTH, _APPROACH = 4, 20  # rows for each sampled one from which they are worth a start; steps at most
-_RENEWALS, _PATIENCE = 3, 4  # new Hessians of a model at most, and the turns that each is given
+_RENEWALS, _PATIENCE = 20, 3  # new Hessians of a model at most, and the turns that each is given
 _COARSE = 1e-3  # a step in single precision, beside the largest coefficient, after which double takes over
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
 _STEP = {"float64": 1e-8, "float32": 1e-5}
@@ -71,7 +72,15 @@ def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
             along = _follow(problem, along, theta[models[0]], limits[models].min(), settings.max_iter)
             guess.give(models, along[1])
     together = np.array(sorted(guess.of), int)
-    unfinished = _together(task, settings, samples, together, theta, limits, guess, outcomes)
+    # where the curvature sits in a handful of rows, only Newton's own steps arrive: a model alone has them left
+    own = (settings.max_iter // 2) * (task.models == 1 and samples.affords_all)
+    most = replace(settings, max_iter=settings.max_iter - own)
+    unfinished = _together(task, most, samples, together, theta, limits, guess, outcomes)
+    if unfinished and own:
+        problem, _ = samples.problem([0], everything=True)
+        theta[0], curve, done = _steps(problem, theta[0], limits[0], _STEP[str(task.rows.dtype)], own)
+        outcomes[0].curve += curve
+        unfinished = set() if done else unfinished
     for m, outcome in enumerate(outcomes):
         if m in unfinished and task.models > 1:  # it did not arrive among others, and goes its own way
             outcomes[m] = _by_newton(task.alone(m), replace(settings, advance=lambda n: None))[0]
@@ -165,7 +174,7 @@ class _Solved:
         """Turns of L-BFGS from theta, in place."""
         kind = str(self.objective.dtype)
         return quasi_newton.descend(self.gradients, guess, theta, models, limits, step,
-                                    _ROUNDING[kind] * self.task.scale, _NOISE[kind])  # fmt: skip
+                                    _ROUNDING[kind] * self.task.scale, _NOISE[kind], self.size)  # fmt: skip
 
 
 class _Guess:
@@ -201,6 +210,7 @@ class _Samples:
         sampled = np.count_nonzero(self.trained) > self.size
         self.leverage = _leverage(task, self.trained) if sampled else np.ones(task.rows.n, np.float32)
         self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.rows.features))
+        self.affords_all = task.rows.n * variables**2 <= _STEP_PRODUCTS and task.rows.size <= _ELEMENTS
         self.drawn: dict[tuple, tuple] = {}
 
     def few(self) -> Task | None:
@@ -215,12 +225,12 @@ class _Samples:
         few.__dict__.update({name: getattr(task, name) for name in ("center", "shift", "scale")})  # the same units
         return few
 
-    def problem(self, models: list[int]) -> tuple[Dense, bool]:
+    def problem(self, models: list[int], everything: bool = False) -> tuple[Dense, bool]:
         """The problem of models that differ in their rows only, on a sample, and whether these are all of them."""
         columns = tuple(np.unique(self.task.column[models]).tolist())
-        if columns not in self.drawn:
+        if columns not in self.drawn or everything:
             trained = np.asarray((self.task.weights.counts[:, columns] != 0).any(axis=1))
-            rows, weights = self._draw(trained, self.size)
+            rows, weights = self._draw(trained, self.task.rows.n if everything else self.size)
             weights = weights * np.mean([self.task.weights.column(k, rows) for k in columns], axis=0)
             if sum(X.size for X, *_ in self.drawn.values()) > _HELD:
                 self.drawn.clear()
@@ -275,13 +285,17 @@ class _Samples:
 
 
 def _leverage(task: Task, trained: np.ndarray) -> np.ndarray:
-    """(n,): squared features over their sums over the rows that are marked, added."""
+    """(n,): squared features over their sums over the rows that are marked, added, and so for classes."""
     sums, found = np.zeros(task.rows.features), np.empty(task.rows.n, np.float32)
     for begin, end in task.rows.chunks():
         sums += trained[begin:end].astype(np.float64) @ _squares(task, begin, end)
     unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
+    of_class = np.zeros(1)
+    if task.loss.task == "classification":
+        of_class = 1.0 / np.maximum(np.bincount(task.y.astype(np.intp), weights=trained), 1.0)
     for begin, end in task.rows.chunks():
         found[begin:end] = _squares(task, begin, end) @ unit
+        found[begin:end] += of_class[task.y[begin:end].astype(np.intp)] if len(of_class) > 1 else 0.0
     return found
 
 
@@ -322,7 +336,8 @@ def _steps(
         for new, value, promised in newton.descend(part.value, part.derivatives, now, part.metric()):
             moved, now = np.abs(new - now).max(), new
             curve.append(value)
-            ended = promised <= limit and (np.isinf(step) or moved <= step * np.abs(now).max())
+            small = np.isinf(step) or moved <= step * quasi_newton.largest(now[None], part.size)[0]
+            ended = promised <= limit and small
             if ended or len(curve) == max_iter:
                 break
         else:  # no step goes down

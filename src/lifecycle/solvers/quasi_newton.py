@@ -11,7 +11,7 @@ _SLOW_AFTER, _SLOW = 3, 0.4**3
 
 def descend(
     gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray, step: float,
-    rounding: np.ndarray, noise: float,
+    rounding: np.ndarray, noise: float, lead: int | None = None,
 ) -> Iterator[tuple[dict[int, float], list[int], list[int]]]:  # fmt: skip
     """Yield, after each turn, the values of the functions that took a step, those that have arrived, and those of the
     others that are slow: their promises shrink to more than two fifths a turn, so that a better guess would pay.
@@ -28,6 +28,7 @@ def descend(
         times its largest element, or where promises below the noise no longer shrink, or that promises no more than
         `rounding`, or where no step is seen to go down.
     noise : relative error of a value; an increase of no more counts as none
+    lead : how many of the first elements a step is measured by, None: all
     """
     steps: list[np.ndarray] = []
     turns: list[np.ndarray] = []
@@ -44,7 +45,7 @@ def descend(
             direction[uphill] = -precondition(gradient[which][uphill], which[uphill])
             slope = (gradient[which] * direction).sum(axis=1)
         moves = np.abs(direction).max(axis=1)
-        small = moves <= (step * np.abs(x[which]).max(axis=1) if np.isfinite(step) else np.inf)
+        small = moves <= (step * largest(x[which], lead) if np.isfinite(step) else np.inf)
         promise = -0.5 * slope
         # what no value could show, and stays as large as it was for a few turns, is made of rounding
         stays = promise <= 0.1 * noise * np.abs(value[which])
@@ -81,6 +82,12 @@ def descend(
         slow = ~arrived & (promise > _SLOW * before)
         yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), which[slow].tolist()
         which = which[~arrived]
+
+
+def largest(x: np.ndarray, lead: int | None) -> np.ndarray:
+    """(functions,): the largest of the leading elements, of all where these are zero."""
+    first = np.abs(x[:, :lead]).max(axis=1, initial=0.0)
+    return np.where(first > 0, first, np.abs(x).max(axis=1))
 
 
 def _shorter(value: np.ndarray, slope: np.ndarray, new_value: np.ndarray, new_slope: np.ndarray) -> np.ndarray:
