@@ -320,11 +320,12 @@ class Lanes:
         self.label = np.resize(np.arange(4 if outputs is None else outputs), 32).astype(float)
         self.lr, self.alpha = rng.uniform(0.01, 0.2, 32), rng.choice([0.0, 1e-3, 0.5], 32)
         self.ratio, self.moves = rng.uniform(0.1, 0.9, 32), (rng.uniform(size=32) < 0.7).astype(float)
-        self.center = np.zeros((32, features)) if few_elements else rng.randn(32, features)
+        self.centers = np.zeros((3, features)) if few_elements else rng.randn(3, features)
         self.coef, self.intercept = rng.randn(32, features), rng.randn(32)
         self.order = [rng.permutation(n) for _ in range(2)]
-        for name in ("X", "y", "weights", "lr", "alpha", "ratio", "center", "coef", "intercept"):
+        for name in ("X", "y", "weights", "lr", "alpha", "ratio", "centers", "coef", "intercept"):
             setattr(self, name, getattr(self, name).astype(dtype).astype(float))
+        self.center = self.centers[self.column]
         self.theta = self.cast(self.coef.T.ravel())
         self.total = np.zeros(32)
 
@@ -350,17 +351,19 @@ class Lanes:
             np.testing.assert_allclose(self.total[lane], total, rtol=tolerance)
 
 
-@pytest.mark.parametrize(("loss", "penalty", "dtype"), [
-    ("log_loss", "l2", np.float64), ("log_loss", "l2", np.float32), ("hinge", "elasticnet", np.float64),
-    ("squared_error", "l1", np.float64)])  # fmt: skip
-def test_the_kernel_of_a_step_for_each_row_is_the_slow_loop(loss, penalty, dtype):
+@pytest.mark.parametrize(("loss", "penalty", "dtype", "factor"), [
+    ("log_loss", "l2", np.float64, True), ("log_loss", "l2", np.float32, True), ("log_loss", "l2", np.float64, False),
+    ("hinge", "elasticnet", np.float64, False), ("squared_error", "l1", np.float64, False)])  # fmt: skip
+def test_the_kernel_of_a_step_for_each_row_is_the_slow_loop(loss, penalty, dtype, factor):
     a, made = Lanes(loss, dtype, n=150), find_penalty(penalty)  # so many that losses are added up on the way
     paces = a.cast(np.array([made.step(t, r) for t, r in zip(a.lr * a.alpha, a.ratio, strict=True)]).T.ravel())
-    kernel, intercept = lanes.samples(a.made, made, 32), a.cast(a.intercept)
+    kernel, intercept = lanes.samples(a.made, made, 32, factor), a.cast(a.intercept)
+    shift = a.cast(a.centers.mean(axis=0))
+    offset = a.centers - shift
     for order in a.order:
-        kernel(a.cast(a.X), a.cast(a.y), a.cast(a.weights), order, a.theta, intercept, a.cast(a.center.T.ravel()),
-               a.column, a.cast(a.label), a.cast(a.lr), paces, a.cast(np.full(32, 0.1)), a.cast(a.moves),
-               a.total)  # fmt: skip
+        kernel(a.cast(a.X), a.cast(a.y), a.cast(a.weights), a.cast((a.X - shift) @ offset.T), order, a.theta, intercept,
+               shift, a.cast(offset[a.column].T.ravel()), a.cast((offset**2).sum(axis=1)[a.column]), a.column,
+               a.cast(a.label), a.cast(a.lr), paces, a.cast(np.full(32, 0.1)), a.cast(a.moves), a.total)  # fmt: skip
     a.check(intercept, penalty)
 
 

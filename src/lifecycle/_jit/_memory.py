@@ -1,4 +1,4 @@
-"""Raw memory inside kernels: arrays at addresses and on the stack, atomic additions, prefetching."""
+"""Raw memory inside kernels: arrays at addresses and on the stack, atomic additions."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
 from ._compile import element
 
-_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_I64 = ir.IntType(64)
 
 
 @intrinsic
@@ -59,25 +59,6 @@ def start(typingctx, address, arguments, begin, end):
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 4), codegen
-
-
-@intrinsic
-def _prefetch(typingctx, array, i):
-    def codegen(context, builder, sig, args):
-        view = cgutils.create_struct_proxy(sig.args[0])(context, builder, args[0])
-        place = builder.bitcast(builder.gep(view.data, [args[1]]), _I8.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [place, ir.Constant(_I32, 1), ir.Constant(_I32, 2), ir.Constant(_I32, 1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
-
-
-@element
-def prefetch(array, i):
-    """Have element i of a contiguous array brought into the cache (compiled code only)."""
-    _prefetch(array, i)  # type: ignore[call-arg]
 
 
 @intrinsic

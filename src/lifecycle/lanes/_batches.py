@@ -99,6 +99,13 @@ class Single(Steps):
         )
 
 
+def _on_cache_lines(size: int, dtype: Any) -> np.ndarray:
+    """Memory whose vectors of 64 bytes each lie in one line of the cache, which numpy's may not."""
+    memory = np.empty(size * np.dtype(dtype).itemsize + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + memory.size - 64].view(dtype)
+
+
 class Blocks(Steps):
     """Many models: blocks of lanes, each on a thread, and a lane for each score of a model."""
 
@@ -121,6 +128,7 @@ class Blocks(Steps):
         self.mean = [np.zeros(self.coef.shape, self.dtype), np.zeros(self.intercept.shape, self.dtype)]
         self.carried = np.tile(np.array(list(rule.scalars.values())), (task.models, 1))
         self.blocks: list[_Block] = []
+        self.along: np.ndarray | None = None
         self.simple = proximal and batch == 1 and not self.first and not task.joint
 
     def epoch(self, which: np.ndarray) -> np.ndarray:
@@ -129,6 +137,8 @@ class Blocks(Steps):
         for begin, end, order in self.order:
             X = self.task.rows.read(begin, end)
             y, weights, t = self.y[begin:end], self.task.weights.of_steps(begin, end), self.t
+            if self.simple and not self.task.rows.sparse:
+                self._see(begin, end)
             list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks, size))  # noqa: B023
             self.t += -(-len(order) // self.batch)
         found = np.zeros(self.task.models)
@@ -136,16 +146,27 @@ class Blocks(Steps):
             np.add.at(found, block.model, values)
         return found[which]
 
+    def _see(self, begin: int, end: int) -> None:
+        """Products of the rows and the offsets of the centres, which are the same in all epochs."""
+        if len(self.order.chunks) > 1 or self.along is None:
+            self.along = np.empty((end - begin, len(self.task.offset)), self.dtype)
+            for first, last in self.task.rows.chunks(begin=begin, end=end):
+                part = self.task.rows.read(first, last, self.task.shift)
+                self.along[first - begin : last - begin] = part @ self.task.offset.T.astype(self.dtype)
+
     def _deal(self, which: np.ndarray) -> None:
-        """Lanes into blocks: a share for each thread, no more than a block holds; anew where fewer blocks will do."""
+        """Lanes into blocks: a share for each thread, no more than a block holds; anew where fewer blocks will do.
+
+        Those that see the same rows are together, and of these those of a class: what none of them sees, or what moves
+        none, is passed over.
+        """
         hyper = [o.get_params() for o in self.optimizers]
         k, kind = self.task.outputs, _Sparse if self.task.rows.sparse else _Samples if self.simple else _Batches
         most = kind.widest(self.task)
-        alike = which[np.argsort(self.task.column[which], kind="stable")]  # those that see the same rows
-        if self.task.joint:  # the lanes of a model stay together
-            parts = np.stack([np.repeat(alike, k), np.tile(np.arange(k), len(alike))], axis=1).reshape(-1, k, 2)
-        else:  # those of a class do, which most rows leave as it is
-            parts = np.stack([np.tile(alike, k), np.repeat(np.arange(k), len(alike))], axis=1).reshape(-1, 1, 2)
+        model, output = (a.ravel() for a in np.meshgrid(which, np.arange(k), indexing="ij"))
+        column = self.task.column[model]
+        places = np.lexsort((output, model, column) if self.task.joint else (model, output, column))
+        parts = np.stack([model, output], axis=1)[places].reshape(-1, k if self.task.joint else 1, 2)
         most = max(1, most // parts.shape[1])
         n = -(-len(parts) // min(most, max(1, -(-len(parts) // num_threads()))))
         if n != len(self.blocks):
@@ -226,7 +247,11 @@ class _Block:
         flat = np.empty((self.tiles * self.width, self.p), self.of.dtype)
         flat[: self.used] = coef
         flat[self.used :] = flat[0]
-        return np.ascontiguousarray(flat.reshape(self.tiles, self.width, self.p).transpose(0, 2, 1)).reshape(-1)
+        packed = _on_cache_lines(flat.size, flat.dtype)
+        packed.reshape(self.tiles, self.p, self.width)[:] = flat.reshape(self.tiles, self.width, self.p).transpose(
+            0, 2, 1
+        )
+        return packed
 
     def unpacked(self, theta: np.ndarray) -> np.ndarray:
         """(tiles * features * width,) -> (used, features)"""
@@ -288,28 +313,29 @@ class _Samples(_Block):
 
     def __init__(self, of: Blocks, model: np.ndarray, output: np.ndarray):
         super().__init__(of, model, output)
-        self.kernel = lanes.samples(of.task.loss, of.task.penalty, self.width)
-        self.center = self.packed(of.task.center[of.task.column[model]])
+        task = of.task
+        self.kernel = lanes.samples(
+            task.loss, task.penalty, self.width, not any(map(task.penalty.kink, task.l1_ratio[model]))
+        )
+        self.offset = self.packed(task.offset[task.column[model]])
+        self.squares = (task.offset**2).sum(axis=1)[self.column].astype(of.dtype)
 
     def follow(self, hyper: list[dict[str, Any]]) -> None:
         paces = self.paces(hyper).reshape(-1)
-        self.arguments = (self.center, self.column, self.label, self.rates(hyper), paces, self.epsilon, self.moves)
+        self.arguments = (self.of.task.shift, self.offset, self.squares, self.column, self.label, self.rates(hyper),
+                          paces, self.epsilon, self.moves)  # fmt: skip
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
-        self.kernel(X, y, weights, order, self.theta, self.intercept, *self.arguments, self.total)
+        self.kernel(X, y, weights, self.of.along, order, self.theta, self.intercept, *self.arguments, self.total)
 
 
 class _Sparse(_Block):
-    """A step for each row of a CSR matrix, whose features lie anywhere: blocks are so narrow that they stay in the
-    cache."""
+    """A step for each row of a CSR matrix, whose features lie anywhere: blocks are narrow, or their coefficients would
+    not stay in the cache."""
 
     @staticmethod
     def widest(task: Task) -> int:
-        return sparse_lanes.WIDTH if not task.joint else _Block.widest(task)
-
-    @classmethod
-    def width_for(cls, used: int, task: Task) -> int:
-        return sparse_lanes.WIDTH if used <= sparse_lanes.WIDTH else super().width_for(used, task)
+        return _Block.widest(task) if task.joint else lanes.NARROW
 
     def __init__(self, of: Blocks, model: np.ndarray, output: np.ndarray):
         super().__init__(of, model, output)

@@ -18,11 +18,11 @@ class Rows:
         self.sparse = not isinstance(X, np.ndarray)
         self.size = X.size  # numbers that are stored
 
-    def chunks(self, elements: int = _SMALL) -> Iterator[tuple[int, int]]:
+    def chunks(self, elements: int = _SMALL, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
         """First and last row (not included) of pieces of so many elements; they depend on the shape of X only."""
-        size = max(64, elements // max(1, self.features))
-        for begin in range(0, self.n, size):
-            yield begin, min(begin + size, self.n)
+        size, end = max(64, elements // max(1, self.features)), self.n if end is None else end
+        for first in range(begin, end, size):
+            yield first, min(first + size, end)
 
     def large_chunks(self) -> list[tuple[int, int]]:
         """The pieces within which rows are visited in any order: all of X unless that is large."""

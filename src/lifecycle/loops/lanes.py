@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import element, kernel, like, maximum, scratch, stamp, where
+from .._jit import element, kernel, like, maximum, scratch, stamp, where, wide_vectors
 from .minibatch import advance_with, land, pull, row_of
 
 _ROWS = 128  # samples of a block, which stays in the cache
@@ -69,58 +69,68 @@ def _hyperparameters(defaults: tuple) -> tuple[Callable, int]:
     return element(lambda row: rest(row) + (row[at],), stamp(repr(defaults))), at + 1
 
 
-def samples(loss: Any, penalty: Any, width: int) -> Any:
+def samples(loss: Any, penalty: Any, width: int, factor: bool) -> Any:
     """Kernel of an epoch of steps -lr * slope, one for each row, each followed by the penalty's proximal step.
 
-    The step of a row and the scores of the next one are one walk over the coefficients.
+    The step of a row and the scores of the next one are one walk over the coefficients. Features are those of X less
+    the centre of the lane, which is `shift` and its `offset` from there. Where the proximal step is a `factor`, all
+    steps along the offset are one number: theta = u - a * offset, and the walk is over u, with the same features for
+    all lanes.
 
     Returns
     -------
-    epoch(X, y, weights, order, theta, intercept, center, column, label, lr, paces, epsilon, moves, total)
-        X (rows, features), weights (rows, columns), order (steps,); theta (features * width,) and what follows
-        (width,), but center like theta; paces: the coefficients of the proximal steps, one after another; moves: 0
-        where the intercept stays; the losses are added to total.
+    epoch(X, y, weights, along, order, theta, intercept, shift, offset, squares, column, label, lr, paces, epsilon,
+          moves, total)
+        X (rows, features), weights (rows, columns), along (rows, columns): (X - shift) @ offset, order (steps,);
+        theta (features * width,), offset like theta, shift (features,); what else is of a lane (width,): squares are
+        offset @ offset, paces the coefficients of the proximal steps, one after another, moves 0 where the intercept
+        stays; the losses are added to total.
     """
-    return _samples(loss.slope, loss.value, penalty.prox, target_of(loss.task), len(penalty.step(0.0, 0.0)), width)
+    return _samples(loss.slope, loss.value, penalty.prox, target_of(loss.task), len(penalty.step(0.0, 0.0)), width,
+                    factor)  # fmt: skip
 
 
 @cache
-def _samples(slope, value, prox, target, n_paces, width):
-    mark = stamp(slope, value, prox, target, n_paces, width, _TOGETHER)
+def _samples(slope, value, prox, target, n_paces, width, factor):
+    mark = stamp(slope, value, prox, target, n_paces, width, factor, _TOGETHER)
     slope, value, prox, target = (element(f) for f in (slope, value, prox, target))
     lanes, held, at = scratch(width), scratch(n_paces * width), _tuple_of(n_paces)
 
-    def epoch(X, y, weights, order, theta, intercept, center, column, label, lr, paces, epsilon, moves, total):
+    def epoch(X, y, weights, along, order, theta, intercept, shift, offset, squares, column, label, lr, paces, epsilon,
+              moves, total):  # fmt: skip
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss or penalty)
-        kind = theta.dtype
+        wide_vectors()
+        kind, features = theta.dtype, X.shape[1]
         z, push, b, s = lanes(kind), lanes(kind), lanes(kind), held(kind)
-        goal, weight, lost = lanes(kind), lanes(kind), lanes(kind)
-        rate, free, margin = lanes(kind), lanes(kind), lanes(kind)
+        goal, weight, lost, see = lanes(kind), lanes(kind), lanes(kind), lanes(kind)
+        rate, free, margin, square = lanes(kind), lanes(kind), lanes(kind), lanes(kind)
+        a, drift = lanes(kind), lanes(kind)  # drift: offset @ u
+        w, c, sums = lanes(kind), lanes(kind), lanes(kind)  # no array lies here, so that these can stay in registers
+        rows = np.empty((2, features), kind)
         for v in range(width):
             b[v], rate[v], free[v], margin[v], lost[v] = intercept[v], lr[v], moves[v], epsilon[v], 0.0
+            a[v], drift[v], sums[v], square[v], see[v] = 0.0, 0.0, 0.0, squares[v], 0.0
         for k in range(n_paces * width):
             s[k] = paces[k]
-        before, first, since = order[0], True, 0
-        for i in order:
+        for j in range(features):
+            x = X[order[0], j] - shift[j]
+            rows[0, j] = x
             for v in range(width):
-                z[v] = b[v]
-            if first:
-                for j in range(X.shape[1]):
-                    x = X[i, j]
-                    for v in range(width):
-                        z[v] += (x - center[j * width + v]) * theta[j * width + v]
-                first = False
-            else:
-                for j in range(X.shape[1]):
-                    last, x = X[before, j], X[i, j]
-                    for v in range(width):
-                        c = center[j * width + v]
-                        w = prox(theta[j * width + v] - push[v] * (last - c), at(s, v, width))
-                        theta[j * width + v] = w
-                        z[v] += (x - c) * w
+                w[v], c[v] = theta[j * width + v], offset[j * width + v]
             for v in range(width):
-                goal[v], weight[v] = target(y[i], label[v]), weights[i, column[v]]
+                sums[v] += (x if factor else x - c[v]) * w[v]
+                drift[v] += c[v] * w[v]
+        since = 0
+        for turn in range(order.size):
+            i, after = order[turn], order[min(turn + 1, order.size - 1)]
+            row, coming = rows[turn % 2], rows[(turn + 1) % 2]
+            for j in range(features):
+                coming[j] = X[after, j] - shift[j]
             for v in range(width):
+                goal[v], weight[v], see[v] = target(y[i], label[v]), weights[i, column[v]], along[i, column[v]]
+            for v in range(width):
+                away = drift[v] + a[v] * (see[v] - square[v]) if factor else like(b[v], 0.0)
+                z[v] = sums[v] + b[v] - away
                 lost[v] += weight[v] * value(goal[v], z[v], margin[v])
             since += 1
             if since == _TOGETHER:
@@ -131,12 +141,29 @@ def _samples(slope, value, prox, target, n_paces, width):
             for v in range(width):
                 push[v] = weight[v] * slope(goal[v], z[v], margin[v]) * rate[v]
                 b[v] -= push[v] * free[v]
-            before = i
-        for j in range(X.shape[1]):
-            last = X[before, j]
+                sums[v] = 0.0
+                if factor:
+                    a[v] = prox(a[v] - push[v], at(s, v, width))
+                    drift[v] = prox(drift[v] - push[v] * see[v], at(s, v, width))
+            for j in range(features):
+                x, ahead = row[j], coming[j]
+                for v in range(width):
+                    w[v] = theta[j * width + v]
+                if factor:
+                    for v in range(width):
+                        w[v] = prox(w[v] - push[v] * x, at(s, v, width))
+                        sums[v] += ahead * w[v]
+                else:
+                    for v in range(width):
+                        c[v] = offset[j * width + v]
+                    for v in range(width):
+                        w[v] = prox(w[v] - push[v] * (x - c[v]), at(s, v, width))
+                        sums[v] += (ahead - c[v]) * w[v]
+                for v in range(width):
+                    theta[j * width + v] = w[v]
+        for j in range(features if factor else 0):
             for v in range(width):
-                w = theta[j * width + v] - push[v] * (last - center[j * width + v])
-                theta[j * width + v] = prox(w, at(s, v, width))
+                theta[j * width + v] -= a[v] * offset[j * width + v]
         for v in range(width):
             intercept[v] = b[v]
             total[v] += lost[v]

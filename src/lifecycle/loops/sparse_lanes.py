@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import element, kernel, prefetch, scratch, stamp
-from .lanes import target_of
+from .._jit import add_product, element, kernel, scratch, stamp, wide_vectors
+from .lanes import NARROW, target_of
 from .minibatch import row_of
 
 _LEAST = 1e-4  # scale at which the coefficients are multiplied out
@@ -18,7 +18,7 @@ _LEAST = 1e-4  # scale at which the coefficients are multiplied out
 def samples(loss: Any, joint: bool, width: int) -> Any:
     """Kernel of an epoch of steps -lr * slope, one for each row, each followed by the factor `keep`.
 
-    `joint`: the loss sees the scores of `outputs` lanes at once.
+    `joint`: the loss sees the scores of `outputs` lanes at once; `width`: a multiple of NARROW.
 
     Returns
     -------
@@ -29,9 +29,6 @@ def samples(loss: Any, joint: bool, width: int) -> Any:
     return _samples(loss.functions(joint), joint, target_of(loss.task), width)
 
 
-WIDTH = 16  # lanes of a block, unless a model has more
-
-
 @cache
 def _samples(functions, joint, target, width):
     *_, slope, value = functions
@@ -39,21 +36,20 @@ def _samples(functions, joint, target, width):
     mark = stamp(row, *functions, target, width, _LEAST, _multiply_out)
     row = element(row, mark)
     slope, value, target = (element(f) for f in (slope, value, target))
-    lanes = scratch(width)
+    lanes, add, line = scratch(width), add_product(NARROW), NARROW
 
     def epoch(data, indices, indptr, y, weights, order, outputs, theta, intercept, column, label, lr, keep, epsilon,
               moves, total):  # fmt: skip
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss)
-        kind, line = theta.dtype, 64 // theta.itemsize
+        wide_vectors()
+        kind = theta.dtype
         z, push, scale, goal, weight = lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind)
         b, rate, free, margin, factor, lost = (
             lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind))  # fmt: skip
         for v in range(width):
             b[v], rate[v], free[v], margin[v], factor[v] = intercept[v], lr[v], moves[v], epsilon[v], keep[v]
             scale[v] = 1.0
-        for turn in range(order.size):
-            i, after = order[turn], order[min(turn + 1, order.size - 1)]
-            coming, last = indptr[after], indptr[after + 1]
+        for i in order:
             seen = False
             for v in range(width):
                 z[v], weight[v] = 0.0, weights[i, column[v]]
@@ -67,9 +63,9 @@ def _samples(functions, joint, target, width):
                     _multiply_out(theta, scale)
                 continue
             for at in range(indptr[i], indptr[i + 1]):
-                x, e = data[at], np.int64(indices[at]) * width
-                for v in range(width):
-                    z[v] += x * theta[e + v]
+                e = np.int64(indices[at]) * width
+                for v in range(0, width, line):
+                    add(z, v, data[at], theta, e + v)
             for v in range(width):
                 z[v] = z[v] * scale[v] + b[v]
             if joint:
@@ -97,15 +93,10 @@ def _samples(functions, joint, target, width):
                 total[v] += lost[v]
                 moved |= push[v] != 0.0
                 least = min(least, scale[v])
-            for at in range(indptr[i], indptr[i + 1]):
-                if moved:
-                    x, e = data[at], np.int64(indices[at]) * width
-                    for v in range(width):
-                        theta[e + v] -= push[v] * x
-                if coming < last:  # the coefficients of the next row, which lie anywhere
-                    for v in range(0, width, line):
-                        prefetch(theta, np.int64(indices[coming]) * width + v)
-                    coming += 1
+            for at in range(indptr[i], indptr[i + 1] if moved else indptr[i]):
+                e = np.int64(indices[at]) * width
+                for v in range(0, width, line):
+                    add(theta, e + v, -data[at], push, v)
             if least < _LEAST:
                 _multiply_out(theta, scale)
         _multiply_out(theta, scale)
