@@ -374,9 +374,12 @@ def test_the_sparse_kernel_is_the_slow_loop_over_the_dense_matrix(loss, dtype):
     a.alpha[:8] = 60.0  # a factor so small that the coefficients are multiplied out within the epoch
     kernel, intercept = sparse_lanes.samples(a.made, False, 32), a.cast(a.intercept)
     X, keep = sparse.csr_array(a.cast(a.X)), a.cast(1.0 / (1.0 + a.lr * a.alpha))
+    scales = a.cast(np.ones(32))
     for order in a.order:
-        kernel(X.data, X.indices, X.indptr, a.cast(a.y), a.cast(a.weights), order, 1, a.theta, intercept, a.column,
-               a.cast(a.label), a.cast(a.lr), keep, a.cast(np.full(32, 0.1)), a.cast(a.moves), a.total)  # fmt: skip
+        kernel(X.data, X.indices, X.indptr, a.cast(a.y), a.cast(a.weights), order, 1, a.theta, scales, intercept,
+               a.column, a.cast(a.label), a.cast(a.lr), keep, a.cast(np.full(32, 0.1)), a.cast(a.moves),
+               a.total)  # fmt: skip
+    a.theta *= np.tile(scales, a.X.shape[1])
     a.check(intercept, "l2")
 
 

@@ -8,7 +8,7 @@ from ._memory import fetch_and_add, first_after, memory, scratch, start, to_fixe
 from ._vectors import add_product, wide_vectors
 
 __all__ = [
-    "absolute", "add_product", "bits", "element", "exp", "fetch_and_add", "first_after", "from_bits", "from_half_bits", "half_bits",
-    "kernel", "like", "log1p", "maximum", "memory", "minimum", "native", "noise", "scratch", "sign", "sqrt",
-    "stamp", "start", "to_fixed_tuple", "where", "wide_vectors",
+    "absolute", "add_product", "bits", "element", "exp", "fetch_and_add", "first_after", "from_bits", "from_half_bits",
+    "half_bits", "kernel", "like", "log1p", "maximum", "memory", "minimum", "native", "noise", "scratch", "sign",
+    "sqrt", "stamp", "start", "to_fixed_tuple", "where", "wide_vectors",
 ]  # fmt: skip

@@ -10,11 +10,7 @@ _I32 = ir.IntType(32)
 
 
 @intrinsic
-def wide_vectors(typingctx):
-    """Have the loops of the kernel in which this stands use the widest vectors of the machine (compiled code only).
-
-    LLVM keeps to half of them on many machines, where programs that use them now and then are slowed down.
-    """
+def _wide_vectors(typingctx):
 
     def codegen(context, builder, sig, args):
         # llvmlite lets in the attributes that it knows, of which this is none
@@ -22,6 +18,11 @@ def wide_vectors(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+# (): have the loops of the kernel in which this stands use the widest vectors of the machine (compiled code only); LLVM
+# keeps to half of them on many, where a program that uses them now and then is slowed down
+wide_vectors: Any = _wide_vectors
 
 
 def add_product(width: int) -> Any:

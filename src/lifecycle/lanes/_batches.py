@@ -12,6 +12,8 @@ from ._outcome import Settings
 from ._steps import Steps, products
 from ._task import Task
 
+_PIECE = 512  # features that are turned together
+
 
 class _Order:
     """The rows in the order of an epoch: pieces of X that are read at once, the rows of each shuffled."""
@@ -100,8 +102,9 @@ class Single(Steps):
 
 
 def _on_cache_lines(size: int, dtype: Any) -> np.ndarray:
-    """Memory whose vectors of 64 bytes each lie in one line of the cache, which numpy's may not."""
-    memory = np.empty(size * np.dtype(dtype).itemsize + 64, np.uint8)
+    """Zeros, of which each 64 bytes lie in one line of the cache, as numpy's may not."""
+    memory = np.empty(size * np.dtype(dtype).itemsize + 64, np.uint8)  # np.zeros does not ask for large pages
+    memory[:] = 0
     begin = -memory.ctypes.data % 64
     return memory[begin : begin + memory.size - 64].view(dtype)
 
@@ -113,7 +116,7 @@ class Blocks(Steps):
                  proximal: bool, batch: int, settings: Settings):  # fmt: skip
         self.task, self.optimizers, self.batch, self.proximal = task, optimizers, batch, proximal
         self.dtype = task.rows.dtype
-        self.coef, self.intercept = coef.astype(self.dtype), intercept.astype(self.dtype)
+        self.coef, self.intercept = coef.astype(self.dtype, copy=False), intercept.astype(self.dtype, copy=False)
         self.y = np.asarray(task.y, self.dtype)
         self.order = _Order(task, settings)
         self.first = 0 if not settings.average else max(1, -(-settings.average // batch))
@@ -170,17 +173,21 @@ class Blocks(Steps):
         most = max(1, most // parts.shape[1])
         n = -(-len(parts) // min(most, max(1, -(-len(parts) // num_threads()))))
         if n != len(self.blocks):
-            for block in self.blocks:
-                block.unpack(which)
-            self.blocks = [kind(self, *some.reshape(-1, 2).T) for some in np.array_split(parts, n)]
+            self._unpack(which)
+            shares = [some.reshape(-1, 2).T for some in np.array_split(parts, n)]
+            self.blocks = list(in_order(lambda some: kind(self, *some), shares, self.coef.size))
         for block in self.blocks:
             block.follow([hyper[m] for m in block.lane_model])
 
+    def _unpack(self, which: np.ndarray) -> None:
+        list(in_order(lambda block: block.unpack(which), self.blocks, self.coef.size))
+
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        for block in self.blocks:
-            block.unpack(which)
+        self._unpack(which)
         coef, intercept = self.mean if self.first and self.t >= self.first else (self.coef, self.intercept)
-        return coef[which].astype(np.float64, copy=False), intercept[which].astype(np.float64, copy=False)
+        if len(which) < self.task.models:
+            coef, intercept = coef[which], intercept[which]
+        return coef.astype(np.float64, copy=False), intercept.astype(np.float64, copy=False)
 
     def state(self) -> dict[str, Any]:
         """Nothing: what goes through sparse rows has no memory."""
@@ -210,6 +217,7 @@ class _Block:
         self.of, self.model, self.output, self.p, self.used = of, model, output, task.rows.features, len(model)
         self.width = self.width_for(self.used, task)
         self.tiles = -(-self.used // self.width)
+        self.measure = lanes.penalties(task.penalty, self.width)
         # the lanes that are left over do what the first one does
         self.lane_model = np.concatenate([model, np.repeat(model[:1], self.tiles * self.width - self.used)])
         self.theta = self.packed(of.coef[model, output])
@@ -217,6 +225,7 @@ class _Block:
         self.label = self.of_lanes(task.labels[output])
         self.column = task.column[self.lane_model]
         self.total = np.zeros(len(self.lane_model))
+        self.scale = np.ones(len(self.lane_model), of.dtype)  # of theta
         self.moves = np.full(len(self.lane_model), float(task.fit_intercept), of.dtype)
         self.share = task.weights.share[self.column]
         self.epsilon, self.alpha, self.ratio = (self.of_models(a) for a in (task.epsilon, task.alpha, task.l1_ratio))
@@ -244,18 +253,20 @@ class _Block:
 
     def packed(self, coef: np.ndarray) -> np.ndarray:
         """(used, features) -> (tiles * features * width,)"""
-        flat = np.empty((self.tiles * self.width, self.p), self.of.dtype)
-        flat[: self.used] = coef
-        flat[self.used :] = flat[0]
-        packed = _on_cache_lines(flat.size, flat.dtype)
-        packed.reshape(self.tiles, self.p, self.width)[:] = flat.reshape(self.tiles, self.width, self.p).transpose(
-            0, 2, 1
-        )
+        packed = _on_cache_lines(self.tiles * self.p * self.width, self.of.dtype)
+        tiles = packed.reshape(self.tiles, self.p, self.width)
+        for tile, begin in enumerate(range(0, self.used if coef.any() else 0, self.width)):
+            some = coef[begin : begin + self.width]
+            tiles[tile, :, : len(some)] = some.T
+            tiles[tile, :, len(some) :] = coef[0][:, None]
         return packed
 
-    def unpacked(self, theta: np.ndarray) -> np.ndarray:
-        """(tiles * features * width,) -> (used, features)"""
-        return theta.reshape(self.tiles, self.p, self.width).transpose(0, 2, 1).reshape(-1, self.p)[: self.used]
+    def unpacked(self, theta: np.ndarray, lanes: np.ndarray, into: np.ndarray, places: tuple, scale: Any = 1.0) -> None:
+        """Write (tiles * features * width,) of some lanes, times a scale, to places of (models, outputs, features)."""
+        table = theta.reshape(self.tiles, self.p, self.width)
+        for begin in range(0, self.p, _PIECE):  # which stays in the cache while it is turned
+            piece = table[:, begin : begin + _PIECE].transpose(0, 2, 1).reshape(self.tiles * self.width, -1)
+            into[*places, begin : begin + _PIECE] = piece[lanes] * scale
 
     def paces(self, hyper: list[dict[str, Any]]) -> np.ndarray:
         """Coefficients of the penalty's proximal step, one after another, each of the lanes."""
@@ -277,13 +288,10 @@ class _Block:
 
     def values(self) -> np.ndarray:
         """(used,) of the objectives: losses as the rows came, penalties as they are; the losses are counted anew."""
-        task = self.of.task
-        table = self.theta.reshape(self.tiles, self.p, self.width)
+        task, penalties = self.of.task, np.zeros(len(self.total))
+        self.measure(self.theta, self.scale, self.ratio, penalties)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = task.penalty.value(table, self.ratio.reshape(self.tiles, 1, self.width)).sum(
-                axis=1, dtype=np.float64
-            )
-            lanes = self.total / self.share / task.rows.n + self.alpha * values.reshape(-1)
+            lanes = self.total / self.share / task.rows.n + self.alpha * penalties
         self.total[:] = 0.0
         return lanes[: self.used]
 
@@ -298,14 +306,14 @@ class _Block:
         if not self.of.task.rows.sparse:
             center = self.of.task.center[self.column[lanes]].astype(self.of.dtype)
             at_zero = at_zero - np.einsum("vp,pv->v", center, table)
-        return (np.asarray(X @ table) + at_zero).T[:asked]
+        return (np.asarray(X @ table) * self.scale[lanes] + at_zero).T[:asked]
 
     def unpack(self, models: np.ndarray) -> None:
         """Give back what these models have become."""
-        of, here = self.of, np.isin(self.model, models)
+        of, here = self.of, np.flatnonzero(np.isin(self.model, models))
         mine = self.model[here], self.output[here]
-        of.coef[mine] = self.unpacked(self.theta)[here]
-        of.intercept[mine] = self.intercept[: self.used][here]
+        self.unpacked(self.theta, here, of.coef, mine, self.scale[here, None])
+        of.intercept[mine] = self.intercept[here]
 
 
 class _Samples(_Block):
@@ -330,8 +338,7 @@ class _Samples(_Block):
 
 
 class _Sparse(_Block):
-    """A step for each row of a CSR matrix, whose features lie anywhere: blocks are narrow, or their coefficients would
-    not stay in the cache."""
+    """A step for each row of a CSR matrix: blocks are narrow, or their coefficients would not stay in the cache."""
 
     @staticmethod
     def widest(task: Task) -> int:
@@ -346,8 +353,8 @@ class _Sparse(_Block):
         self.arguments = (self.column, self.label, self.rates(hyper), keep, self.epsilon, self.moves)
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
-        self.kernel(X.data, X.indices, X.indptr, y, weights, order, self.of.task.outputs, self.theta, self.intercept,
-                    *self.arguments, self.total)  # fmt: skip
+        self.kernel(X.data, X.indices, X.indptr, y, weights, order, self.of.task.outputs, self.theta, self.scale,
+                    self.intercept, *self.arguments, self.total)  # fmt: skip
 
 
 class _Batches(_Block):
@@ -385,13 +392,13 @@ class _Batches(_Block):
 
     def unpack(self, models: np.ndarray) -> None:
         super().unpack(models)
-        of, here = self.of, np.isin(self.model, models)
+        of, here = self.of, np.flatnonzero(np.isin(self.model, models))
         mine = self.model[here], self.output[here]
         for slot, values in zip(of.slots[0], self.slots, strict=True):
-            slot[mine] = self.unpacked(values)[here]
+            self.unpacked(values, here, slot, mine)
         for slot, values in zip(of.slots[1], self.more, strict=True):
-            slot[mine] = values[: self.used][here]
-        of.mean[0][mine] = self.unpacked(self.mean)[here]
-        of.mean[1][mine] = self.intercept_mean[: self.used][here]
+            slot[mine] = values[here]
+        self.unpacked(self.mean, here, of.mean[0], mine)
+        of.mean[1][mine] = self.intercept_mean[here]
         if of.carried.shape[1]:
-            of.carried[self.model[here], 0] = self.carried[: self.used][here]
+            of.carried[self.model[here], 0] = self.carried[here]

@@ -27,7 +27,7 @@ def by_epochs(
         rates = first_rates(task, optimizers[0], all_rows)
         for optimizer, lr in zip(optimizers, rates, strict=True):
             optimizer.set_params(lr=float(lr))
-    coef, intercept = (a.astype(np.float64) for a in settings.start or task.start())
+    coef, intercept = (a.astype(np.float64) for a in settings.start) if settings.start else task.start()
     keeps_rate = all_rows and task.loss.smooth and moves_by_slope(optimizers[0])
     run: Steps
     if keeps_rate and scheduled and optimizers[0].rule.name == "gd" and not settings.average:

@@ -25,12 +25,12 @@ class Rows:
             yield first, min(first + size, end)
 
     def large_chunks(self) -> list[tuple[int, int]]:
-        """The pieces within which rows are visited in any order: all of X unless that is large."""
-        return list(self.chunks(_LARGE))
+        """The pieces within which rows are visited in any order: all of X unless that is large and dense."""
+        return [(0, self.n)] if self.sparse else list(self.chunks(_LARGE))
 
     def read(self, begin: int, end: int, shift: np.ndarray | None = None, dtype: Any = None) -> Any:
         """Rows begin to end; where they are dense, less a row `shift` and in another precision."""
-        part = self.X[begin:end]
+        part = self.X[begin:end] if end - begin < self.n else self.X  # a slice of a sparse X is a copy
         if shift is None or self.sparse:
             return part
         away = np.subtract(part, shift, dtype=self.dtype)  # before digits are given up

@@ -34,5 +34,7 @@ class Steps(ABC):
 def products(X: Any, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
     """Scores of rows of X, (models, outputs, rows)."""
     m, k, p = coef.shape
-    z = np.asarray(X @ coef.reshape(m * k, p).T.astype(X.dtype)).T
+    if not isinstance(X, np.ndarray):  # of which each product wants a copy of the coefficients
+        return np.stack([(X @ own.T.astype(X.dtype) + b).T for own, b in zip(coef, intercept, strict=True)])
+    z = (X @ coef.reshape(m * k, p).T.astype(X.dtype, copy=False)).T
     return (z + intercept.reshape(-1, 1)).reshape(m, k, -1)

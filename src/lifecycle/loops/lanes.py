@@ -171,6 +171,35 @@ def _samples(slope, value, prox, target, n_paces, width, factor):
     return kernel(epoch, mark, contract=True)
 
 
+def penalties(penalty: Any, width: int) -> Any:
+    """Kernel (theta, scale, ratio, total): add up the penalties of the coefficients theta * scale of each lane.
+
+    theta (tiles * features * width,); what else is of a lane (tiles * width,), total float64.
+    """
+    return _penalties(penalty.value, width)
+
+
+@cache
+def _penalties(value, width):
+    mark = stamp(value, width)
+    value, lanes = element(value), scratch(width)
+
+    def walk(theta, scale, ratio, total):
+        mark  # noqa: B018
+        sums, unit, share = lanes(total.dtype), lanes(theta.dtype), lanes(theta.dtype)
+        size = theta.size * width // total.size
+        for tile in range(total.size // width):
+            for v in range(width):
+                sums[v], unit[v], share[v] = 0.0, scale[tile * width + v], ratio[tile * width + v]
+            for e in range(tile * size, (tile + 1) * size, width):
+                for v in range(width):
+                    sums[v] += value(unit[v] * theta[e + v], share[v])
+            for v in range(width):
+                total[tile * width + v] += sums[v]
+
+    return kernel(walk, mark, contract=True)
+
+
 def pushes(loss: Any) -> Any:
     """Kernel (z, y, weights, column, label, epsilon, push): scores z become weighted losses, push their slopes.
 

@@ -1,6 +1,6 @@
 """Many linear models over the rows of a CSR matrix, as lanes, with a penalty whose proximal step is a factor.
 
-A row touches few coefficients, but the factor all of them: they are kept as `shrunk` times a scale of the lane.
+A row touches few coefficients, but the factor all of them: they are kept as theta times a scale of the lane.
 """
 
 from functools import cache
@@ -22,9 +22,9 @@ def samples(loss: Any, joint: bool, width: int) -> Any:
 
     Returns
     -------
-    epoch(data, indices, indptr, y, weights, order, outputs, theta, intercept, column, label, lr, keep, epsilon, moves,
-          total)
-        Of a CSR matrix, then as `lanes.samples`.
+    epoch(data, indices, indptr, y, weights, order, outputs, theta, scales, intercept, column, label, lr, keep, epsilon,
+          moves, total)
+        Of a CSR matrix, then as `lanes.samples`; the coefficients of a lane are its theta times its scale.
     """
     return _samples(loss.functions(joint), joint, target_of(loss.task), width)
 
@@ -33,13 +33,13 @@ def samples(loss: Any, joint: bool, width: int) -> Any:
 def _samples(functions, joint, target, width):
     *_, slope, value = functions
     row = row_of(functions)
-    mark = stamp(row, *functions, target, width, _LEAST, _multiply_out)
+    mark = stamp(row, *functions, target, width, NARROW, _LEAST, _multiply_out)
     row = element(row, mark)
     slope, value, target = (element(f) for f in (slope, value, target))
     lanes, add, line = scratch(width), add_product(NARROW), NARROW
 
-    def epoch(data, indices, indptr, y, weights, order, outputs, theta, intercept, column, label, lr, keep, epsilon,
-              moves, total):  # fmt: skip
+    def epoch(data, indices, indptr, y, weights, order, outputs, theta, scales, intercept, column, label, lr, keep,
+              epsilon, moves, total):  # fmt: skip
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss)
         wide_vectors()
         kind = theta.dtype
@@ -48,7 +48,7 @@ def _samples(functions, joint, target, width):
             lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind))  # fmt: skip
         for v in range(width):
             b[v], rate[v], free[v], margin[v], factor[v] = intercept[v], lr[v], moves[v], epsilon[v], keep[v]
-            scale[v] = 1.0
+            scale[v] = scales[v]
         for i in order:
             seen = False
             for v in range(width):
@@ -99,9 +99,8 @@ def _samples(functions, joint, target, width):
                     add(theta, e + v, -data[at], push, v)
             if least < _LEAST:
                 _multiply_out(theta, scale)
-        _multiply_out(theta, scale)
         for v in range(width):
-            intercept[v] = b[v]
+            intercept[v], scales[v] = b[v], scale[v]
 
     return kernel(epoch, mark, contract=True)
 
