@@ -215,13 +215,13 @@ def _pushes(slope, value, target):
 
     def walk(z, y, weights, column, label, epsilon, push):
         mark  # noqa: B018
+        wide_vectors()
         for v in range(len(z)):
             scores, weight, out, mine, margin = z[v], weights[column[v]], push[v], label[v], epsilon[v]
             for i in range(scores.size):
-                goal = target(y[i], mine)
-                out[i] = weight[i] * slope(goal, scores[i], margin)
-            for i in range(scores.size):
-                scores[i] = weight[i] * value(target(y[i], mine), scores[i], margin)
+                goal, score = target(y[i], mine), scores[i]
+                out[i] = weight[i] * slope(goal, score, margin)
+                scores[i] = weight[i] * value(goal, score, margin)
 
     return kernel(walk, mark, contract=True)
 
@@ -243,6 +243,7 @@ def _joint_pushes(functions):
 
     def walk(z, y, weights, column, losses, push):
         mark  # noqa: B018
+        wide_vectors()
         outputs, kind = len(z) // column.size, z.dtype
         top, total, chosen, lost = rows(kind), rows(kind), rows(kind), rows(kind)
         for m in range(column.size):

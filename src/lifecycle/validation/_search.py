@@ -11,7 +11,7 @@ import numpy as np
 from sklearn import model_selection
 
 # Private, and the same since 1.6: the check of the arguments, and the score of one model with its warnings.
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context, clone
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _score
 from sklearn.utils.parallel import Parallel
@@ -29,9 +29,9 @@ class _Fits(Parallel):
     The search hands it (estimator, X, y) and, by name, rows, parameters and scorer of each fit.
     """
 
-    def __init__(self, search: Any, **options: Any):
+    def __init__(self, search: Any, cloning: "_Cloning", **options: Any):
         super().__init__(**options)
-        self.search = search
+        self.search, self.cloning = search, cloning
 
     def __enter__(self) -> "_Fits":
         return self  # it is called once, so there is no pool to keep, and none to start for fit_many
@@ -40,7 +40,12 @@ class _Fits(Parallel):
         pass
 
     def __call__(self, tasks: Iterable) -> list:
-        search, tasks = self.search, list(tasks)
+        search = self.search
+        self.cloning.listing = True
+        try:
+            tasks = list(tasks)
+        finally:
+            self.cloning.listing = False
         if not tasks:
             return []
         _, (estimator, *_), common = tasks[0]
@@ -52,7 +57,7 @@ class _Fits(Parallel):
             with progress_bar(len(tasks), type(search).__name__, _many.watched(search.progress, search.verbose)) as bar:
                 return self._together(tasks[0], candidates, folds, bar)
         with workers(), progress_bar(len(tasks), type(search).__name__, is_watched(search.progress)) as bar:
-            return super().__call__(_counted(tasks, bar))
+            return super().__call__(_taken_up(tasks, bar))
 
     def _together(self, task: tuple, candidates: list[dict], folds: list, bar: Any) -> list:
         """What scikit-learn's own fits would give: a dict for each candidate and fold."""
@@ -88,11 +93,21 @@ class _Fits(Parallel):
         return [found for row in table for found in row]
 
 
-def _counted(tasks: list, bar: Any) -> Iterator:
-    """The tasks, counted when they are taken up: no joblib backend need know of the bar."""
-    for task in tasks:
-        yield task
+def _taken_up(tasks: list, bar: Any) -> Iterator:
+    """The tasks, each with its own estimator, counted when they are taken up: no joblib backend need know of the bar.
+    """
+    for function, (estimator, *others), named in tasks:
+        yield function, (clone(estimator), *others), named
         bar.update()
+
+
+class _Cloning:
+    """scikit-learn's `clone`, but while fits are listed: `fit_many` needs one estimator for all of them."""
+
+    listing = False
+
+    def __call__(self, estimator: Any, **options: Any) -> Any:
+        return estimator if self.listing else clone(estimator, **options)
 
 
 class _Search(SearchTable):
@@ -111,9 +126,10 @@ class _Search(SearchTable):
         -------
         self
         """
-        # scikit-learn's own fit, but for what carries out the fits: it has no other place where that could be said
+        # scikit-learn's own fit, but for what lists and carries out the fits, for which it has no other place
         own: Any = unwrap(BaseSearchCV.fit)
-        names = {**own.__globals__, "Parallel": partial(_Fits, self)}
+        cloning = _Cloning()
+        names = {**own.__globals__, "Parallel": partial(_Fits, self, cloning), "clone": cloning}
         fit = FunctionType(own.__code__, names, own.__name__, own.__defaults__, own.__closure__)
         return fit(self, X, y, **params)
 
