@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache
 from hashlib import blake2b
 from typing import Any
@@ -23,6 +24,8 @@ from ._stream import train_on
 from ._training import Data, Sample, check_values, train
 
 __all__ = ["Linear"]
+
+_PLAIN = str | bool | int | float | None
 
 
 class Linear(BaseEstimator):
@@ -91,7 +94,7 @@ class Linear(BaseEstimator):
         ModelsFailed
             If some cannot be fitted; its `models` holds the others, its `errors` what went wrong with each.
         """
-        models = [clone(self).set_params(**p) for p in params]
+        models = [model.set_params(**p) for model, p in zip(_clones(self, len(params)), params, strict=True)]
         for name, rows in (("train", train), ("test", test)):
             if rows is not None and len(rows) != len(models):
                 raise ValueError(f"{name} has rows for {len(rows)} models, params are of {len(models)}: one for each")
@@ -291,6 +294,16 @@ def has_epochs(model: Any) -> bool:
             f"optimizer={model.optimizer!r} needs all rows: partial_fit is for update rules such as 'sgd'"
         )
     return True
+
+
+def _clones(model: Any, n: int) -> list[Any]:
+    """`clone` n times, which takes scikit-learn longer than some fits."""
+    template = clone(model)
+    own = {k: v for k, v in vars(template).items() if not isinstance(v, _PLAIN)}
+    clones = [copy(template) for _ in range(n)]
+    for one in clones if own else ():
+        vars(one).update({k: clone(v, safe=False) for k, v in own.items()})
+    return clones
 
 
 class _RowSets:

@@ -152,10 +152,11 @@ class Blocks(Steps):
     def _see(self, begin: int, end: int) -> None:
         """Products of the rows and the offsets of the centres, which are the same in all epochs."""
         if len(self.order.chunks) > 1 or self.along is None:
-            self.along = np.empty((end - begin, len(self.task.offset)), self.dtype)
+            away = (self.task.center - self.task.middle).T.astype(self.dtype)
+            self.along = np.empty((end - begin, away.shape[1]), self.dtype)
             for first, last in self.task.rows.chunks(begin=begin, end=end):
-                part = self.task.rows.read(first, last, self.task.shift)
-                self.along[first - begin : last - begin] = part @ self.task.offset.T.astype(self.dtype)
+                part = self.task.rows.read(first, last, self.task.middle)
+                self.along[first - begin : last - begin] = part @ away
 
     def _deal(self, which: np.ndarray) -> None:
         """Lanes into blocks: a share for each thread, no more than a block holds; anew where fewer blocks will do.
@@ -325,12 +326,13 @@ class _Samples(_Block):
         self.kernel = lanes.samples(
             task.loss, task.penalty, self.width, not any(map(task.penalty.kink, task.l1_ratio[model]))
         )
-        self.offset = self.packed(task.offset[task.column[model]])
-        self.squares = (task.offset**2).sum(axis=1)[self.column].astype(of.dtype)
+        offset = task.center - task.middle
+        self.offset = self.packed(offset[task.column[model]])
+        self.squares = (offset**2).sum(axis=1)[self.column].astype(of.dtype)
 
     def follow(self, hyper: list[dict[str, Any]]) -> None:
         paces = self.paces(hyper).reshape(-1)
-        self.arguments = (self.of.task.shift, self.offset, self.squares, self.column, self.label, self.rates(hyper),
+        self.arguments = (self.of.task.middle, self.offset, self.squares, self.column, self.label, self.rates(hyper),
                           paces, self.epsilon, self.moves)  # fmt: skip
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:

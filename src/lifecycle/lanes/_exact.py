@@ -4,13 +4,13 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from .._threads import one_thread_each
+from .._threads import in_order, one_thread_each
 from ..solvers import least_squares
 from ._outcome import Outcome
 from ._sums import sums_by_column
 from ._task import SMALL, Task
 
-_CHUNK = 1 << 18  # elements
+_CHUNK = 1 << 17  # elements
 
 
 def in_closed_form(task: Task) -> list[Outcome]:
@@ -47,13 +47,22 @@ def _products(task: Task) -> dict[int, np.ndarray]:
 
 
 def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray | None, y_shift: float) -> np.ndarray:
-    p = task.rows.features
-    total = np.zeros((p + 2, p + 2))
+    p, shift = task.rows.features, task.shift if task.shift.any() else None
     size = max(64, _CHUNK // (p + 2))
-    for begin in range(0, len(rows), size):
+
+    def products(begin: int) -> np.ndarray:
         some = rows[begin : begin + size]
-        table = np.ones((len(some), p + 2))
-        table[:, :p] = task.rows.take(some) - task.shift
-        table[:, p] = task.y[some] - y_shift
-        total += table.T @ (table if base is None else table * base[some, None])
+        X, others = task.rows.take(some), np.column_stack([task.y[some] - y_shift, np.ones(len(some))])
+        X = X if shift is None else X - shift
+        if base is not None:
+            root = np.sqrt(base[some])[:, None]
+            X, others = X * root, others * root
+        found = np.empty((p + 2, p + 2))
+        found[:p, :p], found[:p, p:], found[p:, p:] = X.T @ X, X.T @ others, others.T @ others
+        found[p:, :p] = found[:p, p:].T
+        return found
+
+    total = np.zeros((p + 2, p + 2))
+    for part in in_order(products, range(0, len(rows), size), len(rows) * (p + 2) ** 2):
+        total += part
     return total

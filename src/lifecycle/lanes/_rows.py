@@ -31,12 +31,13 @@ class Rows:
     def read(self, begin: int, end: int, shift: np.ndarray | None = None, dtype: Any = None) -> Any:
         """Rows begin to end; where they are dense, less a row `shift` and in another precision."""
         part = self.X[begin:end] if end - begin < self.n else self.X  # a slice of a sparse X is a copy
-        if shift is None or self.sparse:
-            return part
+        if shift is None or self.sparse or not shift.any():
+            return part if dtype is None else part.astype(dtype, copy=False)
         away = np.subtract(part, shift, dtype=self.dtype)  # before digits are given up
         return away if dtype is None else away.astype(dtype, copy=False)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Those rows as a dense float64 array."""
-        part = self.X[rows]
+        """Those rows, whose numbers rise, as a dense float64 array that is not to be written to."""
+        in_turn = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        part = self.X[rows[0] : rows[-1] + 1] if in_turn else self.X[rows]
         return np.asarray(part.toarray() if self.sparse else part, dtype=np.float64)

@@ -13,6 +13,7 @@ from ._weights import Weights
 
 # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than they give
 SMALL = 500
+_FEW_DIGITS = 4.0  # standard deviations from zero up to which a mean takes no more than two bits of a product's sum
 
 
 @dataclass
@@ -92,7 +93,14 @@ class Task:
 
     @cached_property
     def shift(self) -> np.ndarray:
-        """(features,): a row near all centres, which is taken off before anything is multiplied."""
+        """(features,): a row near all centres, which is taken off before anything is multiplied; zero for a feature whose
+        spread is such that this would save few digits, as it takes a copy of what is read."""
+        spread = 0.0 if self.rows.sparse else self.rows.read(*next(iter(self.rows.chunks()))).std(axis=0)
+        return np.where(np.abs(self.middle) > _FEW_DIGITS * spread, self.middle, 0.0).astype(self.rows.dtype)
+
+    @cached_property
+    def middle(self) -> np.ndarray:
+        """(features,): the mean of the centres."""
         return self.center.mean(axis=0).astype(self.rows.dtype)
 
     @cached_property
