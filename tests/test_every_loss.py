@@ -8,8 +8,8 @@ from scipy.special import softmax
 from sklearn.metrics import hinge_loss, log_loss, mean_squared_error
 
 from lifecycle._jit import element
-from lifecycle.loops.lanes import joint_pushes
 from lifecycle.loops.minibatch import row_of
+from lifecycle.loops.scores import joint_pushes
 from lifecycle.losses import find_loss, list_losses
 from lifecycle.penalties import find_penalty, list_penalties
 

@@ -941,13 +941,12 @@ def test_those_who_are_slow_get_the_hessians_of_their_own_rows(monkeypatch, data
     train = [np.flatnonzero(~np.isin(groups, pair)) for pair in combinations(range(4), 2)]  # which overlap
     renewed = {}
 
-    class Samples(_newton._Samples):
-        def renew(self, guess, models, theta):
-            super().renew(guess, models, theta)
-            renewed.update({m: (self.task, guess.of[m], theta[models].mean(axis=0)) for m in models})
+    def renew(samples, guess, models, theta, own=_newton._renew):
+        own(samples, guess, models, theta)
+        renewed.update({m: (samples.task, guess.of[m], theta[models].mean(axis=0)) for m in models})
 
-    monkeypatch.setattr(_newton, "_Samples", Samples)
-    monkeypatch.setattr(_newton, "_FEW", 1)
+    monkeypatch.setattr(_newton, "_renew", renew)
+    monkeypatch.setattr(_newton, "FEW", 1)
     monkeypatch.setattr(quasi_newton, "_SLOW", 0.0)
     model = maker(loss, optimizer="newton", alpha=0.01, tol=1e-12, max_iter=100)
     model.fit_many(X, y, train=train, params=[{}] * 6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import Ridge
@@ -146,7 +147,18 @@ def test_a_perfect_fit_has_no_loss_below_zero():
 
 def run(value, derivatives, x, metric, most=200):
     found = []
-    for step in newton.descend(value, derivatives, np.array(x, dtype=float), metric):
+
+    def look(x):
+        gradient, hessian = derivatives(x)
+        return value(x), gradient, lambda: hessian
+
+    def solve(matrix, vector):
+        try:
+            return cho_solve(cho_factor(matrix), vector)
+        except np.linalg.LinAlgError:
+            return None
+
+    for step in newton.descend(look, solve, np.array(x, dtype=float), metric):
         found.append(step)
         if len(found) == most:
             break

@@ -1,12 +1,15 @@
 """The objective of one model over a few rows in memory: value, gradient and Hessian, for Newton's method."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
 from .._threads import in_order
 from ..loops.minibatch import row_of
+from ..loops.scores import bends
 from ..losses import Loss
 from ._task import SMALL
 
@@ -34,43 +37,55 @@ class Dense:
         self.size = self.outputs * self.features
         self.variables = self.size + (self.outputs if self.fit_intercept else 0)
 
-    def _scores(self, theta: np.ndarray) -> np.ndarray:
-        coef = theta[: self.size].reshape(self.outputs, self.features)
-        intercept = theta[self.size :] if self.fit_intercept else np.zeros(self.outputs)
-        return coef @ self.X.T + intercept[:, None]
+    def varied(self, **changes: Any) -> "Dense":
+        """A problem of the same rows and shares, which keeps what was made of the features."""
+        made = replace(self, **changes)
+        made.__dict__.update({name: self.__dict__[name] for name in ("table", "squares") if name in self.__dict__})
+        return made
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """The features, and a column of ones for an intercept."""
+        if not self.fit_intercept:
+            return self.X
+        table = np.column_stack([self.X, np.ones(len(self.X))])
+        self.X = table[:, :-1]  # instead of two copies
+        return table
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """(features,): of each, weighted."""
+        return self.share @ self.X**2
+
+    def look(self, theta: np.ndarray) -> tuple[float, np.ndarray, Callable[[], np.ndarray]]:
+        """Value, gradient and, when called for, the Hessian of the objective."""
+        value, pushes, curvature = self._look(theta)
+        coef = theta[: self.size]
+        gradient = np.concatenate([(pushes @ self.X).ravel() + self.ridge * coef, pushes.sum(axis=1)])
+        return (value + 0.5 * self.ridge * float(coef @ coef), gradient[: self.variables],
+                lambda: self.with_ridge(curvature()))  # fmt: skip
 
     def value(self, theta: np.ndarray) -> float:
         """The objective."""
-        scores = self._scores(theta)
-        losses = (
-            self._joint(scores)[0] if self.joint else self.loss.value(self.targets, scores, self.epsilon).sum(axis=0)
-        )
-        return float(losses @ self.share) + 0.5 * self.ridge * float((theta[: self.size] ** 2).sum())
-
-    def _slopes(self, scores: np.ndarray) -> np.ndarray:
-        return self._joint(scores)[1] if self.joint else self.loss.slope(self.targets, scores, self.epsilon)
-
-    def _joint(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Losses and slopes."""
-        slopes = np.empty_like(scores)
-        return row_of(self.loss.functions(True))(self.targets, scores, self.epsilon, slopes), slopes
-
-    def gradient(self, theta: np.ndarray) -> np.ndarray:
-        return self._gradient(theta, self._scores(theta))
-
-    def derivatives(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient and Hessian."""
-        scores = self._scores(theta)
-        return self._gradient(theta, scores), self.with_ridge(self._curvature(scores))
-
-    def _gradient(self, theta: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        pushes = self._slopes(scores) * self.share
-        gradient = np.concatenate([(pushes @ self.X).ravel() + self.ridge * theta[: self.size], pushes.sum(axis=1)])
-        return gradient[: self.variables]
+        coef = theta[: self.size]
+        return self._look(theta)[0] + 0.5 * self.ridge * float(coef @ coef)
 
     def curvature(self, theta: np.ndarray) -> np.ndarray:
         """Hessian of the losses, of a problem of one part."""
-        return self._curvature(self._scores(theta))
+        return self._look(theta)[2]()
+
+    def _look(self, theta: np.ndarray) -> tuple[float, np.ndarray, Callable[[], np.ndarray]]:
+        """Of the losses: their sum, the slopes by the scores (outputs, n), and a function for the Hessian."""
+        coef = theta[: self.size].reshape(self.outputs, self.features)
+        scores = coef @ self.X.T + (theta[self.size :, None] if self.fit_intercept else 0.0)
+        pushes = np.empty_like(scores)
+        if self.joint:
+            losses = row_of(self.loss.functions(True))(self.targets, scores, self.epsilon, pushes)
+            chances = pushes + self.targets  # the slope of the cross-entropy is p - y
+            return float(losses @ self.share), pushes * self.share, partial(self._summed, self._of_softmax, chances)
+        bend = np.empty_like(scores)
+        value = bends(self.loss)(scores, self.targets, self.share, self.epsilon, pushes, bend)
+        return value, pushes, partial(self._summed, self._of_scores, bend)
 
     def with_ridge(self, curvature: np.ndarray) -> np.ndarray:
         """Hessian of the objective."""
@@ -78,31 +93,26 @@ class Dense:
         hessian[np.arange(self.size), np.arange(self.size)] += self.ridge
         return hessian
 
-    def _curvature(self, scores: np.ndarray) -> np.ndarray:
-        part = self._of_softmax if self.joint else self._of_scores
+    def _summed(self, part: Callable, seen: np.ndarray) -> np.ndarray:
+        """Hessians of pieces of the rows, which `seen` (outputs, n) says something of."""
         chunks = [slice(begin, begin + _ROWS) for begin in range(0, len(self.X), _ROWS)]
+        if len(chunks) == 1:
+            return part(self.table, seen, self.share)
         # where one fills memory, several may not wait to be added, and BLAS has threads of its own
         run = partial(in_order, size=len(self.X) * self.variables**2) if self.variables <= SMALL else map
-        found = np.zeros((self.variables, self.variables), self.X.dtype)
-        for hessian in run(lambda rows: part(rows, scores[:, rows]), chunks):
+        found = np.zeros((self.variables, self.variables))
+        for hessian in run(lambda rows: part(self.table[rows], seen[:, rows], self.share[rows]), chunks):
             found += hessian
         return found
 
-    def _with_ones(self, rows: slice) -> np.ndarray:
-        return np.column_stack([self.X[rows], np.ones_like(self.share[rows])]) if self.fit_intercept else self.X[rows]
+    def _of_scores(self, table: np.ndarray, bend: np.ndarray, share: np.ndarray) -> np.ndarray:
+        table = table * np.sqrt(bend[0])[:, None]
+        return table.T @ table
 
-    def _of_scores(self, rows: slice, scores: np.ndarray) -> np.ndarray:
-        bend = self.loss.curvature(self.targets[0, rows], scores[0], self.epsilon) * self.share[rows]  # type: ignore[misc]
-        X = self._with_ones(rows) * np.sqrt(bend)[:, None]
-        return X.T @ X
-
-    def _of_softmax(self, rows: slice, scores: np.ndarray) -> np.ndarray:
+    def _of_softmax(self, table: np.ndarray, chances: np.ndarray, share: np.ndarray) -> np.ndarray:
         """Hessian of the cross-entropy: diag(p) - p pᵀ of each row, times the products of its features."""
-        k, p = self.outputs, self.features + int(self.fit_intercept)
-        y, chances = self.targets[:, rows], np.empty_like(scores)
-        row_of(self.loss.functions(True))(y, scores, self.epsilon, chances)
-        chances += y  # the slope of the cross-entropy is p - y
-        root = self._with_ones(rows) * np.sqrt(self.share[rows])[:, None]
+        k, p = self.outputs, table.shape[1]
+        root = table * np.sqrt(share)[:, None]
         by_row = (chances.T[:, :, None] * root[:, None, :]).reshape(len(root), k * p)
         hessian = -(by_row.T @ by_row)
         for j in range(k):
@@ -116,7 +126,7 @@ class Dense:
     def metric(self) -> np.ndarray:
         """Bound of the diagonal of the Hessian."""
         steepest = self.loss.joint_steepest if self.joint else self.loss.steepest
-        features = steepest * (self.share @ self.X**2) + self.ridge
+        features = steepest * self.squares + self.ridge
         metric = np.tile(np.where(features > 0, features, 1.0), self.outputs)
         return np.concatenate([metric, np.full(self.variables - self.size, steepest)])
 
@@ -126,4 +136,4 @@ class Dense:
             return [(self, np.arange(self.variables))]
         p, own = self.features, int(self.fit_intercept)
         where = [np.r_[k * p : (k + 1) * p, self.size + k : self.size + k + own] for k in range(self.outputs)]
-        return [(replace(self, targets=self.targets[[k]]), mine) for k, mine in enumerate(where)]
+        return [(self.varied(targets=self.targets[[k]]), mine) for k, mine in enumerate(where)]

@@ -9,27 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
+from math import inf, log, prod
 from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve
+from scipy.linalg.lapack import dposv
 
 from .._threads import one_thread_each
 from ..solvers import newton, quasi_newton
 from ._dense import Dense
 from ._objective import Objective
 from ._outcome import UNFINISHED, Outcome, Settings
-from ._rows import Rows
+from ._samples import FEW, Samples
 from ._sums import sums_by_column
 from ._task import SMALL, Task
-from ._weights import Weights
 
-_SAMPLE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
-_PRODUCTS, _ELEMENTS = 1 << 29, 1 << 22  # multiplications, and numbers read, of Hessians for those who are slow
-_STEP_PRODUCTS = 1 << 31  # multiplications of one Newton step that are not too many
-_HELD = 1 << 26  # numbers of Hessians, or of samples, that are kept
-_FEW = 3  # rows for each variable
-_WORTH, _APPROACH = 4, 20  # rows for each sampled one from which they are worth a start; steps at most
+_HELD = 1 << 26  # numbers of Hessians that are kept
+_APPROACH = 20  # steps on sampled rows at most
 _RENEWALS, _PATIENCE = 20, 3  # new Hessians of a model at most, and the turns that each is given
 _COARSE = 1e-3  # a step in single precision, beside the largest coefficient, after which double takes over
 # a last step is this small beside the coefficients: the answer then does not depend on the way to it
@@ -47,25 +45,26 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
 
 
 def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
-    solved, samples = _Solved(task, np.float64), _Samples(task)
+    solved, samples = _Solved(task, np.float64), Samples(task)
     coef, intercept = task.start() if settings.start is None else settings.start
     theta = solved.joined(coef, intercept - np.einsum("mkp,mp->mk", coef, task.offset[task.column]))
     limits = np.zeros(task.models) if settings.tol is None else settings.tol * task.scale
     outcomes = [Outcome(c, b) for c, b in zip(coef, intercept, strict=True)]
     guess = _Guess()
     along: tuple | None = None
-    latest: dict[int, np.ndarray] = {}  # where a column's rows have led
+    paths: dict[int, _Path] = {}  # of a column's rows
     alone = 0
     for models in _groups(task):
         problem, whole = samples.problem(models)
         if whole and len(models) == 1:
             m = models[0]
+            path = paths.setdefault(int(task.column[m]), _Path())
             # without a penalty there may be many minima, or none, and which one is found depends on the start
             goes_on = settings.start is None and solved.ridge[m] > 0
-            start = latest.get(int(task.column[m]), theta[m]) if goes_on else theta[m]
+            start = path.ahead(theta[m], solved.ridge[m]) if goes_on else theta[m]
             theta[m], outcomes[m].curve, done = _steps(problem, start, limits[m], _STEP["float64"], settings.max_iter)
             outcomes[m].fault = None if done else UNFINISHED.format(settings.max_iter)
-            latest[int(task.column[m])] = theta[m]
+            path.points.append((solved.ridge[m], theta[m]))
             alone += 1
             settings.advance(task.models - alone)
         else:  # of what the others have found, these models get the curvature and no coefficient
@@ -98,7 +97,7 @@ def _groups(task: Task) -> Iterator[list[int]]:
     """Models that differ in their rows only, along the path, from the strongest penalty to the weakest."""
     rows = np.count_nonzero(task.weights.counts, axis=0)[task.column]
     # few rows leave directions open, in which a Hessian of other rows would lead
-    few = rows <= _FEW * (task.rows.features + 1)
+    few = rows <= FEW * (task.rows.features + 1)
     groups: dict[tuple, list[int]] = {}
     for m in range(task.models):
         key = float(task.alpha[m]), float(task.l1_ratio[m]), float(task.epsilon[m]), m if few[m] else -1
@@ -107,7 +106,7 @@ def _groups(task: Task) -> Iterator[list[int]]:
 
 
 def _together(
-    task: Task, settings: Settings, samples: "_Samples", models: np.ndarray, theta: np.ndarray, limits: np.ndarray,
+    task: Task, settings: Settings, samples: Samples, models: np.ndarray, theta: np.ndarray, limits: np.ndarray,
     guess: "_Guess", outcomes: list[Outcome],
 ) -> set[int]:  # fmt: skip
     """Steps of many models at once from theta, in place; those who have not arrived after `max_iter`.
@@ -133,7 +132,7 @@ def _together(
                 break
             slow = [m for m in slow if renewed[m] < _RENEWALS]
             if slow and patience <= 0:
-                samples.renew(guess, slow, theta)
+                _renew(samples, guess, slow, theta)
                 renewed, patience = renewed | {m: renewed[m] + 1 for m in slow}, _PATIENCE
     return left
 
@@ -196,112 +195,29 @@ class _Guess:
         return step
 
 
-class _Samples:
-    """Some of the rows that models train on, and the problems over them.
-
-    Rows are drawn in proportion to how much they weigh in the directions of the single features (their leverage if
-    these were orthogonal; Cohen et al., 2015), or rare features would go unseen, and count for what they stand for.
-    """
-
-    def __init__(self, task: Task):
-        variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
-        self.task, self.size = task, max(_SAMPLE, _PER_VARIABLE * (task.rows.features + 1))
-        self.trained = np.asarray(task.weights.counts[:, np.unique(task.column)].any(axis=1))
-        sampled = np.count_nonzero(self.trained) > self.size
-        self.leverage = _leverage(task, self.trained) if sampled else np.ones(task.rows.n, np.float32)
-        self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.rows.features))
-        self.affords_all = task.rows.n * variables**2 <= _STEP_PRODUCTS and task.rows.size <= _ELEMENTS
-        self.drawn: dict[tuple, tuple] = {}
-
-    def few(self) -> Task | None:
-        """The task on some rows, for models to start from: each sees its own of them. None where it would not pay."""
-        task, (rows, weights) = self.task, self._draw(self.trained, self.size)
-        counts = task.weights.counts[rows]
-        enough = np.count_nonzero(counts, axis=0).min() > _FEW * (task.rows.features + 1)
-        if len(rows) * _WORTH > task.rows.n or not enough:
-            return None
-        few = replace(task, rows=Rows(task.rows.take(rows)), y=task.y[rows], base=None,
-                      weights=Weights(counts * weights[:, None], np.float64))  # fmt: skip
-        few.__dict__.update({name: getattr(task, name) for name in ("center", "shift", "scale")})  # the same units
-        return few
-
-    def problem(self, models: list[int], everything: bool = False) -> tuple[Dense, bool]:
-        """The problem of models that differ in their rows only, on a sample, and whether these are all of them."""
-        columns = tuple(np.unique(self.task.column[models]).tolist())
-        if columns not in self.drawn or everything:
-            trained = np.asarray((self.task.weights.counts[:, columns] != 0).any(axis=1))
-            rows, weights = self._draw(trained, self.task.rows.n if everything else self.size)
-            weights = weights * np.mean([self.task.weights.column(k, rows) for k in columns], axis=0)
-            if sum(X.size for X, *_ in self.drawn.values()) > _HELD:
-                self.drawn.clear()
-            whole = np.count_nonzero(trained) <= self.size
-            self.drawn[columns] = *self._take(rows), weights / weights.sum(), whole
-        X, targets, share, whole = self.drawn[columns]
-        task, m = self.task, models[0]
-        ridge = float(task.alpha[m] * task.penalty.slope(1.0, task.l1_ratio[m]))
-        epsilon = float(task.epsilon[m])
-        return Dense(X, targets, share, task.loss, task.joint, ridge, epsilon, task.fit_intercept), whole
-
-    def renew(self, guess: _Guess, models: list[int], theta: np.ndarray) -> None:
-        """Give models Hessians of their own rows, at the place where those of one penalty stand on average."""
-        groups: dict[tuple, list[int]] = {}
-        for m in models:
-            groups.setdefault((self.task.alpha[m], self.task.l1_ratio[m], self.task.epsilon[m]), []).append(m)
-        drawn, weights = self._draw(self.trained, self.most)
-        counts, base = self.task.weights.counts[drawn], self.task.base
-        base = None if base is None else base[drawn]
-        X, targets = self._take(drawn)
-        enough = np.count_nonzero(counts, axis=0) > _FEW * (self.task.rows.features + 1)
-        for group in groups.values():
-            some = [m for m in group if enough[self.task.column[m]]]
-            columns, parts = np.unique(self.task.column[some]), self.problem(group)[0].parts()
-            size = len(parts[0][1])
-            if len(columns) * len(parts) * size**2 > _HELD or not some:
-                continue  # all that they share stays as it is
-            problem, at = self.problem(some)[0], theta[some].mean(axis=0)
-            own = replace(problem, X=X, targets=targets, share=weights)
-            found = sums_by_column(counts[:, columns], base, partial(_curvatures, own, at))
-            for i, column in enumerate(columns):
-                inverse = _inverse(problem, found[i][:-1].reshape(-1, size, size) / found[i][-1])
-                guess.give([m for m in some if self.task.column[m] == column], inverse)
-
-    def _draw(self, trained: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """About `size` of the rows that are marked, and how many each stands for."""
-        n = np.count_nonzero(trained)
-        if n <= size:
-            return np.flatnonzero(trained), np.ones(n)
-        even = self.leverage[trained].mean() or 1.0  # one half by leverage, one half evenly
-        # RandomState(0), the seed of so many splitters, would draw the very rows that a fold holds out
-        rows, weights, draws = [], [], np.random.default_rng(0)
-        for begin, end in self.task.rows.chunks():
-            chance = np.minimum(1.0, (self.leverage[begin:end] / even + 1.0) * (0.5 * size / n))
-            here = np.flatnonzero(trained[begin:end] & (draws.random(end - begin) < chance))
-            rows.append(begin + here)
-            weights.append(1.0 / chance[here])
-        return np.concatenate(rows), np.concatenate(weights)
-
-    def _take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.task.rows.take(rows) - self.task.shift, self.task.targets(self.task.y[rows]).astype(np.float64)
-
-
-def _leverage(task: Task, trained: np.ndarray) -> np.ndarray:
-    """(n,): squared features over their sums over the rows that are marked, added, and so for classes."""
-    sums, found = np.zeros(task.rows.features), np.empty(task.rows.n, np.float32)
-    for begin, end in task.rows.chunks():
-        sums += trained[begin:end].astype(np.float64) @ _squares(task, begin, end)
-    unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
-    of_class = np.zeros(1)
-    if task.loss.task == "classification":
-        of_class = 1.0 / np.maximum(np.bincount(task.y.astype(np.intp), weights=trained), 1.0)
-    for begin, end in task.rows.chunks():
-        found[begin:end] = _squares(task, begin, end) @ unit
-        found[begin:end] += of_class[task.y[begin:end].astype(np.intp)] if len(of_class) > 1 else 0.0
-    return found
-
-
-def _squares(task: Task, begin: int, end: int) -> Any:
-    X = task.rows.read(begin, end, task.shift)
-    return X.multiply(X).toarray() if task.rows.sparse else X * X
+def _renew(samples: Samples, guess: "_Guess", models: list[int], theta: np.ndarray) -> None:
+    """Give models Hessians of their own rows, at the place where those of one penalty stand on average."""
+    task = samples.task
+    groups: dict[tuple, list[int]] = {}
+    for m in models:
+        groups.setdefault((task.alpha[m], task.l1_ratio[m], task.epsilon[m]), []).append(m)
+    drawn, weights = samples.draw(samples.trained, samples.most)
+    counts, base = task.weights.counts[drawn], task.base
+    base = None if base is None else base[drawn]
+    X, targets = samples.take(drawn)
+    enough = np.count_nonzero(counts, axis=0) > FEW * (task.rows.features + 1)
+    for group in groups.values():
+        some = [m for m in group if enough[task.column[m]]]
+        columns, parts = np.unique(task.column[some]), samples.problem(group)[0].parts()
+        size = len(parts[0][1])
+        if len(columns) * len(parts) * size**2 > _HELD or not some:
+            continue  # all that they share stays as it is
+        problem, at = samples.problem(some)[0], theta[some].mean(axis=0)
+        own = replace(problem, X=X, targets=targets, share=weights)
+        found = sums_by_column(counts[:, columns], base, partial(_curvatures, own, at))
+        for i, column in enumerate(columns):
+            inverse = _inverse(problem, found[i][:-1].reshape(-1, size, size) / found[i][-1])
+            guess.give([m for m in some if task.column[m] == column], inverse)
 
 
 def _curvatures(problem: Dense, at: np.ndarray, rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
@@ -319,11 +235,29 @@ def _follow(problem: Dense, along: tuple | None, start: np.ndarray, limit: float
         found, inverse = along[0].copy(), along[1]
 
         def gradients(points: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return np.array([problem.value(points[0])]), problem.gradient(points[0])[None]
+            value, gradient, _ = problem.look(points[0])
+            return np.array([value]), gradient[None]
 
         _run(quasi_newton.descend(gradients, lambda gradient, which: inverse(gradient), found[None], np.zeros(1, int),
                                   np.full(1, limit), np.inf, np.zeros(1), _NOISE["float64"]))  # fmt: skip
     return found, _inverse(problem, [part.curvature(found[mine]) for part, mine in problem.parts()])
+
+
+class _Path:
+    """The minima for one penalty after another, and where it leads: on the parabola through the last three."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, np.ndarray]] = []
+
+    def ahead(self, start: np.ndarray, ridge: float) -> np.ndarray:
+        """About the minimum for this penalty, which is `start` where there was none before."""
+        last = self.points[-3:]
+        at = [log(r) if r > 0 else inf for r in (*(r for r, _ in last), ridge)]
+        gaps = [b - a for a, b in pairwise(at)]
+        if len(last) < 2 or not all(0 < abs(b) <= 2.0 * abs(a) for a, b in pairwise(gaps)):
+            return last[-1][1] if last else start  # it would lead anywhere
+        shares = [prod((at[-1] - x) / (at[i] - x) for j, x in enumerate(at[:-1]) if j != i) for i in range(len(last))]
+        return np.dot(shares, [theta for _, theta in last])
 
 
 def _steps(
@@ -333,7 +267,7 @@ def _steps(
     theta, curves, done = theta.copy(), [], True
     for part, mine in problem.parts():
         now, curve, ended = theta[mine], [], False
-        for new, value, promised in newton.descend(part.value, part.derivatives, now, part.metric()):
+        for new, value, promised in newton.descend(part.look, _solved, now, part.metric()):
             moved, now = np.abs(new - now).max(), new
             curve.append(value)
             small = np.isinf(step) or moved <= step * quasi_newton.largest(now[None], part.size)[0]
@@ -348,6 +282,12 @@ def _steps(
     # an output that is done stays where it is while the others go on
     length = max(map(len, curves))
     return theta, [float(sum(c[min(i, len(c) - 1)] for c in curves)) for i in range(length)], done
+
+
+def _solved(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray | None:
+    """The solution, or None where the matrix is not positive definite."""
+    _, found, failed = dposv(matrix, vector)
+    return None if failed else found
 
 
 def _inverse(problem: Dense, curvatures: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .._threads import in_order, one_thread_each
-from ..loops.lanes import joint_pushes, pushes
+from ..loops.scores import joint_pushes, pushes
 from ._task import Task
 
 _ELEMENTS = 1 << 18  # of a chunk of X: it stays in the cache between its two products

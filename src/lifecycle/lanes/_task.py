@@ -93,8 +93,8 @@ class Task:
 
     @cached_property
     def shift(self) -> np.ndarray:
-        """(features,): a row near all centres, which is taken off before anything is multiplied; zero for a feature whose
-        spread is such that this would save few digits, as it takes a copy of what is read."""
+        """(features,): a row near all centres, which is taken off before anything is multiplied; zero where the mean is
+        so small beside the spread that this, which takes a copy of what is read, would save few digits."""
         spread = 0.0 if self.rows.sparse else self.rows.read(*next(iter(self.rows.chunks()))).std(axis=0)
         return np.where(np.abs(self.middle) > _FEW_DIGITS * spread, self.middle, 0.0).astype(self.rows.dtype)
 

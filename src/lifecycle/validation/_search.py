@@ -94,8 +94,7 @@ class _Fits(Parallel):
 
 
 def _taken_up(tasks: list, bar: Any) -> Iterator:
-    """The tasks, each with its own estimator, counted when they are taken up: no joblib backend need know of the bar.
-    """
+    """The tasks, each with an estimator of its own, counted when they are taken up: joblib need not know of the bar."""
     for function, (estimator, *others), named in tasks:
         yield function, (clone(estimator), *others), named
         bar.update()
