@@ -9,7 +9,7 @@ from sklearn.metrics import hinge_loss, log_loss, mean_squared_error
 
 from lifecycle._jit import element
 from lifecycle.loops.minibatch import row_of
-from lifecycle.loops.scores import joint_pushes
+from lifecycle.loops.scores import bends, joint_pushes
 from lifecycle.losses import find_loss, list_losses
 from lifecycle.penalties import find_penalty, list_penalties
 
@@ -130,6 +130,18 @@ def test_the_joint_functions_in_a_kernel_are_those_outside(loss, kind):
         across(scores, codes_of.astype(kind), weights, np.arange(2), losses, push)
         np.testing.assert_allclose(push[5 * m : 5 * m + 5], weights[m] * exact[:, rows], rtol=eps, atol=4 * eps)
         assert losses[m] == pytest.approx(weights[m] @ values[rows], rel=float(10 * eps))
+
+
+@pytest.mark.parametrize("loss", [v for v in LOSSES.values() if v.smooth], ids=lambda v: v.name)
+def test_losses_slopes_and_curvatures_of_rows_in_one_walk(loss):
+    rng = np.random.RandomState(0)
+    z, share = rng.randn(3, 201) * 2.0, rng.uniform(size=201)
+    y = rng.choice([-1.0, 1.0], z.shape) if loss.task == "classification" else rng.randn(*z.shape)
+    push, bend = np.empty_like(z), np.empty_like(z)
+    total = bends(loss)(z, y, share, EPSILON, push, bend)
+    assert total == pytest.approx((loss.value(y, z, EPSILON) * share).sum(), rel=1e-13)
+    np.testing.assert_allclose(push, loss.slope(y, z, EPSILON) * share, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(bend, loss.curvature(y, z, EPSILON) * share, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES.values(), ids=list(PENALTIES))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lifecycle.loops.lanes import penalties
 from lifecycle.penalties import find_penalty, list_penalties
 
 PENALTIES = list_penalties()
@@ -102,3 +103,16 @@ def test_an_unknown_penalty_is_refused_by_name():
     for wrong in ("L2", "none", 2):
         with pytest.raises(ValueError, match=r"penalty must be one of 'elasticnet', 'l1', 'l2', None; got"):
             find_penalty(wrong)
+
+
+@every
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_penalties_of_lanes_are_sums_of_values(penalty, kind):
+    tiles, features, width = 2, 5, 32
+    rng = np.random.RandomState(0)
+    coef = rng.randn(tiles, features, width).astype(kind)
+    scale, ratio = rng.uniform(0.1, 2.0, (2, tiles, width)).astype(kind)
+    total = np.ones(tiles * width)
+    penalties(penalty, width)(coef.ravel(), scale.ravel(), ratio.ravel(), total)
+    expected = penalty.value((scale[:, None] * coef).astype(np.float64), ratio[:, None].astype(np.float64))
+    np.testing.assert_allclose(total, 1.0 + expected.sum(axis=1).ravel(), rtol=20 * np.finfo(kind).eps)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from llvmlite import binding
 
 from lifecycle import _jit
 
@@ -120,3 +121,48 @@ def test_scratch_is_memory_of_its_own_in_every_call(kind):
         walk(x, out)
         np.testing.assert_array_equal(out, np.concatenate([x[::-1], -x[::-1]]))
         x = x + kind(1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_product_is_added_to_a_part_of_an_array_and_to_no_more(kind):
+    add, mark = _jit.add_product(8), _jit.stamp("add 8")
+
+    def walk(out, i, x, a, j):
+        mark  # noqa: B018
+        add(out, i, x, a, j)
+
+    rng = np.random.RandomState(0)
+    out, a, x = rng.randn(30).astype(kind), rng.randn(20).astype(kind), kind(0.3)
+    expected = out.astype(np.float64)
+    expected[5:13] += np.float64(x) * a[3:11]
+    _jit.kernel(walk, mark)(out, 5, x, a, 3)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=2 * np.finfo(kind).eps)
+
+
+def test_wide_vectors_are_used_where_the_machine_has_them():
+    if "+avx512f" not in binding.get_host_cpu_features().flatten():
+        pytest.skip("this machine has no vectors of 64 bytes")
+
+    def registers(wide, mark):
+        if wide:
+
+            def walk(x, out):
+                mark  # noqa: B018
+                _jit.wide_vectors()
+                for i in range(x.size):
+                    out[i] += x[i]
+        else:
+
+            def walk(x, out):
+                mark  # noqa: B018
+                for i in range(x.size):
+                    out[i] += x[i]
+
+        made = _jit.kernel(walk, mark)
+        x = np.arange(1000.0)
+        out = np.ones(1000)
+        made(x, out)
+        np.testing.assert_array_equal(out, 1.0 + x)
+        return "".join(made.inspect_asm().values()).count("zmm")
+
+    assert registers(True, _jit.stamp("wide")) > registers(False, _jit.stamp("not wide"))

@@ -370,7 +370,7 @@ def test_the_kernel_of_a_step_for_each_row_is_the_slow_loop(loss, penalty, dtype
 @pytest.mark.parametrize(("loss", "dtype"), [("log_loss", np.float64), ("log_loss", np.float32),
                                              ("hinge", np.float64), ("squared_error", np.float64)])  # fmt: skip
 def test_the_sparse_kernel_is_the_slow_loop_over_the_dense_matrix(loss, dtype):
-    a = Lanes(loss, dtype, n=40, few_elements=True)
+    a = Lanes(loss, dtype, n=41, few_elements=True)
     a.alpha[:8] = 60.0  # a factor so small that the coefficients are multiplied out within the epoch
     kernel, intercept = sparse_lanes.samples(a.made, False, 32), a.cast(a.intercept)
     X, keep = sparse.csr_array(a.cast(a.X)), a.cast(1.0 / (1.0 + a.lr * a.alpha))
@@ -379,6 +379,7 @@ def test_the_sparse_kernel_is_the_slow_loop_over_the_dense_matrix(loss, dtype):
         kernel(X.data, X.indices, X.indptr, a.cast(a.y), a.cast(a.weights), order, 1, a.theta, scales, intercept,
                a.column, a.cast(a.label), a.cast(a.lr), keep, a.cast(np.full(32, 0.1)), a.cast(a.moves),
                a.total)  # fmt: skip
+    assert scales.min() < 1.0  # not just multiplied out
     a.theta *= np.tile(scales, a.X.shape[1])
     a.check(intercept, "l2")
 
@@ -966,6 +967,47 @@ def test_those_who_are_slow_get_the_hessians_of_their_own_rows(monkeypatch, data
         product = turned(step)
         again = turned(inverse(product[None])[0])  # where a row has no curvature there is nothing to invert
         np.testing.assert_allclose(again, product, atol=1e-3 * np.abs(product).max())
+
+
+def test_a_path_leads_along_a_parabola_and_nowhere_else():
+    path, start = _newton._Path(), np.zeros(2)
+    assert path.ahead(start, 1.0) is start
+
+    def minimum(ridge):
+        return np.array([1.0, -2.0]) * np.log(ridge) ** 2 + np.array([3.0, 0.5]) * np.log(ridge)
+
+    for ridge in (1.0, 0.1, 0.03, 0.01):
+        path.points.append((ridge, minimum(ridge)))
+    np.testing.assert_allclose(path.ahead(start, 0.004), minimum(0.004), rtol=1e-12)
+    for ridge in (0.01, 1e-6, 0.0):  # no step, a step too far, and one without end
+        np.testing.assert_array_equal(path.ahead(start, ridge), minimum(0.01))
+    path.points.append((0.0, start + 5.0))
+    np.testing.assert_array_equal(path.ahead(start, 0.1), start + 5.0)
+
+
+def test_clones_of_many_models_share_nothing_that_changes():
+    X, y = cancer()
+    model = lc.LinearClassifier(optimizer=lc.SGD(lr=0.01), class_weight={0: 1.0, 1: 2.0}, max_iter=2, tol=None)
+    one, other = model.fit_many(X, y, train=[np.arange(400)] * 2, params=[{}, {"optimizer__lr": 0.02}])
+    assert (one.optimizer.lr, other.optimizer.lr, model.optimizer.lr) == (0.01, 0.02, 0.01)
+    one.class_weight[0] = 9.0
+    assert other.class_weight == model.class_weight == {0: 1.0, 1: 2.0}
+
+
+@pytest.mark.parametrize("optimizer", ["newton", "exact", "gd", "sgd"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_means_near_and_far_from_zero(optimizer, dtype):
+    X, y = diabetes()
+    X, y = X[:, :5] / X[:, :5].std(axis=0), (y - y.mean()) / y.std()
+    away = np.array([0.0, 1.0, 3.5, 30.0, 1e6 if dtype == np.float64 else 100.0])  # in standard deviations
+    folds = np.array_split(np.argsort(X[:, 0]), 4)  # whose centres are apart
+    train = [np.setdiff1d(np.arange(len(y)), fold) for fold in folds]
+    model = maker("squared_error", optimizer=optimizer, alpha=1e-3, max_iter=300, tol=None, shuffle=False)
+    near, far = (model.fit_many(Z.astype(dtype), y, train=train, params=[{}] * 4) for Z in (X, X + away))
+    for one, other in zip(near, far, strict=True):
+        # single precision has lost digits of X itself
+        atol = 1e-6 if dtype == np.float64 else 1e-3
+        np.testing.assert_allclose(one.coef_, other.coef_, rtol=0, atol=atol * np.abs(one.coef_).max())
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])

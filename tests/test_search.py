@@ -209,6 +209,33 @@ def test_what_fit_many_cannot_take_goes_one_by_one():
     assert CALLS == []
 
 
+class Alone(BaseEstimator):
+    """Refuses to be fitted twice, or by another's parameters."""
+
+    def __init__(self, alpha=None, noted=None):
+        self.alpha, self.noted = alpha, noted
+
+    def fit(self, X, y):
+        assert not hasattr(self, "fitted_")
+        self.noted.append(self.alpha)  # which a clone has of its own
+        self.fitted_ = True
+        return self
+
+    def score(self, X, y):
+        assert self.noted == [self.alpha]
+        return self.alpha
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_one_by_one_every_fit_has_an_estimator_of_its_own(backend):
+    given = Alone(noted=[])
+    with parallel_config(backend, n_jobs=2):
+        found = lc.GridSearchCV(given, {"alpha": [3.0, 1.0, 2.0]}, cv=3, error_score="raise").fit(*IRIS)
+    assert found.best_params_ == {"alpha": 3.0}
+    np.testing.assert_array_equal(found.cv_results_["mean_test_score"], [3.0, 1.0, 2.0])
+    assert given.noted == []
+
+
 def test_a_bad_candidate_does_not_spoil_the_others():
     for estimator, name in ((SeveralRidges(), "alpha"),
                             (make_pipeline(StandardScaler(), SeveralRidges()), "severalridges__alpha")):  # fmt: skip
