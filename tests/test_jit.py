@@ -1,5 +1,9 @@
 """The functions that kernels call in place of a library's: exp and log1p, and memory on the stack."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from llvmlite import binding
@@ -166,3 +170,27 @@ def test_wide_vectors_are_used_where_the_machine_has_them():
         return "".join(made.inspect_asm().values()).count("zmm")
 
     assert registers(True, _jit.stamp("wide")) > registers(False, _jit.stamp("not wide"))
+
+
+def test_kernels_with_memory_and_vectors_of_their_own_are_found_in_the_disk_cache(tmp_path):
+    code = """if True:
+        import numpy as np, lifecycle as lc
+        from scipy import sparse
+        from lifecycle.loops import lanes, sparse_lanes
+        from lifecycle.losses import list_losses
+        from lifecycle.penalties import list_penalties
+        X, y = np.random.RandomState(0).randn(50, 3), np.arange(50) % 2
+        for rows in (X, sparse.csr_array(X)):
+            model = lc.LinearClassifier("hinge", max_iter=2, tol=None, random_state=0)
+            models = model.fit_many(rows, y, train=[np.arange(40)] * 2, params=[{}] * 2)
+            print(*models[0].coef_[0])
+        hinge = list_losses()["hinge"]
+        for kernel in (lanes.samples(hinge, list_penalties()["l2"], 32, True), sparse_lanes.samples(hinge, False, 32)):
+            print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+        """
+    answers = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                              env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}).stdout.splitlines()
+               for _ in range(2)]  # fmt: skip
+    assert answers[0][2:] == ["0 1", "0 1"]
+    assert answers[1][2:] == ["1 0", "1 0"]
+    assert answers[0][:2] == answers[1][:2]

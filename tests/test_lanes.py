@@ -985,6 +985,33 @@ def test_a_path_leads_along_a_parabola_and_nowhere_else():
     np.testing.assert_array_equal(path.ahead(start, 0.1), start + 5.0)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "gd", "newton"])
+def test_in_single_precision_a_group_far_from_the_others_takes_no_digits_from_them(optimizer):
+    rng = np.random.RandomState(0)
+    X, groups = rng.randn(20_000, 60).astype(np.float32), np.arange(20_000) % 5
+    y = X[:, 0] + X[:, 1] > rng.logistic(size=len(X))
+    X[groups == 4] += 1000.0
+    train = [np.flatnonzero(groups != k) for k in range(5)]
+    model = maker("log_loss", optimizer=optimizer, alpha=1e-3, max_iter=3 if optimizer == "sgd" else 50, tol=None)
+    together = model.fit_many(X, y, train=train, params=[{}] * 5)[4]
+    (alone,) = model.fit_many(X, y, train=[train[4]], params=[{}])
+    np.testing.assert_allclose(together.coef_, alone.coef_, rtol=0, atol=1e-4 * np.abs(alone.coef_).max())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "gd", "newton"])
+@pytest.mark.parametrize(("dtype", "mean", "odd"), [(np.float32, 2000.0, 1e6), (np.float64, 1e7, 1e12)])
+def test_a_row_that_nobody_trains_on_changes_nothing(optimizer, dtype, mean, odd):
+    rng = np.random.RandomState(0)
+    X = (rng.randn(12_000, 100) + mean).astype(dtype)
+    y = X[:, 0] + X[:, 1] - 2 * mean > rng.logistic(size=len(X))
+    train = [np.arange(1, 9000), np.arange(3000, 12_000)]
+    model = maker("log_loss", optimizer=optimizer, alpha=1e-3, max_iter=3, tol=None)
+    before = model.fit_many(X, y, train=train, params=[{}] * 2)
+    X[0] = odd
+    for one, other in zip(before, model.fit_many(X, y, train=train, params=[{}] * 2), strict=True):
+        np.testing.assert_array_equal(one.coef_, other.coef_)
+
+
 def test_clones_of_many_models_share_nothing_that_changes():
     X, y = cancer()
     model = lc.LinearClassifier(optimizer=lc.SGD(lr=0.01), class_weight={0: 1.0, 1: 2.0}, max_iter=2, tol=None)

@@ -1,5 +1,6 @@
 """Raw memory inside kernels: arrays at addresses and on the stack, atomic additions."""
 
+import sys
 from typing import Any
 
 import numba
@@ -29,22 +30,30 @@ def memory(address, start, size, dtype):
     return numba.carray(_pointer(address, start, dtype), size)  # type: ignore[call-arg]
 
 
+# numba gives each intrinsic function a random name, and what the functions of a kernel's closure call is in its key for
+# the disk cache: so they call intrinsic ones through their module, whose name is the same in every process
+_here = sys.modules[__name__]
+
+
+@intrinsic(prefer_literal=True)
+def _on_stack(typingctx, dtype, size):
+    count = size.literal_value
+
+    def codegen(context, builder, sig, args):
+        place = cgutils.alloca_once(builder, context.get_value_type(dtype.dtype), ir.Constant(_I64, count))
+        place.align = 64
+        return place
+
+    return types.CPointer(dtype.dtype)(dtype, size), codegen
+
+
 def scratch(size: int) -> Any:
     """A function (dtype) -> `size` elements on the stack, which a loop over them may keep in registers."""
-
-    @intrinsic
-    def on_stack(typingctx, dtype):
-        def codegen(context, builder, sig, args):
-            place = cgutils.alloca_once(builder, context.get_value_type(dtype.dtype), ir.Constant(_I64, size))
-            place.align = 64
-            return place
-
-        return types.CPointer(dtype.dtype)(dtype), codegen
 
     # inlined, or the memory would be that of a function that has returned
     @register_jitable(inline="always")
     def made(dtype):
-        return numba.carray(on_stack(dtype), size)  # type: ignore[call-arg]
+        return numba.carray(_here._on_stack(dtype, size), size)
 
     return made
 

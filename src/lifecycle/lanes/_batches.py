@@ -103,8 +103,7 @@ class Single(Steps):
 
 def _on_cache_lines(size: int, dtype: Any) -> np.ndarray:
     """Zeros, of which each 64 bytes lie in one line of the cache, as numpy's may not."""
-    memory = np.empty(size * np.dtype(dtype).itemsize + 64, np.uint8)  # np.zeros does not ask for large pages
-    memory[:] = 0
+    memory = np.full(size * np.dtype(dtype).itemsize + 64, 0, np.uint8)  # np.zeros does not ask for large pages
     begin = -memory.ctypes.data % 64
     return memory[begin : begin + memory.size - 64].view(dtype)
 
@@ -323,9 +322,10 @@ class _Samples(_Block):
     def __init__(self, of: Blocks, model: np.ndarray, output: np.ndarray):
         super().__init__(of, model, output)
         task = of.task
-        self.kernel = lanes.samples(
-            task.loss, task.penalty, self.width, not any(map(task.penalty.kink, task.l1_ratio[model]))
-        )
+        # what lies far from the middle would be lost in differences of large numbers
+        near = bool(task.centers_are_near[task.column[model]].all())
+        factor = near and not any(map(task.penalty.kink, task.l1_ratio[model]))
+        self.kernel = lanes.samples(task.loss, task.penalty, self.width, factor)
         offset = task.center - task.middle
         self.offset = self.packed(offset[task.column[model]])
         self.squares = (offset**2).sum(axis=1)[self.column].astype(of.dtype)

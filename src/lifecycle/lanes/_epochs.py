@@ -88,6 +88,8 @@ class _Epochs:
             np.full(task.models, np.inf),
             np.zeros(task.models, int),
         )
+        if self.held is not None:  # the start, should no epoch be better
+            coef, intercept = coef.copy(), intercept.copy()
         self.outcomes = [Outcome(c, b, fault=UNFINISHED.format(settings.max_iter))
                          for c, b in zip(coef, intercept, strict=True)]  # fmt: skip
         self.lowest = np.full(task.models, np.inf)

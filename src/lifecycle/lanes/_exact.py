@@ -1,6 +1,7 @@
 """Ridge and least squares for all penalties and all training sets, from products that training sets share."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def _products(task: Task) -> dict[int, np.ndarray]:
 
 def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray | None, y_shift: float) -> np.ndarray:
     p, shift = task.rows.features, task.shift if task.shift.any() else None
-    size = max(64, _CHUNK // (p + 2))
+    size = max(64, p, _CHUNK // (p + 2))
 
     def products(begin: int) -> np.ndarray:
         some = rows[begin : begin + size]
@@ -63,6 +64,8 @@ def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray | None, y_shift: flo
         return found
 
     total = np.zeros((p + 2, p + 2))
-    for part in in_order(products, range(0, len(rows), size), len(rows) * (p + 2) ** 2):
+    # where one fills memory, several may not wait to be added, and BLAS has threads of its own
+    run = partial(in_order, size=len(rows) * (p + 2) ** 2) if p <= SMALL else map
+    for part in run(products, range(0, len(rows), size)):
         total += part
     return total

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from math import inf, log, prod
+from math import log, prod
 from typing import Any
 
 import numpy as np
@@ -52,19 +52,19 @@ def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
     outcomes = [Outcome(c, b) for c, b in zip(coef, intercept, strict=True)]
     guess = _Guess()
     along: tuple | None = None
-    paths: dict[int, _Path] = {}  # of a column's rows
+    paths: dict[tuple, _Path] = {}  # of a column's rows and an epsilon
     alone = 0
     for models in _groups(task):
         problem, whole = samples.problem(models)
         if whole and len(models) == 1:
             m = models[0]
-            path = paths.setdefault(int(task.column[m]), _Path())
+            path = paths.setdefault((int(task.column[m]), float(task.epsilon[m])), _Path())
             # without a penalty there may be many minima, or none, and which one is found depends on the start
             goes_on = settings.start is None and solved.ridge[m] > 0
             start = path.ahead(theta[m], solved.ridge[m]) if goes_on else theta[m]
             theta[m], outcomes[m].curve, done = _steps(problem, start, limits[m], _STEP["float64"], settings.max_iter)
             outcomes[m].fault = None if done else UNFINISHED.format(settings.max_iter)
-            path.points.append((solved.ridge[m], theta[m]))
+            path.points += [(solved.ridge[m], theta[m])] if solved.ridge[m] > 0 else []
             alone += 1
             settings.advance(task.models - alone)
         else:  # of what the others have found, these models get the curvature and no coefficient
@@ -250,9 +250,9 @@ class _Path:
         self.points: list[tuple[float, np.ndarray]] = []
 
     def ahead(self, start: np.ndarray, ridge: float) -> np.ndarray:
-        """About the minimum for this penalty, which is `start` where there was none before."""
+        """About the minimum for this penalty, which is `start` where there was none before; penalties are positive."""
         last = self.points[-3:]
-        at = [log(r) if r > 0 else inf for r in (*(r for r, _ in last), ridge)]
+        at = [log(r) for r in (*(r for r, _ in last), ridge)]
         gaps = [b - a for a, b in pairwise(at)]
         if len(last) < 2 or not all(0 < abs(b) <= 2.0 * abs(a) for a, b in pairwise(gaps)):
             return last[-1][1] if last else start  # it would lead anywhere

@@ -71,7 +71,7 @@ class Objective:
             push, weights = np.empty_like(z), np.ascontiguousarray(weights.T)
             if task.joint:
                 losses = np.zeros(m)
-                self.kernel(z, y, weights, column[::k], losses, push)
+                self.kernel(z, y, weights, task.column[which], losses, push)
             else:
                 self.kernel(z, y, weights, column, label, epsilon, push)
                 losses = z.sum(axis=1).reshape(m, k).sum(axis=1, dtype=np.float64)

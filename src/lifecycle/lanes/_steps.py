@@ -19,7 +19,8 @@ class Steps(ABC):
 
     @abstractmethod
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients (models, outputs, features) and intercepts (models, outputs) of centred features."""
+        """Coefficients (models, outputs, features) and intercepts (models, outputs) of centred features, until the next
+        epoch."""
 
     def raw(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same of features as they are."""

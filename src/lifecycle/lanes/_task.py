@@ -13,7 +13,8 @@ from ._weights import Weights
 
 # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than they give
 SMALL = 500
-_FEW_DIGITS = 4.0  # standard deviations from zero up to which a mean takes no more than two bits of a product's sum
+_NEAR = 4.0  # standard deviations: a mean so far from zero takes four bits of a sum of squares
+_SOME = 1 << 18  # elements of X
 
 
 @dataclass
@@ -95,8 +96,23 @@ class Task:
     def shift(self) -> np.ndarray:
         """(features,): a row near all centres, which is taken off before anything is multiplied; zero where the mean is
         so small beside the spread that this, which takes a copy of what is read, would save few digits."""
-        spread = 0.0 if self.rows.sparse else self.rows.read(*next(iter(self.rows.chunks()))).std(axis=0)
-        return np.where(np.abs(self.middle) > _FEW_DIGITS * spread, self.middle, 0.0).astype(self.rows.dtype)
+        return np.where(np.abs(self.middle) > _NEAR * self._least_spread, self.middle, 0.0).astype(self.rows.dtype)
+
+    @cached_property
+    def _least_spread(self) -> np.ndarray:
+        """(features,): the least standard deviation in a training set, from some of its rows, and of no others."""
+        if self.rows.sparse:
+            return np.zeros(self.rows.features)
+        some = slice(None, None, max(1, self.rows.size // _SOME))
+        X, seen = self.rows.X[some], self.weights.counts[some] != 0
+        return np.min([X[mine].std(axis=0, dtype=np.float64) if mine.any() else np.zeros(self.rows.features)
+                       for mine in seen.T], axis=0)  # fmt: skip
+
+    @cached_property
+    def centers_are_near(self) -> np.ndarray:
+        """(columns,): whether the centre of each is near the middle of all."""
+        away = np.abs(self.center - self.middle)
+        return (away <= _NEAR * np.sqrt(self.squares)).all(axis=1)
 
     @cached_property
     def middle(self) -> np.ndarray:
@@ -189,7 +205,8 @@ class Task:
         intercept = np.zeros((self.models, self.outputs))
         if self.fit_intercept and self.loss.task == "regression":
             intercept[:, 0] = self._mean[self.column]
-        return np.zeros((self.models, self.outputs, self.rows.features)), intercept
+        # np.zeros would leave the memory for later, in small pages
+        return np.full((self.models, self.outputs, self.rows.features), 0.0), intercept
 
     @cached_property
     def scale(self) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 A penalty file has `value(w, l1_ratio)`; `slope(w, l1_ratio)`, the derivative of its smooth part; `kink(l1_ratio)`,
 the weight of |w| in it (0 where it is smooth); and its proximal step: `prox(w, s)`, the minimizer over u of
-t · value(u) + (u - w)²/2, s being the coefficients `step(t, l1_ratio)`, a tuple of numbers. A new file in this folder
-is a new penalty.
+t · value(u) + (u - w)²/2, s being the coefficients `step(t, l1_ratio)`, a tuple of numbers; without a kink it must be a
+factor of w. A new file in this folder is a new penalty.
 """
 
 import pkgutil

@@ -43,7 +43,7 @@ def descend(look: Callable, solve: Callable, x: np.ndarray, metric: np.ndarray) 
             damping = max(10.0 * damping, 1e-3)
             if damping > _MOST:
                 return
-        if then > now:  # the promise is below the rounding of the value
+        if not then <= now:  # the promise is below the rounding of the value
             return
         exact = damping <= 1e-6
         if now - then >= 0.5 * promised:

@@ -104,8 +104,9 @@ def run(
     from sklearn.pipeline import Pipeline
 
     splits = [(_indices(train), _indices(test)) for train, test in splits]
-    named = {frozenset((k, type(v) if _is_plain(v) else id(v)) for k, v in one.items()): one for one in candidates}
-    for candidate in named.values():
+    # which names there are depends on no number
+    alike = {frozenset((k, None if isinstance(v, float) else _mark(v)) for k, v in c.items()): c for c in candidates}
+    for candidate in alike.values():
         clone(estimator).set_params(**clone(candidate, safe=False))  # a name that does not exist is no failure of a fit
     table: list[list] = [[None] * len(splits) for _ in candidates]
     here = n_jobs is None and effective_n_jobs(None) == 1
@@ -152,11 +153,7 @@ def _by_setting(candidates: Sequence[dict], prefix: str) -> list[list[int]]:
 def _mark(value: Any) -> Any:
     """What tells two parameter values apart: their value where they are plain, else which object they are."""
     value = value.item() if isinstance(value, np.generic) else value
-    return (type(value), value) if _is_plain(value) else id(value)
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool | int | float | np.generic | None)
+    return (type(value), value) if isinstance(value, str | bool | int | float | None) else id(value)
 
 
 def _on_transformed(pipeline: Any, X: Any, y: Any, train: np.ndarray, test: np.ndarray, params: list[dict],
