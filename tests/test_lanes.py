@@ -979,10 +979,8 @@ def test_a_path_leads_along_a_parabola_and_nowhere_else():
     for ridge in (1.0, 0.1, 0.03, 0.01):
         path.points.append((ridge, minimum(ridge)))
     np.testing.assert_allclose(path.ahead(start, 0.004), minimum(0.004), rtol=1e-12)
-    for ridge in (0.01, 1e-6, 0.0):  # no step, a step too far, and one without end
+    for ridge in (0.01, 1e-6):  # no step, and a step too far
         np.testing.assert_array_equal(path.ahead(start, ridge), minimum(0.01))
-    path.points.append((0.0, start + 5.0))
-    np.testing.assert_array_equal(path.ahead(start, 0.1), start + 5.0)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "gd", "newton"])

@@ -326,13 +326,14 @@ class _Samples(_Block):
         near = bool(task.centers_are_near[task.column[model]].all())
         factor = near and not any(map(task.penalty.kink, task.l1_ratio[model]))
         self.kernel = lanes.samples(task.loss, task.penalty, self.width, factor)
-        offset = task.center - task.middle
+        self.shift = task.middle if factor else np.zeros_like(task.middle)
+        offset = task.center - self.shift
         self.offset = self.packed(offset[task.column[model]])
         self.squares = (offset**2).sum(axis=1)[self.column].astype(of.dtype)
 
     def follow(self, hyper: list[dict[str, Any]]) -> None:
         paces = self.paces(hyper).reshape(-1)
-        self.arguments = (self.of.task.middle, self.offset, self.squares, self.column, self.label, self.rates(hyper),
+        self.arguments = (self.shift, self.offset, self.squares, self.column, self.label, self.rates(hyper),
                           paces, self.epsilon, self.moves)  # fmt: skip
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:

@@ -43,7 +43,7 @@ def _solved(task: Task) -> list[Outcome]:
 
 def _products(task: Task) -> dict[int, np.ndarray]:
     """(features + 2, features + 2) for each column of weights: weighted products of the features, y and 1."""
-    y_shift = float(task.y.mean(dtype=np.float64)) if task.fit_intercept else 0.0
+    y_shift = task.start()[1].mean() if task.fit_intercept else 0.0  # of the rows that are trained on
     return sums_by_column(task.weights.counts, task.base, lambda rows, base: _of_rows(task, rows, base, y_shift))
 
 
