@@ -1,6 +1,6 @@
 """Small real data sets, their features standardized."""
 
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.preprocessing import scale
 
 
@@ -22,3 +22,8 @@ def wine():
 def diabetes():
     """442 rows, 10 features, a number to predict."""
     return _scaled(load_diabetes)
+
+
+def digits():
+    """1,797 rows, 64 features, ten classes."""
+    return _scaled(load_digits)

@@ -185,7 +185,8 @@ def test_kernels_with_memory_and_vectors_of_their_own_are_found_in_the_disk_cach
             models = model.fit_many(rows, y, train=[np.arange(40)] * 2, params=[{}] * 2)
             print(*models[0].coef_[0])
         hinge = list_losses()["hinge"]
-        for kernel in (lanes.samples(hinge, list_penalties()["l2"], 32, True), sparse_lanes.samples(hinge, False, 32)):
+        for kernel in (lanes.samples(hinge, False, list_penalties()["l2"], 32, True),
+                       sparse_lanes.samples(hinge, False, 32)):
             print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
         """
     answers = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,

@@ -31,7 +31,7 @@ from lifecycle.rules import list_rules
 from lifecycle.solvers import quasi_newton
 
 from . import naive
-from .data import cancer, diabetes, wine
+from .data import cancer, diabetes, digits, wine
 
 few = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 few_epochs = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -357,13 +357,14 @@ class Lanes:
 def test_the_kernel_of_a_step_for_each_row_is_the_slow_loop(loss, penalty, dtype, factor):
     a, made = Lanes(loss, dtype, n=150), find_penalty(penalty)  # so many that losses are added up on the way
     paces = a.cast(np.array([made.step(t, r) for t, r in zip(a.lr * a.alpha, a.ratio, strict=True)]).T.ravel())
-    kernel, intercept = lanes.samples(a.made, made, 32, factor), a.cast(a.intercept)
+    kernel, intercept = lanes.samples(a.made, False, made, 32, factor), a.cast(a.intercept)
     shift = a.cast(a.centers.mean(axis=0))
     offset = a.centers - shift
     for order in a.order:
-        kernel(a.cast(a.X), a.cast(a.y), a.cast(a.weights), a.cast((a.X - shift) @ offset.T), order, a.theta, intercept,
-               shift, a.cast(offset[a.column].T.ravel()), a.cast((offset**2).sum(axis=1)[a.column]), a.column,
-               a.cast(a.label), a.cast(a.lr), paces, a.cast(np.full(32, 0.1)), a.cast(a.moves), a.total)  # fmt: skip
+        kernel(a.cast(a.X), a.cast(a.y), a.cast(a.weights), a.cast((a.X - shift) @ offset.T), order, 1, a.theta,
+               intercept, shift, a.cast(offset[a.column].T.ravel()), a.cast((offset**2).sum(axis=1)[a.column]),
+               a.column, a.cast(a.label), a.cast(a.lr), paces, a.cast(np.full(32, 0.1)), a.cast(a.moves),
+               a.total)  # fmt: skip
     a.check(intercept, penalty)
 
 
@@ -1008,6 +1009,21 @@ def test_a_row_that_nobody_trains_on_changes_nothing(optimizer, dtype, mean, odd
     X[0] = odd
     for one, other in zip(before, model.fit_many(X, y, train=train, params=[{}] * 2), strict=True):
         np.testing.assert_array_equal(one.coef_, other.coef_)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize("data", [wine, digits])  # of 3 classes, and of 10: no whole number of models fills a block
+def test_steps_of_single_rows_for_several_classes_are_those_of_one_model(data, penalty):
+    X, y = data()
+    X, y = X[:600], y[:600]
+    masks = [np.arange(len(X)) % 4 != k for k in range(4)]
+    model = maker("log_loss", penalty=penalty, optimizer="sgd", alpha=1e-3, max_iter=3, tol=None, random_state=0)
+    models = model.fit_many(X, y, train=masks, params=[{}] * 4)
+    for mask, one in zip(masks, models, strict=True):
+        other = clone(model).fit(X, y, sample_weight=mask.astype(float))
+        np.testing.assert_allclose(one.coef_, other.coef_, rtol=0, atol=1e-9 * np.abs(other.coef_).max())
+        np.testing.assert_allclose(one.intercept_, other.intercept_, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(one.history_[-1]["train_loss"], other.history_[-1]["train_loss"], rtol=1e-9)
 
 
 def test_clones_of_many_models_share_nothing_that_changes():

@@ -131,7 +131,7 @@ class Blocks(Steps):
         self.carried = np.tile(np.array(list(rule.scalars.values())), (task.models, 1))
         self.blocks: list[_Block] = []
         self.along: np.ndarray | None = None
-        self.simple = proximal and batch == 1 and not self.first and not task.joint
+        self.simple = proximal and batch == 1 and not self.first
 
     def epoch(self, which: np.ndarray) -> np.ndarray:
         self._deal(which)
@@ -325,7 +325,7 @@ class _Samples(_Block):
         # what lies far from the middle would be lost in differences of large numbers
         near = bool(task.centers_are_near[task.column[model]].all())
         factor = near and not any(map(task.penalty.kink, task.l1_ratio[model]))
-        self.kernel = lanes.samples(task.loss, task.penalty, self.width, factor)
+        self.kernel = lanes.samples(task.loss, task.joint, task.penalty, self.width, factor)
         self.shift = task.middle if factor else np.zeros_like(task.middle)
         offset = task.center - self.shift
         self.offset = self.packed(offset[task.column[model]])
@@ -337,7 +337,8 @@ class _Samples(_Block):
                           paces, self.epsilon, self.moves)  # fmt: skip
 
     def run(self, X: Any, y: np.ndarray, weights: np.ndarray, order: np.ndarray, t: int) -> None:
-        self.kernel(X, y, weights, self.of.along, order, self.theta, self.intercept, *self.arguments, self.total)
+        self.kernel(X, y, weights, self.of.along, order, self.of.task.outputs, self.theta, self.intercept,
+                    *self.arguments, self.total)  # fmt: skip
 
 
 class _Sparse(_Block):

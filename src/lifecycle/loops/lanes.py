@@ -63,35 +63,38 @@ def _hyperparameters(defaults: tuple) -> tuple[Callable, int]:
     return element(lambda row: rest(row) + (row[at],), stamp(repr(defaults))), at + 1
 
 
-def samples(loss: Any, penalty: Any, width: int, factor: bool) -> Any:
+def samples(loss: Any, joint: bool, penalty: Any, width: int, factor: bool) -> Any:
     """Kernel of an epoch of steps -lr * slope, one for each row, each followed by the penalty's proximal step.
 
     The step of a row and the scores of the next one are one walk over the coefficients. Features are those of X less
     the centre of the lane, which is `shift` and its `offset` from there. Where the proximal step is a `factor`, all
     steps along the offset are one number: theta = u - a * offset, and the walk is over u, with the same features for
-    all lanes.
+    all lanes. `joint`: the loss sees the scores of `outputs` lanes at once.
 
     Returns
     -------
-    epoch(X, y, weights, along, order, theta, intercept, shift, offset, squares, column, label, lr, paces, epsilon,
-          moves, total)
+    epoch(X, y, weights, along, order, outputs, theta, intercept, shift, offset, squares, column, label, lr, paces,
+          epsilon, moves, total)
         X (rows, features), weights (rows, columns), along (rows, columns): (X - shift) @ offset, order (steps,);
         theta (features * width,), offset like theta, shift (features,); what else is of a lane (width,): squares are
         offset @ offset, paces the coefficients of the proximal steps, one after another, moves 0 where the intercept
         stays; the losses are added to total.
     """
-    return _samples(loss.slope, loss.value, penalty.prox, target_of(loss.task), len(penalty.step(0.0, 0.0)), width,
-                    factor)  # fmt: skip
+    n_paces = len(penalty.step(0.0, 0.0))
+    return _samples(loss.functions(joint), joint, penalty.prox, target_of(loss.task), n_paces, width, factor)
 
 
 @cache
-def _samples(slope, value, prox, target, n_paces, width, factor):
-    mark = stamp(slope, value, prox, target, n_paces, width, factor, _TOGETHER)
+def _samples(functions, joint, prox, target, n_paces, width, factor):
+    *_, slope, value = functions
+    of_row = row_of(functions)
+    mark = stamp(of_row, *functions, prox, target, n_paces, width, factor, _TOGETHER)
+    of_row = element(of_row, mark)
     slope, value, prox, target = (element(f) for f in (slope, value, prox, target))
     lanes, held, at = scratch(width), scratch(n_paces * width), _tuple_of(n_paces)
 
-    def epoch(X, y, weights, along, order, theta, intercept, shift, offset, squares, column, label, lr, paces, epsilon,
-              moves, total):  # fmt: skip
+    def epoch(X, y, weights, along, order, outputs, theta, intercept, shift, offset, squares, column, label, lr, paces,
+              epsilon, moves, total):  # fmt: skip
         mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss or penalty)
         wide_vectors()
         kind, features = theta.dtype, X.shape[1]
@@ -125,15 +128,24 @@ def _samples(slope, value, prox, target, n_paces, width, factor):
             for v in range(width):
                 away = drift[v] + a[v] * (see[v] - square[v]) if factor else like(b[v], 0.0)
                 z[v] = sums[v] + b[v] - away
-                lost[v] += weight[v] * value(goal[v], z[v], margin[v])
+                if not joint:
+                    lost[v] += weight[v] * value(goal[v], z[v], margin[v])
             since += 1
             if since == _TOGETHER:
                 since = 0
                 for v in range(width):
                     total[v] += lost[v]
                     lost[v] = 0.0
+            if joint:
+                for v in range(width):
+                    push[v] = 0.0
+                for k in range(outputs):
+                    goal[k] = like(b[k], 1.0) if y[i] == k else like(b[k], 0.0)
+                for first in range(0, width - outputs + 1, outputs):
+                    model = slice(first, first + outputs)
+                    lost[first] += weight[first] * of_row(goal[:outputs], z[model], margin[first], push[model])
             for v in range(width):
-                push[v] = weight[v] * slope(goal[v], z[v], margin[v]) * rate[v]
+                push[v] = weight[v] * (push[v] if joint else slope(goal[v], z[v], margin[v])) * rate[v]
                 b[v] -= push[v] * free[v]
                 sums[v] = 0.0
                 if factor:
