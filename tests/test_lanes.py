@@ -687,25 +687,29 @@ def test_early_stopping_scores_the_epoch_that_is_kept():
 def test_models_that_cannot_be_fitted_are_named_and_the_others_are_finished():
     X, y = cancer()
     rows = np.arange(len(X))
-    train = [rows, rows, rows[y == 1], rows, rows[:0], np.array([0, 569]), rows[::2]]
-    params = [{}, {"alpha": -1.0}, {}, {"alpha": "1"}, {}, {}, {"alpha": 0.1}]
+    train = [rows, rows, rows[y == 1], rows, rows[:0], np.array([0, 569]), rows[::2], rows % 2]
+    params = [{}, {"alpha": -1.0}, {}, {"alpha": "1"}, {}, {}, {"alpha": 0.1}, {}]
     sentences = {
         1: r"alpha must be a finite number >= 0.0; got -1.0",
         2: r"y has one class only, 1: a classifier needs at least two classes",
         3: r"alpha must be a number >= 0.0; got '1'",
         4: r"there is no row to train on",
-        5: r"rows must be numbers from 0 to 568; got 0 to 569",
+        5: r"rows must be numbers of rows of X, from 0 to 568, or a mask of dtype bool; got 0 to 569",
+        7: r"rows of 569 zeros and ones look like a mask, which must be of dtype bool; got int64",
     }
     estimator = maker("log_loss", max_iter=20, tol=None)
-    test = [rows[:50]] * 7
-    with pytest.raises(ModelsFailed, match=r"^5 of 7 models could not be fitted; model 1: alpha must be") as caught:
+    test = [rows[:50]] * 8
+    with pytest.raises(ModelsFailed, match=r"^6 of 8 models could not be fitted; model 1: alpha must be") as caught:
         estimator.fit_many(X, y, train=train, params=params, test=test)
     assert isinstance(caught.value, ValueError)
-    assert sorted(caught.value.errors) == [1, 2, 3, 4, 5]
+    assert sorted(caught.value.errors) == [1, 2, 3, 4, 5, 7]
     for i, sentence in sentences.items():
         with pytest.raises((ValueError, TypeError), match=sentence):
             raise caught.value.errors[i]
         assert caught.value.models[i] is None
+    for params_of_one in ({"alpha": 0.1}, ["alpha"]):
+        with pytest.raises(TypeError, match="params must be a list of dicts, one a model"):
+            estimator.fit_many(X, y, train=train[:1], params=params_of_one)
     for i in (0, 6):
         (alone,) = estimator.fit_many(X, y, train=[train[i]], params=[params[i]], test=[test[i]])
         same(caught.value.models[i], alone, 1e-9)

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.special import expit, logsumexp, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine
@@ -733,6 +734,8 @@ def test_newton_refuses_what_would_fill_the_memory():
         ValueError, match=r"optimizer='newton' solves for 20002 variables at once, and more than 20000 "
     ):
         lc.LinearRegressor(optimizer="newton").fit(X, [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"use 'gd' or 'sgd'$"):  # adam would make it dense
+        lc.LinearRegressor(optimizer="newton").fit(csr_matrix(X), [0.0, 1.0])
 
 
 # -- documentation --------------------------------------------------------------------------------------------------

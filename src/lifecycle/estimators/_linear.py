@@ -1,7 +1,7 @@
 """What the two linear estimators share: arguments, and how one or many of them are fitted."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import cache
 from hashlib import blake2b
@@ -66,7 +66,9 @@ class Linear(BaseEstimator):
         """Fit many models in one pass over X: model i is a clone with params[i], fitted on the rows train[i].
 
         Models that differ in alpha, l1_ratio, epsilon, lr, the numbers of an optimizer, class weights and rows are
-        trained together; other differences make other passes.
+        trained together; other differences make other passes. "sgd", "adam" and their like draw the order of the rows
+        once, over all of X: model i is what `fit(X, y, sample_weight=mask)` gives, while `fit(X[rows], y[rows])` draws
+        another order.
 
         Parameters
         ----------
@@ -75,7 +77,7 @@ class Linear(BaseEstimator):
         y : array-like, shape (n_samples,)
         train : list of arrays of row numbers or of bool, one a model
         params : list of dicts, one a model
-        test : list of arrays of row numbers, one a model, optional
+        test : list of arrays of row numbers of X or of bool, one a model, optional
             Each model is scored on these rows: test_score_, and where it has epochs test_scores_, one an epoch.
         scoring : None, str, callable, list or dict, default=None
             As in cross_validate; with several, scores are dicts by name.
@@ -94,6 +96,8 @@ class Linear(BaseEstimator):
         ModelsFailed
             If some cannot be fitted; its `models` holds the others, its `errors` what went wrong with each.
         """
+        if isinstance(params, Mapping) or not all(isinstance(p, Mapping) for p in params):
+            raise TypeError('params must be a list of dicts, one a model, such as [{"alpha": 1e-3}, {"alpha": 1e-2}]')
         models = [model.set_params(**p) for model, p in zip(_clones(self, len(params)), params, strict=True)]
         for name, rows in (("train", train), ("test", test)):
             if rows is not None and len(rows) != len(models):
@@ -328,5 +332,10 @@ def _row_numbers(rows: Any, n: int) -> np.ndarray:
             raise ValueError(f"a mask of rows must have as many elements as X has rows, {n}; it has {len(rows)}")
         return np.flatnonzero(rows)
     if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n):
-        raise ValueError(f"rows must be numbers from 0 to {n - 1}; got {rows.min()} to {rows.max()}, {rows.dtype}")
+        raise ValueError(
+            f"rows must be numbers of rows of X, from 0 to {n - 1}, or a mask of dtype bool; got {rows.min()} to "
+            f"{rows.max()}, {rows.dtype}"
+        )
+    if len(rows) == n > 2 and rows.max() <= 1:
+        raise ValueError(f"rows of {n} zeros and ones look like a mask, which must be of dtype bool; got {rows.dtype}")
     return rows.astype(np.intp, copy=False)

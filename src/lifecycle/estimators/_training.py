@@ -177,9 +177,10 @@ def _outcomes(models: list[Any], task: lanes.Task, settings: lanes.Settings) -> 
     if first.optimizer == "newton":
         free = (task.outputs if task.joint else 1) * (task.rows.features + 1)
         if free > _MOST_VARIABLES:
+            others = "'gd' or 'sgd'" if task.rows.sparse else "'gd', 'sgd' or 'adam'"
             raise ValueError(
                 f"optimizer='newton' solves for {free} variables at once, and more than {_MOST_VARIABLES} "
-                "need too much memory: use 'gd', 'sgd' or 'adam'"
+                f"need too much memory: use {others}"
             )
         return lanes.by_newton(task, settings)
     optimizers = [model._resolved() for model in models]

@@ -139,7 +139,8 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
     An estimator with `fit_many`, alone or as the last step of a Pipeline, has all its models fitted together by it; in
     a Pipeline those of each fold, the earlier steps being fitted once per fold and setting. With metadata routing, a
     precomputed kernel, arguments of `fit` for earlier steps or a grid over the last step itself, and for any other
-    estimator, models are fitted one by one through joblib, whatever its backend.
+    estimator, models are fitted one by one through joblib, whatever its backend. Where rows come in a random order, as
+    with "sgd", models that are fitted together see another one than those that are fitted one by one: see `fit_many`.
 
     Parameters
     ----------
