@@ -7,10 +7,11 @@ import numpy as np
 
 from .._threads import one_thread_each
 from ..optim import Optimizer
-from ._batches import Blocks, Single
+from ._batches import Blocks
 from ._full import Accelerated, AllRows
 from ._objective import Objective
 from ._outcome import UNFINISHED, Outcome, Settings
+from ._single import Single
 from ._steps import Steps
 from ._task import Task
 
