@@ -23,7 +23,7 @@ import lifecycle as lc
 import lifecycle.torch as lt
 from lifecycle._jit import element
 from lifecycle.formats import list_formats
-from lifecycle.loops import plain
+from lifecycle.loops import elementwise
 
 from ._harness import alternate, markdown, quartiles, record, summary, version_of
 
@@ -100,7 +100,7 @@ class MemoryProbe:
         arrays = [np.zeros(n, np.float32) for _ in range(4)]
         form = list_formats()["float32"]
         self.bytes = 7 * 4 * n
-        self.call = plain.prepare(
+        self.call = elementwise.prepare(
             _streams, ("signed", "signed"), form, form, np.array([[a.ctypes.data for a in arrays]]), np.array([n]),
             np.ones((1, 3), np.float32), np.zeros(1, np.uint32), False,
         )  # fmt: skip

@@ -359,14 +359,14 @@ def test_other_files(path, tmp_path):
 
 def test_a_manifest_that_somebody_made_is_refused(path):
     """The digest is no signature: whoever writes one can write another."""
-    from lifecycle import _bundle
+    from lifecycle.store import bundle
 
     net = small()
     optimizer = lt.AdamW(net.parameters())
     step(net, optimizer)
     lc.save_checkpoint(path, model=net, optimizer=optimizer)
-    manifest, tensors = _bundle.parse(path.name, _bundle.read(path))
-    arrays = _bundle.arrays_of(manifest, tensors)
+    manifest, tensors = bundle.parse(path.name, bundle.read(path))
+    arrays = bundle.arrays_of(manifest, tensors)
     whole = json.dumps(manifest["config"])
     for old, new in (
         ('"dtype": "float32"', '"dtype": "object"'),
@@ -379,6 +379,6 @@ def test_a_manifest_that_somebody_made_is_refused(path):
         ('["step", 2]', '["step", -2]'),
     ):
         assert old in whole
-        _bundle.write(Path(path), json.loads(whole.replace(old, new)), arrays, None, small=False)
+        bundle.write(Path(path), json.loads(whole.replace(old, new)), arrays, None, small=False)
         with pytest.raises(lc.CorruptBundle):
             lc.load_checkpoint(path, model=net, optimizer=optimizer)

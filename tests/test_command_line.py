@@ -20,10 +20,10 @@ STAGES = ["build", "train", "validate", "compress", "ship", "apply"]
 
 def quick(monkeypatch):
     """The demo with few epochs."""
-    from lifecycle import _demo
+    from lifecycle.cli import demo
 
-    train = _demo._training
-    monkeypatch.setattr(_demo, "_training", lambda **epochs: train(**{**epochs, "max_epochs": 4}))
+    train = demo._training
+    monkeypatch.setattr(demo, "_training", lambda **epochs: train(**{**epochs, "max_epochs": 4}))
 
 
 def stages(text):

@@ -11,8 +11,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from lifecycle._intervals import N_RESAMPLES, bootstrap_confusion, probability_metrics, regression_metrics, wilson
 from lifecycle.evaluation import Evaluation, evaluate
+from lifecycle.evaluation.intervals import (
+    N_RESAMPLES,
+    bootstrap_confusion,
+    probability_metrics,
+    regression_metrics,
+    wilson,
+)
 
 
 def split(load):

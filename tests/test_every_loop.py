@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import lifecycle as lc
 from lifecycle import _jit, _threads
 from lifecycle.formats import list_formats
-from lifecycle.loops import blocks, norm, plain
+from lifecycle.loops import blockwise, elementwise, norm
 from lifecycle.rules import list_rules
 
 FORMATS = list_formats()
@@ -71,7 +71,7 @@ class Segments:
 
     def prepare(self, averaged=True):
         slot = self.slot if self.kinds else self.param
-        walk = plain if slot.BLOCK == 1 else blocks
+        walk = elementwise if slot.BLOCK == 1 else blockwise
         return walk.prepare(self.update, self.kinds, self.param, slot, self.table(), self.lengths, self.scalars(),
                             self.keys, averaged)  # fmt: skip
 

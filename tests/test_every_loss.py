@@ -8,8 +8,8 @@ from scipy.special import softmax
 from sklearn.metrics import hinge_loss, log_loss, mean_squared_error
 
 from lifecycle._jit import element
-from lifecycle.loops.minibatch import row_of
-from lifecycle.loops.scores import bends, joint_pushes
+from lifecycle.loops.linear_loss import bends, joint_pushes
+from lifecycle.loops.linear_single import row_of
 from lifecycle.losses import find_loss, list_losses
 from lifecycle.penalties import find_penalty, list_penalties
 
@@ -43,7 +43,7 @@ def test_slope_is_the_derivative_of_value(loss):
     for y in targets(loss):
         z = Z[kink_free(loss, y, Z) & (np.abs(Z) < 10)]
         numeric = (loss.value(y, z + h, EPSILON) - loss.value(y, z - h, EPSILON)) / (2 * h)
-        np.testing.assert_allclose(loss.slope(y, z, EPSILON), numeric, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(loss.dloss(y, z, EPSILON), numeric, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("loss", [v for v in LOSSES.values() if v.smooth], ids=lambda v: v.name)
@@ -51,11 +51,11 @@ def test_curvature_is_the_derivative_of_slope_and_bounded(loss):
     h = 1e-6
     for y in targets(loss):
         z = Z[kink_free(loss, y, Z) & (np.abs(Z) < 10)]
-        numeric = (loss.slope(y, z + h, EPSILON) - loss.slope(y, z - h, EPSILON)) / (2 * h)
-        curvature = loss.curvature(y, z, EPSILON)
+        numeric = (loss.dloss(y, z + h, EPSILON) - loss.dloss(y, z - h, EPSILON)) / (2 * h)
+        curvature = loss.hessian(y, z, EPSILON)
         np.testing.assert_allclose(curvature, numeric, rtol=1e-5, atol=1e-8)
-        assert curvature.max() <= loss.steepest
-        assert curvature.max() > 0.9 * loss.steepest  # a bound that is loose would make gd slow
+        assert curvature.max() <= loss.max_curvature
+        assert curvature.max() > 0.9 * loss.max_curvature  # a bound that is loose would make gd slow
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
@@ -63,12 +63,12 @@ def test_every_loss_is_convex_and_finite_at_extreme_scores(loss):
     for y in targets(loss):
         z = np.sort(Z)
         assert np.all(np.isfinite(loss.value(y, z, EPSILON)))
-        assert np.all(np.diff(loss.slope(y, z, EPSILON)) >= -1e-12)
+        assert np.all(np.diff(loss.dloss(y, z, EPSILON)) >= -1e-12)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
 def test_inside_a_kernel_the_loss_gives_the_same_numbers(loss):
-    functions = [f for f in (loss.value, loss.slope, loss.curvature) if f is not None]
+    functions = [f for f in (loss.value, loss.dloss, loss.hessian) if f is not None]
     for function in functions:
 
         @numba.njit
@@ -91,7 +91,7 @@ def typed(function):
 def test_compiled_for_float32_it_stays_in_float32_and_as_exact_as_that(loss):
     # a constant of double precision in a formula would halve the number of lanes in a vector
     z = Z[np.abs(Z) < 100].astype(np.float32)
-    for function in (loss.value, loss.slope):
+    for function in (loss.value, loss.dloss):
         compiled = typed(function)
         for y in map(np.float32, targets(loss)):
             near = kink_free(loss, float(y), z.astype(np.float64))
@@ -105,7 +105,7 @@ def test_compiled_for_float32_it_stays_in_float32_and_as_exact_as_that(loss):
         assert [s.return_type for s in compiled.nopython_signatures] == [numba.float32]
 
 
-@pytest.mark.parametrize("loss", [v for v in LOSSES.values() if v.joint_part is not None], ids=lambda v: v.name)
+@pytest.mark.parametrize("loss", [v for v in LOSSES.values() if v.multinomial_exp is not None], ids=lambda v: v.name)
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_the_joint_functions_in_a_kernel_are_those_outside(loss, kind):
     row, across = row_of(loss.functions(True)), joint_pushes(loss)
@@ -140,18 +140,18 @@ def test_losses_slopes_and_curvatures_of_rows_in_one_walk(loss):
     push, bend = np.empty_like(z), np.empty_like(z)
     total = bends(loss)(z, y, share, EPSILON, push, bend)
     assert total == pytest.approx((loss.value(y, z, EPSILON) * share).sum(), rel=1e-13)
-    np.testing.assert_allclose(push, loss.slope(y, z, EPSILON) * share, rtol=1e-14, atol=1e-15)
-    np.testing.assert_allclose(bend, loss.curvature(y, z, EPSILON) * share, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(push, loss.dloss(y, z, EPSILON) * share, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(bend, loss.hessian(y, z, EPSILON) * share, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES.values(), ids=list(PENALTIES))
 def test_a_penalty_compiled_for_float32_stays_in_float32(penalty):
-    ratio, pace = np.float32(0.4), penalty.step(0.07, float(np.float32(0.4)))
-    prox, slope = typed(penalty.prox), typed(penalty.slope)
+    ratio, pace = np.float32(0.4), penalty.prox_params(0.07, float(np.float32(0.4)))
+    prox, slope = typed(penalty.prox), typed(penalty.gradient)
     single = tuple(map(np.float32, pace))
     for w in map(np.float32, (-2.3, -0.2, 0.0, 1e-3, 0.1, 1.9)):
         np.testing.assert_allclose(prox(w, single), penalty.prox(float(w), pace), rtol=3e-7, atol=1e-8)
-        np.testing.assert_allclose(slope(w, ratio), penalty.slope(float(w), float(ratio)), rtol=3e-7, atol=0)
+        np.testing.assert_allclose(slope(w, ratio), penalty.gradient(float(w), float(ratio)), rtol=3e-7, atol=0)
     for compiled in (prox, slope):
         assert [s.return_type for s in compiled.nopython_signatures] == [numba.float32]
 
@@ -197,14 +197,14 @@ def test_joint_log_loss_is_the_cross_entropy_of_the_softmax():
 def test_prox_minimizes_and_slope_is_the_derivative(penalty):
     for w in (-2.3, -0.2, 0.1, 1.9):
         for t in (0.05, 0.7):
-            step = penalty.prox(w, penalty.step(t, 0.4))
+            step = penalty.prox(w, penalty.prox_params(t, 0.4))
             best = minimize_scalar(
                 lambda u, w=w, t=t: t * penalty.value(u, 0.4) + (u - w) ** 2 / 2,
                 bounds=(-3, 3), method="bounded", options={"xatol": 1e-10})  # fmt: skip
             assert step == pytest.approx(best.x, abs=1e-6)
         h = 1e-6
         numeric = (penalty.value(w + h, 0.4) - penalty.value(w - h, 0.4)) / (2 * h)
-        assert penalty.slope(w, 0.4) + penalty.kink(0.4) * np.sign(w) == pytest.approx(numeric, abs=1e-8)
+        assert penalty.gradient(w, 0.4) + penalty.l1_weight(0.4) * np.sign(w) == pytest.approx(numeric, abs=1e-8)
 
 
 def test_an_unknown_name_lists_what_exists():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.loops.lanes import penalties
+from lifecycle.loops.linear_many import penalties
 from lifecycle.penalties import find_penalty, list_penalties
 
 PENALTIES = list_penalties()
@@ -38,9 +38,9 @@ def test_slope_and_kink_are_the_derivative_of_value(penalty, ratio):
     h = 1e-6
     w = W[np.abs(W) > 1e-3]
     numeric = (penalty.value(w + h, ratio) - penalty.value(w - h, ratio)) / (2 * h)
-    np.testing.assert_allclose(penalty.slope(w, ratio) + penalty.kink(ratio) * np.sign(w), numeric, atol=1e-8)
+    np.testing.assert_allclose(penalty.gradient(w, ratio) + penalty.l1_weight(ratio) * np.sign(w), numeric, atol=1e-8)
     right, left = penalty.value(h, ratio) / h, penalty.value(-h, ratio) / h
-    np.testing.assert_allclose([right, left], penalty.kink(ratio), atol=1e-6)
+    np.testing.assert_allclose([right, left], penalty.l1_weight(ratio), atol=1e-6)
 
 
 @every
@@ -50,27 +50,27 @@ def test_prox_is_the_minimizer(penalty, ratio, t):
     grid = np.linspace(-4.0, 4.0, 8001)  # holds 0
     for w in np.linspace(-3.3, 3.3, 23):
         brute = grid[np.argmin(t * penalty.value(grid, ratio) + (grid - w) ** 2 / 2)]
-        assert abs(penalty.prox(w, penalty.step(t, ratio)) - brute) <= 0.5001e-3
+        assert abs(penalty.prox(w, penalty.prox_params(t, ratio)) - brute) <= 0.5001e-3
 
 
 @every
 @given(v=numbers, w=numbers, t=sizes, ratio=shares)
 def test_prox_keeps_zero_sign_and_order_and_brings_nothing_apart(penalty, v, w, t, ratio):
-    a, b = (penalty.prox(x, penalty.step(t, ratio)) for x in (v, w))
-    assert penalty.prox(0.0, penalty.step(t, ratio)) == 0.0
+    a, b = (penalty.prox(x, penalty.prox_params(t, ratio)) for x in (v, w))
+    assert penalty.prox(0.0, penalty.prox_params(t, ratio)) == 0.0
     assert a * v >= 0.0
     assert abs(a) <= abs(v)
     assert (a - b) * (v - w) >= 0.0
     assert abs(a - b) <= abs(v - w) + 1e-12 * (abs(v) + abs(w))
-    assert penalty.prox(v, penalty.step(0.0, ratio)) == v
+    assert penalty.prox(v, penalty.prox_params(0.0, ratio)) == v
 
 
 @every
 @given(w=numbers, t=sizes, ratio=shares)
 def test_prox_solves_its_stationarity_condition(penalty, w, t, ratio):
-    u = penalty.prox(w, penalty.step(t, ratio))
-    left = (w - u) - t * penalty.slope(u, ratio)  # t * kink * a subgradient of |u|
-    reach = t * penalty.kink(ratio)
+    u = penalty.prox(w, penalty.prox_params(t, ratio))
+    left = (w - u) - t * penalty.gradient(u, ratio)  # t * kink * a subgradient of |u|
+    reach = t * penalty.l1_weight(ratio)
     tiny = 1e-12 * (1.0 + abs(w)) * (1.0 + t)
     if u == 0.0:
         assert abs(left) <= reach + tiny
@@ -80,8 +80,8 @@ def test_prox_solves_its_stationarity_condition(penalty, w, t, ratio):
 
 @every
 def test_inside_a_kernel_the_penalty_gives_the_same_numbers(penalty):
-    value, slope, kink = penalty.value, penalty.slope, penalty.kink
-    step, prox = penalty.step, penalty.prox
+    value, slope, kink = penalty.value, penalty.gradient, penalty.l1_weight
+    step, prox = penalty.prox_params, penalty.prox
 
     @numba.njit
     def walk(w, out):
@@ -93,8 +93,8 @@ def test_inside_a_kernel_the_penalty_gives_the_same_numbers(penalty):
 
     out = np.empty((4, W.size))
     walk(W, out)
-    kinks = np.full(W.size, penalty.kink(0.3))
-    expected = [penalty.value(W, 0.3), penalty.slope(W, 0.3), kinks, penalty.prox(W, penalty.step(0.7, 0.3))]
+    kinks = np.full(W.size, penalty.l1_weight(0.3))
+    expected = [penalty.value(W, 0.3), penalty.gradient(W, 0.3), kinks, penalty.prox(W, penalty.prox_params(0.7, 0.3))]
     np.testing.assert_allclose(out, expected, rtol=1e-15)
 
 

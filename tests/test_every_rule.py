@@ -296,8 +296,8 @@ def test_cache_hits_across_processes_and_misses_after_an_edit(tmp_path):
     shutil.copytree(Path(lc.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
         "import numpy as np, lifecycle as lc; x = np.ones(1); lc.GD(lr=0.5).step(x, np.ones(1), lc.GD().init(x))\n"
-        "from lifecycle.loops import plain; from lifecycle.formats import float64\n"
-        "k = plain.compiled(lc.GD().rule.variant({}).update, (), float64, float64, x.dtype, 3, False)\n"
+        "from lifecycle.loops import elementwise; from lifecycle.formats import float64\n"
+        "k = elementwise.compiled(lc.GD().rule.variant({}).update, (), float64, float64, x.dtype, 3, False)\n"
         "print(x[0], k.cache_hits)"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}

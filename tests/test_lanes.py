@@ -22,13 +22,12 @@ from sklearn.svm import LinearSVC
 
 import lifecycle as lc
 from lifecycle._check import ModelsFailed
-from lifecycle.estimators import _training
-from lifecycle.lanes import _newton, _objective
-from lifecycle.loops import lanes, sparse_lanes
+from lifecycle.linear import newton, objective, training
+from lifecycle.loops import linear_many, linear_many_csr
 from lifecycle.losses import list_losses
 from lifecycle.penalties import find_penalty
 from lifecycle.rules import list_rules
-from lifecycle.solvers import quasi_newton
+from lifecycle.solvers import lbfgs
 
 from . import naive
 from .data import cancer, diabetes, digits, wine
@@ -176,7 +175,7 @@ def test_many_are_as_one_by_one(loss, penalty, optimizer):
     ("hinge", "elasticnet", "sgd"), ("log_loss", "l2", "gd"), ("squared_error", "l2", "exact"),
 ])  # fmt: skip
 def test_in_float32_many_are_as_one_by_one(loss, penalty, optimizer, monkeypatch):
-    monkeypatch.setattr(_training, "_SMALL", 0)  # else few numbers are computed in float64
+    monkeypatch.setattr(training, "_SMALL", 0)  # else few numbers are computed in float64
     # steps of single rows, of a tenth or more, are rounded on the way, however small the coefficient that they end at
     least = 0.1 if optimizer == "sgd" else 1e-3
 
@@ -197,7 +196,7 @@ def test_in_float32_many_are_as_one_by_one(loss, penalty, optimizer, monkeypatch
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("alpha", [1e-3, 0.5])
 def test_newton_in_float32_is_newton_in_float64(classes, alpha, monkeypatch):
-    monkeypatch.setattr(_training, "_SMALL", 0)
+    monkeypatch.setattr(training, "_SMALL", 0)
     for seed in range(20):
         rng = np.random.RandomState(seed)
         X = (rng.randn(200, 3) + rng.randn(3)).astype(np.float32)
@@ -244,7 +243,7 @@ def test_more_classes_than_a_block_has_lanes(loss):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("models", [31, 33, 70])
 def test_more_models_than_a_block_has_lanes(models, dtype, monkeypatch):
-    monkeypatch.setattr(_training, "_SMALL", 0)
+    monkeypatch.setattr(training, "_SMALL", 0)
     X, y = cancer()
     X, y = X[:90, :4].astype(dtype), y[:90]
     train = [np.delete(np.arange(90), np.arange(k % 7, 90, 7)) for k in range(models)]
@@ -359,7 +358,7 @@ class Lanes:
 def test_the_kernel_of_a_step_for_each_row_is_the_slow_loop(loss, penalty, dtype, factor):
     a, made = Lanes(loss, dtype, n=150), find_penalty(penalty)  # so many that losses are added up on the way
     paces = a.cast(np.array([made.step(t, r) for t, r in zip(a.lr * a.alpha, a.ratio, strict=True)]).T.ravel())
-    kernel, intercept = lanes.samples(a.made, False, made, 32, factor), a.cast(a.intercept)
+    kernel, intercept = linear_many.samples(a.made, False, made, 32, factor), a.cast(a.intercept)
     shift = a.cast(a.centers.mean(axis=0))
     offset = a.centers - shift
     for order in a.order:
@@ -375,7 +374,7 @@ def test_the_kernel_of_a_step_for_each_row_is_the_slow_loop(loss, penalty, dtype
 def test_the_sparse_kernel_is_the_slow_loop_over_the_dense_matrix(loss, dtype):
     a = Lanes(loss, dtype, n=41, few_elements=True)
     a.alpha[:8] = 60.0  # a factor so small that the coefficients are multiplied out within the epoch
-    kernel, intercept = sparse_lanes.samples(a.made, False, 32), a.cast(a.intercept)
+    kernel, intercept = linear_many_csr.samples(a.made, False, 32), a.cast(a.intercept)
     X, keep = sparse.csr_array(a.cast(a.X)), a.cast(1.0 / (1.0 + a.lr * a.alpha))
     scales = a.cast(np.ones(32))
     for order in a.order:
@@ -399,7 +398,7 @@ def test_the_kernel_of_batches_is_the_slow_loop(rule, hyper, loss, penalty, batc
     made, update_rule = find_penalty(penalty), optimizers[0].rule
     slots = update_rule.variant(optimizers[0].get_params()).slots
     proximal = not slots
-    kernel = lanes.batches(update_rule, optimizers[0].get_params(), a.made, False, made, 32)
+    kernel = linear_many.batches(update_rule, optimizers[0].get_params(), a.made, False, made, 32)
     theta, intercept = np.tile(a.theta, tiles), np.tile(a.intercept, tiles)
     mean, intercept_mean = np.zeros_like(theta), np.zeros_like(intercept)
     memory, more = np.zeros((len(slots), theta.size)), np.zeros((len(slots), intercept.size))
@@ -410,7 +409,7 @@ def test_the_kernel_of_batches_is_the_slow_loop(rule, hyper, loss, penalty, batc
         kernel(a.X, a.y, a.weights, order, batch, theta, intercept, np.tile(a.center.T.ravel(), tiles), memory, more,
                mean, intercept_mean, column, wide["label"],
                (wide["alpha"], wide["ratio"], np.full(64, 0.3), wide["moves"]),
-               np.array([lanes.flat(update_rule.defaults, o.get_params()) for o in optimizers]), np.zeros(64), 1,
+               np.array([linear_many.flat(update_rule.defaults, o.get_params()) for o in optimizers]), np.zeros(64), 1,
                1 if proximal else 2 if penalty == "elasticnet" else 0, t, start, total)  # fmt: skip
         t += -(-len(order) // batch)
     oracle = {"adam": naive.adam, "sgd": naive.sgd}[rule]
@@ -471,13 +470,13 @@ def test_rows_outside_of_its_training_set_mean_nothing_to_a_model(loss, penalty,
 def test_the_number_of_threads_changes_no_bit(loss, penalty, optimizer, dtype, monkeypatch):
     if dtype == np.float32 and optimizer == "adam":
         pytest.skip("another kernel to compile, of the same code")
-    monkeypatch.setattr(_training, "_SMALL", 0)
+    monkeypatch.setattr(training, "_SMALL", 0)
     X, y = cancer() if loss in CLASSIFICATION else diabetes()
     X = X[:, :6].astype(dtype)
     train, params = folds(len(X), 5) * 8, [{"alpha": float(a)} for a in np.logspace(-4, 0, 40)]
     estimator = maker(loss, penalty=penalty, optimizer=optimizer, max_iter=4 if optimizer != "newton" else 100)
     whole = estimator.fit_many(X, y, train=train, params=params)
-    monkeypatch.setattr(_objective, "_ELEMENTS", 64)  # many chunks
+    monkeypatch.setattr(objective, "_ELEMENTS", 64)  # many chunks
     found = []
     for n in (1, 2, 3):
         with lc.threads(n):
@@ -949,19 +948,19 @@ def test_those_who_are_slow_get_the_hessians_of_their_own_rows(monkeypatch, data
     train = [np.flatnonzero(~np.isin(groups, pair)) for pair in combinations(range(4), 2)]  # which overlap
     renewed = {}
 
-    def renew(samples, guess, models, theta, own=_newton._renew):
+    def renew(samples, guess, models, theta, own=newton._renew):
         own(samples, guess, models, theta)
         renewed.update({m: (samples.task, guess.of[m], theta[models].mean(axis=0)) for m in models})
 
-    monkeypatch.setattr(_newton, "_renew", renew)
-    monkeypatch.setattr(_newton, "FEW", 1)
-    monkeypatch.setattr(quasi_newton, "_SLOW", 0.0)
+    monkeypatch.setattr(newton, "_renew", renew)
+    monkeypatch.setattr(newton, "FEW", 1)
+    monkeypatch.setattr(lbfgs, "_SLOW", 0.0)
     model = maker(loss, optimizer="newton", alpha=0.01, tol=1e-12, max_iter=100)
     model.fit_many(X, y, train=train, params=[{}] * 6)
     assert sorted(renewed) == list(range(6))
     rng = np.random.RandomState(0)
     for m, (task, inverse, at) in renewed.items():
-        one = _newton._Solved(task, np.float64)
+        one = newton._Solved(task, np.float64)
 
         def turned(step, one=one, m=m, at=at):  # the Hessian times a step
             (ahead,), (behind,) = (one.gradients((at + h * step)[None], np.array([m]))[1] for h in (1e-7, -1e-7))
@@ -977,7 +976,7 @@ def test_those_who_are_slow_get_the_hessians_of_their_own_rows(monkeypatch, data
 
 
 def test_a_path_leads_along_a_parabola_and_nowhere_else():
-    path, start = _newton._Path(), np.zeros(2)
+    path, start = newton._Path(), np.zeros(2)
     assert path.ahead(start, 1.0) is start
 
     def minimum(ridge):

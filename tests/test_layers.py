@@ -1,4 +1,4 @@
-"""A floor imports only from floors below it; the imports are read, not run."""
+"""A layer imports only from the layers below it (see docs/contributing.md); the imports are read, not run."""
 
 import ast
 import subprocess
@@ -10,60 +10,53 @@ import pytest
 import lifecycle
 
 SOURCE = Path(lifecycle.__file__).parent
-GROUND_ROOMS = {"rules", "loops", "losses", "penalties", "splits", "masks", "codecs", "formats", "solvers"}
-FOUNDATION = {"_jit", "_threads", "_check"}
-SECOND_FLOOR = {"torch", "onnx"}
-ROOF = {"reporting", "_demo", "__main__"}
+FOUNDATION = {"_jit", "_threads", "_check", "_registry"}
+LAYER_1 = {"rules", "loops", "losses", "penalties", "splits", "masks", "codecs", "formats", "solvers"}
+FRAMEWORK_PACKAGES = {"torch", "onnx"}  # layer 3
+LAYER_4 = {"reporting", "cli", "__main__"}
 LATE = {"sklearn", "scipy", "pandas", "matplotlib"}  # inside functions, so that `import lifecycle` stays light
-ON_DEMAND = {"estimators", "lanes"} | SECOND_FLOOR  # rooms that are themselves imported late
-SUBCLASSES = {"validation/_search.py"}  # of scikit-learn's classes; imported on the first use of its room
+ON_DEMAND = {"linear"} | FRAMEWORK_PACKAGES  # packages that are themselves imported late
+SUBCLASSES = {"validation/_search.py"}  # of scikit-learn's classes; imported on the first use of the package
 FRAMEWORKS = {"torch", "onnx", "onnxruntime", "onnxscript", "skl2onnx", "keras"}
 
 
 def imports(path: Path, text: str | None = None):
-    """(top-level package or lifecycle room, is inside a function) of every import of a file."""
+    """(dotted name, is inside a function, is relative) of every import of a file."""
     tree = ast.parse(path.read_text() if text is None else text)
     functions = (f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef))
     late = {id(node) for function in functions for node in ast.walk(function)}
-    package = ["lifecycle", *path.relative_to(SOURCE).parent.parts]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, id(node) in late, False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{stem}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            yield (
-                (f"lifecycle.{parts[1]}" if parts[0] == "lifecycle" and len(parts) > 1 else parts[0]),
-                id(node) in late,
-            )
+            yield from ((f"{node.module}.{a.name}", id(node) in late, node.level > 0) for a in node.names)
 
 
 def faults(path: Path, text: str | None = None) -> list[str]:
-    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    package = path.relative_to(SOURCE).parts[0].removesuffix(".py")
     found = []
-    for name, late in imports(path, text):
-        if room == "splits" and name == "sklearn" and late:
+    for dotted, late, relative in imports(path, text):
+        first, _, rest = dotted.partition(".")
+        inner = rest.partition(".")[0] if first == "lifecycle" else None
+        if relative:
+            found.append(f"{path.name} has a relative import; the library imports by full names")
+            continue
+        if package == "splits" and first == "sklearn" and late:
             continue  # a splitter speaks scikit-learn's protocol of metadata to whoever has it
-        inner = name.removeprefix("lifecycle.") if name.startswith("lifecycle.") else None
-        if name in FRAMEWORKS and room not in SECOND_FLOOR:
-            found.append(f"{path.name} imports {name}")
-        own_class = name == "sklearn" and path.relative_to(SOURCE).as_posix() in SUBCLASSES
-        if name in LATE and not late and room not in ON_DEMAND and not own_class:
-            found.append(f"{path.name} imports {name} at module level")
-        if room in GROUND_ROOMS | FOUNDATION:
-            if inner is not None and inner not in FOUNDATION | {room}:
+        if first in FRAMEWORKS and package not in FRAMEWORK_PACKAGES:
+            found.append(f"{path.name} imports {first}")
+        own_class = first == "sklearn" and path.relative_to(SOURCE).as_posix() in SUBCLASSES
+        if first in LATE and not late and package not in ON_DEMAND and not own_class:
+            found.append(f"{path.name} imports {first} at module level")
+        if package in LAYER_1 | FOUNDATION:
+            if inner is not None and inner not in FOUNDATION | {package}:
                 found.append(f"{path.name} imports lifecycle.{inner}")
-            own = {"threadpoolctl"} if room == "_threads" else set()
-            if inner is None and name not in {"numpy", "numba", "llvmlite"} | own | sys.stdlib_module_names:
-                found.append(f"{path.name} imports {name}")
-        elif inner in ROOF and room not in ROOF:
+            own = {"threadpoolctl"} if package == "_threads" else set()
+            if inner is None and first not in {"numpy", "numba", "llvmlite"} | own | sys.stdlib_module_names:
+                found.append(f"{path.name} imports {first}")
+        elif inner in LAYER_4 and package not in LAYER_4:
             found.append(f"{path.name} imports lifecycle.{inner}")
-        elif inner in SECOND_FLOOR and room not in ROOF | {inner}:
+        elif inner in FRAMEWORK_PACKAGES and package not in LAYER_4 | {inner}:
             found.append(f"{path.name} imports lifecycle.{inner}")
     return found
 
@@ -82,15 +75,16 @@ def test_imports_point_downwards(path):
         ("rules/adam.py", "import sklearn"),
         ("rules/adam.py", "def f():\n    import sklearn"),
         ("splits/kfold.py", "import sklearn"),
-        ("rules/adam.py", "from ..loops import plain"),
-        ("loops/plain.py", "from lifecycle.optim import Adam"),
+        ("rules/adam.py", "from lifecycle.loops import elementwise"),
+        ("loops/elementwise.py", "from lifecycle.optim import Adam"),
         ("optim.py", "import torch"),
-        ("store.py", "from sklearn.base import clone"),
+        ("store/models.py", "from sklearn.base import clone"),
         ("validation/_folds.py", "try:\n    import pandas\nexcept ImportError:\n    pass"),
         ("validation/_search.py", "import pandas"),
-        ("optim.py", "def f():\n    from .torch import optimizers"),
-        ("optim.py", "from . import reporting"),
-        ("torch/models.py", "from .. import onnx"),
+        ("optim.py", "def f():\n    from lifecycle.torch import optimizers"),
+        ("optim.py", "from lifecycle import reporting"),
+        ("torch/models.py", "from lifecycle import onnx"),
+        ("torch/models.py", "from . import base"),
     ],
 )
 def test_the_test_can_fail(file, text):
@@ -100,11 +94,11 @@ def test_the_test_can_fail(file, text):
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("rules/adam.py", "from .._jit import sqrt"),
+        ("rules/adam.py", "from lifecycle._jit import sqrt"),
         ("splits/kfold.py", "def f():\n    import sklearn"),
-        ("optim.py", "from .rules import Rule"),
-        ("store.py", "class A:\n    def f(self):\n        import scipy.stats"),
-        ("estimators/_linear.py", "from sklearn.base import clone"),
+        ("optim.py", "from lifecycle.rules import Rule"),
+        ("store/models.py", "class A:\n    def f(self):\n        import scipy.stats"),
+        ("linear/base.py", "from sklearn.base import clone"),
         ("torch/models.py", "import torch"),
     ],
 )

@@ -22,7 +22,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import lifecycle as lc
-from lifecycle.loops import minibatch
+from lifecycle.loops import linear_single
 from lifecycle.losses import find_loss, list_losses
 from lifecycle.penalties import find_penalty
 from lifecycle.rules import list_rules
@@ -270,7 +270,7 @@ def test_the_mini_batch_kernel_is_the_slow_loop(rule, loss, penalty):
     optimizer = getattr(lc, list_rules()[rule.split()[0]].class_name)(lr=lr, **hyper)
     update, slots = optimizer.rule.variant(optimizer.get_params())
     proximal = not slots
-    kernel = minibatch.compiled(update, len(slots), optimizer.rule.step, 0, made, joint, find_penalty(penalty))
+    kernel = linear_single.compiled(update, len(slots), optimizer.rule.step, 0, made, joint, find_penalty(penalty))
     arguments = tuple(optimizer.get_params()[name] for name in optimizer.rule.defaults)
     for batch, fit_intercept in ((1, True), (5, False), (23, True)):
         theta, mean = np.zeros(outputs * 5), np.zeros(outputs * 5)

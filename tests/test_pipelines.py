@@ -119,7 +119,7 @@ def test_sparse_output_stays_sparse(table, tmp_path):
     X, _ = table
     inner = ColumnTransformer([("words", OneHotEncoder(), ["smokes", "code"])], remainder="drop", sparse_threshold=1.0)
     scaled = make_pipeline(inner, StandardScaler(with_mean=False)).fit(X)
-    from lifecycle import _sklearn_adapter as room
+    from lifecycle.store.adapters import sklearn as room
 
     arrays = {}
     again = room._together(json.loads(json.dumps(room._apart(scaled, "", arrays))), "", arrays, None)

@@ -130,8 +130,8 @@ def test_lifecycle_num_threads_is_obeyed():
 
 STEP = (
     "import numpy as np, lifecycle as lc; x = np.ones(1); lc.GD(lr=0.5).step(x, np.ones(1), lc.GD().init(x))\n"
-    "from lifecycle.loops import plain; from lifecycle.formats import float64\n"
-    "k = plain.compiled(lc.GD().rule.variant({}).update, (), float64, float64, x.dtype, 3, False)\n"
+    "from lifecycle.loops import elementwise; from lifecycle.formats import float64\n"
+    "k = elementwise.compiled(lc.GD().rule.variant({}).update, (), float64, float64, x.dtype, 3, False)\n"
     "print(x[0], k.cache_hits)"
 )
 

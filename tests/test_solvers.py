@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import Ridge
 
-from lifecycle.lanes._sums import sums_by_column
-from lifecycle.solvers import least_squares, newton, quasi_newton
+from lifecycle.linear.data.fold_sums import sums_by_column
+from lifecycle.solvers import lbfgs, newton, ridge
 
 from .data import cancer, diabetes
 
@@ -32,7 +32,7 @@ def test_ridge_is_that_of_scikit_learn(fit_intercept, weighted, rows):
     X, y = diabetes()
     X, y = X[:rows] + 3.0, y[:rows]
     weights = np.random.RandomState(0).uniform(0.1, 3.0, rows) if weighted else np.ones(rows)
-    coef, losses = least_squares.solve(X, y, weights, ALPHAS, fit_intercept)
+    coef, losses = ridge.solve(X, y, weights, ALPHAS, fit_intercept)
     for c, loss, alpha in zip(coef, losses, ALPHAS, strict=True):
         # scikit-learn's objective is a sum; svd is its most exact solver
         twin = Ridge(alpha=alpha * weights.sum(), fit_intercept=fit_intercept, solver="svd").fit(X, y, weights)
@@ -50,7 +50,7 @@ def test_without_ridge_it_is_the_least_norm_solution_also_of_a_deficient_system(
     X, y = rng.randn(*shape), rng.randn(shape[0])
     if shape == (12, 6):  # of rank 3, up to rounding
         X = X[:, :3] @ rng.randn(3, 6)
-    (coef,), (loss,) = least_squares.solve(X, y, np.ones(len(X)), np.zeros(1), False)
+    (coef,), (loss,) = ridge.solve(X, y, np.ones(len(X)), np.zeros(1), False)
     best = np.linalg.lstsq(X, y)[0]
     np.testing.assert_allclose(coef, best, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(loss, ((y - X @ best) ** 2).mean(), rtol=1e-9, atol=1e-20)
@@ -59,7 +59,7 @@ def test_without_ridge_it_is_the_least_norm_solution_also_of_a_deficient_system(
 def test_an_ill_conditioned_system_keeps_more_digits_than_its_normal_equations():
     X = np.vander(np.linspace(0.0, 1.0, 60), 9)  # condition 1e6: the normal equations lose 12 of 16 digits
     truth = np.ones(9)
-    (coef,), _ = least_squares.solve(X, X @ truth, np.ones(60), np.zeros(1), False)
+    (coef,), _ = ridge.solve(X, X @ truth, np.ones(60), np.zeros(1), False)
     assert np.abs(coef - truth).max() < 1e-8
     assert np.abs(np.linalg.solve(X.T @ X, X.T @ (X @ truth)) - truth).max() > 1e-8
 
@@ -71,10 +71,8 @@ def test_a_weight_is_a_repetition_and_only_ratios_count(seed, alpha, fit_interce
     X, y, times = rng.randn(9, 3), rng.randn(9), rng.randint(0, 4, 9)
     times[0] = 2
     alphas = np.array([alpha, 2.0])
-    one = least_squares.solve(X, y, 7.5 * times, alphas, fit_intercept)
-    other = least_squares.solve(
-        np.repeat(X, times, axis=0), np.repeat(y, times), np.ones(times.sum()), alphas, fit_intercept
-    )
+    one = ridge.solve(X, y, 7.5 * times, alphas, fit_intercept)
+    other = ridge.solve(np.repeat(X, times, axis=0), np.repeat(y, times), np.ones(times.sum()), alphas, fit_intercept)
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
 
@@ -82,11 +80,11 @@ def test_a_weight_is_a_repetition_and_only_ratios_count(seed, alpha, fit_interce
 def test_each_of_many_penalties_is_as_if_it_were_alone():
     X, y = diabetes()
     weights, alphas = np.random.RandomState(0).uniform(0.0, 3.0, len(y)), np.logspace(-9, 3, 25)
-    coef, losses = least_squares.solve(X, y, weights, alphas, True)
+    coef, losses = ridge.solve(X, y, weights, alphas, True)
     assert coef.shape == (25, 10)
     assert losses.shape == (25,)
     for c, loss, alpha in zip(coef, losses, alphas, strict=True):
-        (alone,), (alone_loss,) = least_squares.solve(X, y, weights, np.array([alpha]), True)
+        (alone,), (alone_loss,) = ridge.solve(X, y, weights, np.array([alpha]), True)
         np.testing.assert_allclose(c, alone, rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(loss, alone_loss, rtol=1e-12)
     np.testing.assert_allclose(losses, mean_squares(X, y, weights, coef, True), rtol=1e-10)
@@ -107,12 +105,12 @@ def test_products_of_features_suffice_where_they_tell_features_apart(seed, featu
     rng = np.random.RandomState(seed)
     X, y, weights = rng.randn(40, features) + rng.randn(features), rng.randn(40), rng.uniform(0.0, 3.0, 40)
     alphas = np.array([least, 0.1 + least, 10.0])
-    coef, losses = least_squares.from_products(products(X, y, weights), alphas, fit_intercept)
-    best, least_losses = least_squares.solve(X, y, weights, alphas, fit_intercept)
+    coef, losses = ridge.from_products(products(X, y, weights), alphas, fit_intercept)
+    best, least_losses = ridge.solve(X, y, weights, alphas, fit_intercept)
     np.testing.assert_allclose(coef, best, rtol=1e-9, atol=1e-9 * np.abs(best).max())
     np.testing.assert_allclose(losses, least_losses, rtol=1e-9)
     # only ratios of weights count
-    again = least_squares.from_products(1e3 * products(X, y, weights), alphas, fit_intercept)
+    again = ridge.from_products(1e3 * products(X, y, weights), alphas, fit_intercept)
     np.testing.assert_allclose(again[0], coef, rtol=1e-9, atol=1e-12)
 
 
@@ -125,19 +123,19 @@ def test_features_too_alike_for_their_products_are_left_to_solve(fit_intercept):
     nearly = np.column_stack([X, X[:, 0] + 1e-4 * rng.randn(50)])
     for alike in (constant, twice, nearly):
         given_products = products(alike, y, weights)
-        assert least_squares.from_products(given_products, np.array([0.0, 1.0]), fit_intercept) is None
+        assert ridge.from_products(given_products, np.array([0.0, 1.0]), fit_intercept) is None
         # the penalty tells them apart
-        coef, losses = least_squares.from_products(given_products, np.array([0.5, 1.0]), fit_intercept)
-        best, least_losses = least_squares.solve(alike, y, weights, np.array([0.5, 1.0]), fit_intercept)
+        coef, losses = ridge.from_products(given_products, np.array([0.5, 1.0]), fit_intercept)
+        best, least_losses = ridge.solve(alike, y, weights, np.array([0.5, 1.0]), fit_intercept)
         np.testing.assert_allclose(coef, best, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(losses, least_losses, rtol=1e-9)
     nothing = products(np.zeros((50, 2)), y, weights)
-    assert least_squares.from_products(nothing, np.zeros(1), fit_intercept) is None
+    assert ridge.from_products(nothing, np.zeros(1), fit_intercept) is None
 
 
 def test_a_perfect_fit_has_no_loss_below_zero():
     X = np.random.RandomState(0).randn(30, 3)
-    coef, losses = least_squares.from_products(products(X, X @ [1.0, -2.0, 3.0] + 5.0, np.ones(30)), np.zeros(1), True)
+    coef, losses = ridge.from_products(products(X, X @ [1.0, -2.0, 3.0] + 5.0, np.ones(30)), np.zeros(1), True)
     np.testing.assert_allclose(coef, [[1.0, -2.0, 3.0]], rtol=1e-12)
     assert 0.0 <= losses[0] < 1e-12
 
@@ -267,7 +265,7 @@ class Several:
 
     def run(self, which=None, most=500):
         which = np.arange(len(self.functions)) if which is None else np.array(which)
-        for values, gone, _ in quasi_newton.descend(self.gradients, self.guess, self.x, which, *self.options):
+        for values, gone, _ in lbfgs.descend(self.gradients, self.guess, self.x, which, *self.options):
             self.turns.append(values)
             self.arrived += gone
             if len(self.turns) == most:
@@ -396,8 +394,8 @@ def test_the_length_of_a_step_that_overshot_is_that_of_the_cubic_through_both_en
     for far in (2.5, 3.0, 6.0):
         ends = [np.array([v]) for v in (d, c * far, ((a * far + b) * far + c) * far + d,
                                         ((3.0 * a * far + 2.0 * b) * far + c) * far)]  # fmt: skip
-        assert quasi_newton._shorter(*ends)[0] == pytest.approx(least / far, rel=1e-12)
-    assert quasi_newton._shorter(*(np.array([v]) for v in (0.0, -1.0, np.inf, np.nan)))[0] == 0.5
+        assert lbfgs._shorter(*ends)[0] == pytest.approx(least / far, rel=1e-12)
+    assert lbfgs._shorter(*(np.array([v]) for v in (0.0, -1.0, np.inf, np.nan)))[0] == 0.5
 
 
 def test_a_function_that_is_not_finite_where_it_starts_stays_there_and_holds_nobody_up():

@@ -20,11 +20,11 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle import _bundle, _plain
+from lifecycle.store import bundle, json_values
 
 from .networks import ReferenceLSTM, reference_cnn, run
 
-DIGEST = _bundle._DIGEST_AT
+DIGEST = bundle._DIGEST_AT
 
 
 def signed(data):
@@ -289,8 +289,8 @@ def test_rows_and_large_arrays_are_not_shipped(digits, tmp_path):
     with pytest.raises(lc.UnsupportedModel, match="without its arguments early_stopping"):
         lc.load(tmp_path / "m")
     assert np.array_equal(lc.load(tmp_path / "m", into=make()).predict(X), model.predict(X))
-    assert _plain.params_apart({"a": np.zeros(1024), "b": [np.zeros(1025)]}) == (
-        {"a": _plain.to_plain(np.zeros(1024))},
+    assert json_values.params_apart({"a": np.zeros(1024), "b": [np.zeros(1025)]}) == (
+        {"a": json_values.to_plain(np.zeros(1024))},
         ["b"],
     )
 
@@ -499,15 +499,15 @@ def test_arrays_in_the_manifest_take_no_more_memory_than_they_hold(file):
 
 def test_plain_values():
     words = np.array(["no", "a long one"])[:1]
-    again = _plain.from_plain(_plain.to_plain(words))
+    again = json_values.from_plain(json_values.to_plain(words))
     assert (again.dtype, again.tolist()) == ("<U2", ["no"])
     for value in (np.longdouble(1), np.ones(2, np.longdouble)):
         if value.dtype.itemsize > 8:
-            with pytest.raises(_plain.NotPlain, match="cannot be written as JSON"):
-                _plain.to_plain(value)
+            with pytest.raises(json_values.NotPlain, match="cannot be written as JSON"):
+                json_values.to_plain(value)
     for text in ('{"a": 1e999}', '{"a": NaN}', '{"a": 1, "a": 2}'):
         with pytest.raises(ValueError, match=r"is no JSON|stands there twice"):
-            _bundle._strict_json(text)
+            bundle._strict_json(text)
 
 
 def test_names_in_a_file_set_no_attribute_but_fitted_ones(file):
@@ -574,7 +574,7 @@ def test_what_cannot_be_saved(tmp_path):
 
 
 def test_a_configuration_too_long_for_a_header_is_said_before_it_is_written(file, monkeypatch):
-    monkeypatch.setattr(_bundle, "_LARGEST_HEADER", 1000)
+    monkeypatch.setattr(bundle, "_LARGEST_HEADER", 1000)
     monkeypatch.setattr("safetensors.numpy.save", None)
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored in one header"):
         lc.save(lc.prune(nn.Linear(2, 2), 0.5), file, metadata={"a": "x" * 500})

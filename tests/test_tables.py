@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 import lifecycle as lc
-from lifecycle import _tables
+from lifecycle.cli import tables
 
 pytest.importorskip("pandas")
 
@@ -23,7 +23,7 @@ def many(header, row, n=60):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_separators_missing_values_and_a_byte_order_mark(tmp_path, delimiter):
     text = "\ufeffa,b c,d\n1,x,\nNA,,2.5\n3, y ,null\n".replace(",", delimiter)
-    table = _tables.read_table(written(tmp_path, text))
+    table = tables.read_table(written(tmp_path, text))
     assert list(table.columns) == ["a", "b c", "d"]
     assert table.to_numpy().tolist() == [["1", "x", None], [None, None, "2.5"], ["3", "y ", None]]
 
@@ -42,7 +42,7 @@ def test_separators_missing_values_and_a_byte_order_mark(tmp_path, delimiter):
 )
 def test_files_that_are_no_table(tmp_path, text, sentence):
     with pytest.raises(ValueError, match=sentence) as found:
-        _tables.read_table(written(tmp_path, text))
+        tables.read_table(written(tmp_path, text))
     assert "table.csv" in str(found.value)
     assert "\n" not in str(found.value)
 
@@ -53,7 +53,7 @@ def test_kinds_of_columns_and_what_is_left_out(tmp_path):
     def row(k):
         return f"{k / 7!r},{'' if k % 3 else k},{'ab'[k % 2]},{k % 2 == 0},1,p{k},1_{k % 5},{'no' if k % 4 else 'yes'}"
 
-    task = _tables.read_task(written(tmp_path, many(header, row)), "y")
+    task = tables.read_task(written(tmp_path, many(header, row)), "y")
     assert (task.numbers, task.words) == (["number", "holes"], ["word", "flag", "code"])
     assert task.notes == ["columns left out: constant (one value), row (60 different words, such as 'p0')"]
     assert task.classification
@@ -74,7 +74,7 @@ def test_kinds_of_columns_and_what_is_left_out(tmp_path):
     ],
 )
 def test_what_is_a_class_and_what_is_a_quantity(tmp_path, value, classification):
-    task = _tables.read_task(written(tmp_path, many("x,y", lambda k: f"{k},{value(k)}")), "y")
+    task = tables.read_task(written(tmp_path, many("x,y", lambda k: f"{k},{value(k)}")), "y")
     assert task.classification is classification
 
 
@@ -82,7 +82,7 @@ def test_rows_without_a_target_and_rare_classes_are_left_out_and_said(tmp_path):
     def row(k):
         return f"{k},{'' if k < 5 else 'rare' if k < 8 else 'ab'[k % 2]}"
 
-    task = _tables.read_task(written(tmp_path, many("x,y", row)), "y")
+    task = tables.read_task(written(tmp_path, many("x,y", row)), "y")
     assert len(task.y) == len(task.X) == 52
     assert set(task.y) == {"a", "b"}
     assert task.notes == [
@@ -108,75 +108,75 @@ def test_rows_without_a_target_and_rare_classes_are_left_out_and_said(tmp_path):
 )
 def test_tables_that_cannot_be_learned_from(tmp_path, text, target, sentence):
     with pytest.raises(ValueError, match=sentence) as found:
-        _tables.read_task(written(tmp_path, text), target)
+        tables.read_task(written(tmp_path, text), target)
     assert "\n" not in str(found.value)
 
 
 @pytest.mark.filterwarnings("ignore:1 rows hold words in 'c'")
 def test_a_model_finds_its_columns_in_another_file(tmp_path):
     header = "n,w,c,y"
-    task = _tables.read_task(
+    task = tables.read_task(
         written(tmp_path, many(header, lambda k: f"{k},{'ab'[k % 2]},{'x' if k % 3 else k % 5},{k % 2}")), "y"
     )
-    model = _tables.prepared(task.numbers, task.words, lc.LinearClassifier(random_state=0)).fit(task.X, task.y)
+    model = tables.prepared(task.numbers, task.words, lc.LinearClassifier(random_state=0)).fit(task.X, task.y)
     # in this file c looks like a number; the model knows it as a word, whose "3" it has seen
-    other = _tables.read_table(written(tmp_path, "extra,c,w,n\n9,3,b,1\n9,99,,\n", "other.csv"))
-    found = _tables.predict_table(model, other)
+    other = tables.read_table(written(tmp_path, "extra,c,w,n\n9,3,b,1\n9,99,,\n", "other.csv"))
+    found = tables.predict_table(model, other)
     assert list(found.columns) == ["prediction", "probability of 0", "probability of 1"]
     assert found["prediction"].tolist()[0] == 1
     row = task.X.iloc[[1]].assign(c="3")
     np.testing.assert_array_equal(found.iloc[[0], 1:].to_numpy(), model.predict_proba(row))
     with pytest.raises(ValueError, match="lacks 'w'; it has 'n', 'c'"):
-        _tables.predict_table(model, _tables.read_table(written(tmp_path, "n,c\n1,x\n", "lacks.csv")))
+        tables.predict_table(model, tables.read_table(written(tmp_path, "n,c\n1,x\n", "lacks.csv")))
     with pytest.raises(ValueError, match="'n' must hold numbers; it holds 'abc'"):
-        _tables.predict_table(model, _tables.read_table(written(tmp_path, "n,w,c\n1,a,x\nabc,a,x\n", "text.csv")))
+        tables.predict_table(model, tables.read_table(written(tmp_path, "n,w,c\n1,a,x\nabc,a,x\n", "text.csv")))
 
 
 def test_decimal_commas_where_they_do_not_separate(tmp_path):
     text = many("a;b;c;y", lambda k: f"{k},5;{k};x,{k % 3};{k % 2}")
-    task = _tables.read_task(written(tmp_path, text), "y")
+    task = tables.read_task(written(tmp_path, text), "y")
     assert (task.numbers, task.words) == (["a", "b"], ["c"])
     assert task.X["a"][3] == 3.5
     text = many("a,y", lambda k: f'"{k},500",{k % 2}')
     with pytest.raises(ValueError, match="no column to learn from"):
-        _tables.read_task(written(tmp_path, text), "y")
-    thousands = _tables.read_table(written(tmp_path, "a\tb\n1,000\tx\n12,500\ty\n999\tz\n"))
+        tables.read_task(written(tmp_path, text), "y")
+    thousands = tables.read_table(written(tmp_path, "a\tb\n1,000\tx\n12,500\ty\n999\tz\n"))
     assert thousands["a"].tolist() == ["1,000", "12,500", "999"]
 
 
 def test_what_stands_in_quotes_separates_nothing(tmp_path):
-    table = _tables.read_table(written(tmp_path, '"x, in cm";"y, in cm"\n"1";"2"\n'))
+    table = tables.read_table(written(tmp_path, '"x, in cm";"y, in cm"\n"1";"2"\n'))
     assert list(table.columns) == ["x, in cm", "y, in cm"]
-    one = _tables.read_table(written(tmp_path, "a\n1\n\n3\n"))
+    one = tables.read_table(written(tmp_path, "a\n1\n\n3\n"))
     assert one["a"].tolist() == ["1", None, "3"]
 
 
 def test_a_column_without_a_name_is_left_out(tmp_path):
-    task = _tables.read_task(written(tmp_path, many(",x,y", lambda k: f"{k},{k % 7},{k % 2}")), "y")
+    task = tables.read_task(written(tmp_path, many(",x,y", lambda k: f"{k},{k % 7},{k % 2}")), "y")
     assert task.numbers == ["x"]
     assert task.notes == ["columns left out: one without a name"]
 
 
 def test_words_that_the_model_has_not_seen_are_said(tmp_path):
-    task = _tables.read_task(written(tmp_path, many("n,w,y", lambda k: f"{k},{'ab'[k % 2]},{k % 2}")), "y")
-    model = _tables.prepared(task.numbers, task.words, lc.LinearClassifier(random_state=0)).fit(task.X, task.y)
-    other = _tables.read_table(written(tmp_path, "n,w\n1,a\n2,king\n3,\n", "other.csv"))
+    task = tables.read_task(written(tmp_path, many("n,w,y", lambda k: f"{k},{'ab'[k % 2]},{k % 2}")), "y")
+    model = tables.prepared(task.numbers, task.words, lc.LinearClassifier(random_state=0)).fit(task.X, task.y)
+    other = tables.read_table(written(tmp_path, "n,w\n1,a\n2,king\n3,\n", "other.csv"))
     with pytest.warns(UserWarning, match="1 rows hold words in 'w' that the model has not seen, such as 'king'"):
-        assert len(_tables.predict_table(model, other)) == 3
+        assert len(tables.predict_table(model, other)) == 3
 
 
 def test_predictions_of_plain_estimators(tmp_path):
     X, y = load_diabetes(return_X_y=True)
     model = lc.LinearRegressor(optimizer="exact").fit(X, y)
     lines = [",".join(f"c{k}" for k in range(10)), *(",".join(map(repr, row.tolist())) for row in X[:20])]
-    table = _tables.read_table(written(tmp_path, "\n".join(lines)))
-    found = _tables.predict_table(model, table)
+    table = tables.read_table(written(tmp_path, "\n".join(lines)))
+    found = tables.predict_table(model, table)
     np.testing.assert_array_equal(found["prediction"], model.predict(X[:20]))
     with pytest.raises(ValueError, match=r"takes 10 columns .* the table has 9"):
-        _tables.predict_table(model, table.drop(columns="c3"))
+        tables.predict_table(model, table.drop(columns="c3"))
     nn = pytest.importorskip("torch.nn")
     with pytest.raises(lc.UnsupportedModel, match="bare Linear"):
-        _tables.predict_table(nn.Linear(10, 1), table)
+        tables.predict_table(nn.Linear(10, 1), table)
 
 
 def test_several_targets(tmp_path):
@@ -184,13 +184,13 @@ def test_several_targets(tmp_path):
     X, y = load_breast_cancer(return_X_y=True)
     X = X[:, :2]
     model = lt.TorchRegressor(max_epochs=1, random_state=0).fit(X, np.stack([y, 1 - y], axis=1))
-    found = _tables.predict_table(model, _tables.read_table(written(tmp_path, "a,b\n1,2\n3,4\n")))
+    found = tables.predict_table(model, tables.read_table(written(tmp_path, "a,b\n1,2\n3,4\n")))
     assert list(found.columns) == ["prediction 1", "prediction 2"]
 
 
 def test_a_table_is_written_whole(tmp_path):
-    table = _tables.read_table(written(tmp_path, "a,b\n1,x\n2,\n"))
-    _tables.write_table(table, tmp_path / "again.csv")
+    table = tables.read_table(written(tmp_path, "a,b\n1,x\n2,\n"))
+    tables.write_table(table, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes().splitlines() == [b"a,b", b"1,x", b"2,"]
     with pytest.raises(OSError, match="no folder"):
-        _tables.write_table(table, tmp_path / "no" / "again.csv")
+        tables.write_table(table, tmp_path / "no" / "again.csv")

@@ -451,12 +451,12 @@ def test_complex_parameters_are_pairs_of_real_ones(name):
 @pytest.mark.parametrize("name", list_rules())
 def test_the_path_of_other_devices_takes_the_same_steps(name, monkeypatch):
     """On a GPU the rule runs as torch operations; they are tried here on the CPU."""
-    from lifecycle.torch import _stepping
+    from lifecycle.torch import _step_plan
 
     nets = [small_net() for _ in range(2)]
     optimizers = [ours(name)(net.parameters(), max_grad_norm=1.0, ema_decay=0.9) for net in nets]
     train(nets[0], optimizers[0], 5)
-    monkeypatch.setattr(_stepping, "_BY_KERNEL", ())
+    monkeypatch.setattr(_step_plan, "_BY_KERNEL", ())
     train(nets[1], optimizers[1], 5)
     assert distance(nets[0].parameters(), nets[1].parameters()) < 1e-5
     means = [[o.state[p]["ema"] for p in net.parameters()] for o, net in zip(optimizers, nets, strict=True)]
@@ -466,9 +466,9 @@ def test_the_path_of_other_devices_takes_the_same_steps(name, monkeypatch):
 
 def test_two_byte_states_of_other_devices_are_rounded_stochastically(monkeypatch):
     """A mean that decays by 0.999 would stand still if it were rounded to the nearest."""
-    from lifecycle.torch import _stepping
+    from lifecycle.torch import _step_plan
 
-    monkeypatch.setattr(_stepping, "_BY_KERNEL", ())
+    monkeypatch.setattr(_step_plan, "_BY_KERNEL", ())
     p = torch.nn.Parameter(torch.zeros(2000, dtype=torch.bfloat16))
     optimizer = lt.AdamW([p], lr=1e-3)
     p.grad = torch.ones_like(p)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ._check import one_of
+from lifecycle._check import one_of
 
 
 def class_weights(class_weight: Any, classes: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._check import integer
+from lifecycle._check import integer
 
 SERIAL_BELOW = {"pool": 1 << 18, "team": 1 << 16}
 _ALIGN = 64  # elements: where a segment starts on a cache line, so do the chunks of it
@@ -233,7 +233,7 @@ def _end(futures: Iterable[Future]) -> None:
 @cache
 def _drain() -> Any:
     """Kernel (job): take one chunk of a job after another, until none is left."""
-    from ._jit import fetch_and_add, memory, native, stamp, start
+    from lifecycle._jit import fetch_and_add, memory, native, stamp, start
 
     int64, mark = np.dtype(np.int64), stamp()
 

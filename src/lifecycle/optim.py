@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ._check import integer, number, one_of
-from .formats import list_formats
-from .loops import plain
-from .rules import Rule, list_rules
+from lifecycle._check import integer, number, one_of
+from lifecycle.formats import list_formats
+from lifecycle.loops import elementwise
+from lifecycle.rules import Rule, list_rules
 
 __all__ = ["Optimizer", "State", "check_hyperparameters", "minimize", "resolve"]
 
@@ -179,7 +179,7 @@ class Optimizer:
             lengths = np.array([row[0].size for row in rows])
             own_format = list_formats()[dtype.name]
             scalars, keys = np.tile(s.astype(dtype), (len(rows), 1)), np.zeros(len(rows), np.uint32)
-            plain.prepare(update, tuple(slots.values()), own_format, own_format, addresses, lengths, scalars, keys,
+            elementwise.prepare(update, tuple(slots.values()), own_format, own_format, addresses, lengths, scalars, keys,
                           False)()  # fmt: skip
         for p, dense in gapped:
             np.copyto(p, dense)

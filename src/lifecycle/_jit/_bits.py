@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from ._compile import INLINED
+from lifecycle._jit._compile import INLINED
 
 _I16, _I32 = ir.IntType(16), ir.IntType(32)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from ._compile import INLINED
+from lifecycle._jit._compile import INLINED
 
 
 def _is_tensor(x: Any) -> bool:

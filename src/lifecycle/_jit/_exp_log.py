@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from ._compile import INLINED, element, stamp
+from lifecycle._jit._compile import INLINED, element, stamp
 
 _f = np.float32
 _I32, _I64 = ir.IntType(32), ir.IntType(64)

@@ -9,7 +9,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
 
-from ._compile import element
+from lifecycle._jit._compile import element
 
 _I64 = ir.IntType(64)
 

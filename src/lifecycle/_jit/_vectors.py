@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ._compile import element, stamp
+from lifecycle._jit._compile import element, stamp
 
 _I32 = ir.IntType(32)
 _here = sys.modules[__name__]  # as in _memory

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._jit import bits, element, from_bits
+from lifecycle._jit import bits, element, from_bits
 
 DTYPE = np.dtype(np.uint16)
 BLOCK = 1

@@ -5,7 +5,7 @@ A finite number beyond its range becomes the largest one: a second moment that i
 
 import numpy as np
 
-from .._jit import bits, element, from_bits, from_half_bits, half_bits
+from lifecycle._jit import bits, element, from_bits, from_half_bits, half_bits
 
 DTYPE = np.dtype(np.uint16)
 BLOCK = 1

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._jit import element
+from lifecycle._jit import element
 
 DTYPE = np.dtype(np.float32)
 BLOCK = 1

@@ -7,7 +7,7 @@ The scale is a power of two, by which multiplying loses nothing.
 
 import numpy as np
 
-from .._jit import bits, element, from_bits
+from lifecycle._jit import bits, element, from_bits
 
 DTYPE = np.dtype(np.uint8)
 BLOCK = 256

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .._jit import element, stamp
+from lifecycle._jit import element, stamp
 
 MOST_SLOTS = 3
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import kernel, stamp
+from lifecycle._jit import kernel, stamp
 
 _HALF = np.uint32(1 << 31)  # noise of one half: rounds to the nearest
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._jit import first_after, memory, native, stamp
-from .._threads import Call
+from lifecycle._jit import first_after, memory, native, stamp
+from lifecycle._threads import Call
 
 _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 _BLOCK = 4096  # elements whose squares are summed before they are added to the others, in a fixed order

@@ -1,11 +1,11 @@
-"""Losses: one file each, with value, slope and, where it is smooth, curvature per sample.
+"""Losses: one file each, with value, dloss and, where it is smooth, hessian per sample.
 
 A loss file has `task` ("classification": y = ±1, or "regression"), and `value(y, z, epsilon)` and
-`slope(y, z, epsilon)`, the derivative by the score z, written so that they work on arrays and inside kernels.
-A smooth loss adds `curvature` and `steepest`, the largest curvature; a loss of bounded slope `slope_bound(epsilon)`.
+`dloss(y, z, epsilon)`, the derivative by the score z, written so that they work on arrays and inside kernels.
+A smooth loss adds `hessian` and `max_curvature`, the largest hessian; a loss of bounded dloss `dloss_bound(epsilon)`.
 A loss for several classes at once adds functions of the scores z of a sample, of which `top` is the largest and
-`chosen` is that of its class less top: `joint_part(z, top)` of each class; with their sum `total`, `joint_value(chosen,
-total)` and, of each class, `joint_slope(y, part, total)` (y = 1 for that of the sample, else 0); and `joint_steepest`.
+`chosen` is that of its class less top: `multinomial_exp(z, top)` of each class; with their sum `total`, `multinomial_value(chosen,
+total)` and, of each class, `multinomial_dloss(y, part, total)` (y = 1 for that of the sample, else 0); and `multinomial_max_curvature`.
 A new file in this folder is a new loss.
 """
 
@@ -28,23 +28,27 @@ class Loss:
     name: str
     task: str
     value: Callable
-    slope: Callable
-    curvature: Callable | None = None
-    steepest: float | None = None
-    joint_part: Callable | None = None
-    joint_value: Callable | None = None
-    joint_slope: Callable | None = None
-    joint_steepest: float | None = None
-    slope_bound: Callable | None = None
+    dloss: Callable
+    hessian: Callable | None = None
+    max_curvature: float | None = None
+    multinomial_exp: Callable | None = None
+    multinomial_value: Callable | None = None
+    multinomial_dloss: Callable | None = None
+    multinomial_max_curvature: float | None = None
+    dloss_bound: Callable | None = None
 
     @property
     def smooth(self) -> bool:
-        """Whether the loss has a curvature (the slope is continuous)."""
-        return self.curvature is not None
+        """Whether the loss has a hessian (the dloss is continuous)."""
+        return self.hessian is not None
 
     def functions(self, joint: bool) -> tuple:
         """What a kernel is made of; `joint`: that which sees the scores of all classes of a sample at once."""
-        return (self.joint_part, self.joint_slope, self.joint_value) if joint else (self.slope, self.value)
+        return (
+            (self.multinomial_exp, self.multinomial_dloss, self.multinomial_value)
+            if joint
+            else (self.dloss, self.value)
+        )
 
 
 @cache

@@ -11,9 +11,9 @@ def value(y, z, epsilon):
 
 
 @element
-def slope(y, z, epsilon):
+def dloss(y, z, epsilon):
     return where(absolute(z - y) > epsilon, sign(z - y), like(z, 0.0))
 
 
-def slope_bound(epsilon: float) -> float:
+def dloss_bound(epsilon: float) -> float:
     return 1.0

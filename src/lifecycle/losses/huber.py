@@ -3,7 +3,7 @@
 from lifecycle._jit import absolute, element, like, maximum, minimum, where
 
 task = "regression"
-steepest = 1.0
+max_curvature = 1.0
 
 
 @element
@@ -14,14 +14,14 @@ def value(y, z, epsilon):
 
 
 @element
-def slope(y, z, epsilon):
+def dloss(y, z, epsilon):
     return minimum(maximum(z - y, -epsilon), epsilon)
 
 
 @element
-def curvature(y, z, epsilon):
+def hessian(y, z, epsilon):
     return where(absolute(z - y) < epsilon, like(z, 1.0), like(z, 0.0))
 
 
-def slope_bound(epsilon: float) -> float:
+def dloss_bound(epsilon: float) -> float:
     return epsilon

@@ -6,8 +6,8 @@ Every exponent is at most zero, so nothing overflows.
 from lifecycle._jit import absolute, element, exp, like, log1p, maximum, where
 
 task = "classification"
-steepest = 0.25
-joint_steepest = 0.5  # largest eigenvalue of diag(p) - p pᵀ (Böhning, 1992)
+max_curvature = 0.25
+multinomial_max_curvature = 0.5  # largest eigenvalue of diag(p) - p pᵀ (Böhning, 1992)
 
 
 @element
@@ -17,32 +17,32 @@ def value(y, z, epsilon):
 
 
 @element
-def slope(y, z, epsilon):
+def dloss(y, z, epsilon):
     m = y * z
     e, one = exp(-absolute(m)), like(z, 1.0)
     return -y * where(m >= like(z, 0.0), e, one) / (one + e)
 
 
 @element
-def curvature(y, z, epsilon):
+def hessian(y, z, epsilon):
     e, one = exp(-absolute(z)), like(z, 1.0)
     return e / ((one + e) * (one + e))
 
 
 @element
-def joint_part(z, top):
+def multinomial_exp(z, top):
     return exp(z - top)
 
 
 @element
-def joint_slope(y, part, total):
+def multinomial_dloss(y, part, total):
     return part / total - y
 
 
 @element
-def joint_value(chosen, total):
+def multinomial_value(chosen, total):
     return log1p(total - like(total, 1.0)) - chosen
 
 
-def slope_bound(epsilon: float) -> float:
+def dloss_bound(epsilon: float) -> float:
     return 1.0

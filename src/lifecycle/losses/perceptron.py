@@ -11,10 +11,10 @@ def value(y, z, epsilon):
 
 
 @element
-def slope(y, z, epsilon):
+def dloss(y, z, epsilon):
     # a margin of exactly zero counts as a mistake: otherwise zero coefficients would never move
     return where(y * z <= like(z, 0.0), -y, like(z, 0.0))
 
 
-def slope_bound(epsilon: float) -> float:
+def dloss_bound(epsilon: float) -> float:
     return 1.0

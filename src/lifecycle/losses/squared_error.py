@@ -3,7 +3,7 @@
 from lifecycle._jit import element, like
 
 task = "regression"
-steepest = 1.0
+max_curvature = 1.0
 
 
 @element
@@ -12,10 +12,10 @@ def value(y, z, epsilon):
 
 
 @element
-def slope(y, z, epsilon):
+def dloss(y, z, epsilon):
     return z - y
 
 
 @element
-def curvature(y, z, epsilon):
+def hessian(y, z, epsilon):
     return like(z, 0.0) * z + like(z, 1.0)

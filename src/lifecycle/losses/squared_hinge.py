@@ -3,7 +3,7 @@
 from lifecycle._jit import element, like, maximum, where
 
 task = "classification"
-steepest = 2.0  # the largest curvature
+max_curvature = 2.0  # the largest hessian
 
 
 @element
@@ -13,10 +13,10 @@ def value(y, z, epsilon):
 
 
 @element
-def slope(y, z, epsilon):
+def dloss(y, z, epsilon):
     return like(z, -2.0) * y * maximum(like(z, 1.0) - y * z, like(z, 0.0))
 
 
 @element
-def curvature(y, z, epsilon):
+def hessian(y, z, epsilon):
     return where(y * z < like(z, 1.0), like(z, 2.0), like(z, 0.0))

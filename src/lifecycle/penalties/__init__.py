@@ -1,8 +1,8 @@
 """Penalties: one file each, per coefficient, written so that they work on arrays and inside kernels.
 
-A penalty file has `value(w, l1_ratio)`; `slope(w, l1_ratio)`, the derivative of its smooth part; `kink(l1_ratio)`,
+A penalty file has `value(w, l1_ratio)`; `gradient(w, l1_ratio)`, the derivative of its smooth part; `l1_weight(l1_ratio)`,
 the weight of |w| in it (0 where it is smooth); and its proximal step: `prox(w, s)`, the minimizer over u of
-t · value(u) + (u - w)²/2, s being the coefficients `step(t, l1_ratio)`, a tuple of numbers; without a kink it must be a
+t · value(u) + (u - w)²/2, s being the coefficients `prox_params(t, l1_ratio)`, a tuple of numbers; without a l1_weight it must be a
 factor of w. A new file in this folder is a new penalty.
 """
 
@@ -24,9 +24,9 @@ class Penalty:
 
     name: str
     value: Callable
-    slope: Callable
-    kink: Callable
-    step: Callable
+    gradient: Callable
+    l1_weight: Callable
+    prox_params: Callable
     prox: Callable
 
 
@@ -36,7 +36,7 @@ def list_penalties() -> dict[str, Penalty]:
     found = {}
     for info in pkgutil.iter_modules(__path__):
         room = import_module(f"{__name__}.{info.name}")
-        found[info.name] = Penalty(info.name, room.value, room.slope, room.kink, room.step, room.prox)
+        found[info.name] = Penalty(info.name, room.value, room.gradient, room.l1_weight, room.prox_params, room.prox)
     return found
 
 

@@ -11,17 +11,17 @@ def value(w, l1_ratio):
 
 
 @element
-def slope(w, l1_ratio):
+def gradient(w, l1_ratio):
     return (like(w, 1.0) - l1_ratio) * w
 
 
 @element
-def kink(l1_ratio):
+def l1_weight(l1_ratio):
     return l1_ratio
 
 
 @element
-def step(t, l1_ratio):
+def prox_params(t, l1_ratio):
     return t * l1_ratio, 1.0 / (1.0 + t * (1.0 - l1_ratio))
 
 

@@ -11,17 +11,17 @@ def value(w, l1_ratio):
 
 
 @element
-def slope(w, l1_ratio):
+def gradient(w, l1_ratio):
     return like(w, 0.0) * w
 
 
 @element
-def kink(l1_ratio):
+def l1_weight(l1_ratio):
     return 1.0
 
 
 @element
-def step(t, l1_ratio):
+def prox_params(t, l1_ratio):
     return (t,)
 
 

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lifecycle._files import write_whole
 from lifecycle.evaluation import Evaluation
 from lifecycle.reporting import charts
 from lifecycle.reporting.page import Markup, page, section, table, tiles
+from lifecycle.store.files import write_whole
 from lifecycle.validation import Comparison
 
 __all__ = ["BeforeAfter", "Table", "report"]

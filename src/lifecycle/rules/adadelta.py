@@ -1,6 +1,6 @@
 """Adadelta (Zeiler, 2012)."""
 
-from .._jit import element, sqrt
+from lifecycle._jit import element, sqrt
 
 SLOTS = {"square_avg": "non-negative", "acc_delta": "non-negative"}
 

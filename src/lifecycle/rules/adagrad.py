@@ -1,6 +1,6 @@
 """Adagrad (Duchi, Hazan & Singer, 2011)."""
 
-from .._jit import element, sqrt
+from lifecycle._jit import element, sqrt
 
 SLOTS = {"sum": "non-negative"}
 

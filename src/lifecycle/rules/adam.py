@@ -2,7 +2,7 @@
 
 from math import sqrt as scalar_sqrt
 
-from .._jit import element, maximum, sqrt
+from lifecycle._jit import element, maximum, sqrt
 
 SLOTS = {"exp_avg": "signed", "exp_avg_sq": "non-negative"}
 

@@ -1,6 +1,6 @@
 """Adamax (Kingma & Ba, 2015, section 7.1)."""
 
-from .._jit import absolute, element, maximum
+from lifecycle._jit import absolute, element, maximum
 
 SLOTS = {"exp_avg": "signed", "exp_inf": "non-negative"}
 

@@ -1,7 +1,7 @@
 """AdamW (Loshchilov & Hutter, 2019): Adam whose weight decay does not pass through the means."""
 
-from . import adam
-from .adam import SLOTS, update, variant
+from lifecycle.rules import adam
+from lifecycle.rules.adam import SLOTS, update, variant
 
 NAME = "AdamW"
 __all__ = ["NAME", "SLOTS", "step", "update", "variant"]

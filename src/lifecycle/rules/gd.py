@@ -1,6 +1,6 @@
 """Gradient descent (Cauchy, 1847)."""
 
-from .._jit import element
+from lifecycle._jit import element
 
 SLOTS: dict[str, str] = {}
 

@@ -1,6 +1,6 @@
 """Lion (Chen et al., 2023)."""
 
-from .._jit import element, sign
+from lifecycle._jit import element, sign
 
 SLOTS = {"exp_avg": "signed"}
 

@@ -2,7 +2,7 @@
 
 from math import sqrt as scalar_sqrt
 
-from .._jit import element, sqrt
+from lifecycle._jit import element, sqrt
 
 NAME = "RAdam"
 SLOTS = {"exp_avg": "signed", "exp_avg_sq": "non-negative"}

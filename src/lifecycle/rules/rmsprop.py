@@ -1,6 +1,6 @@
 """RMSprop (Hinton, 2012), plain, centered (Graves, 2013) and with momentum."""
 
-from .._jit import absolute, element, sqrt
+from lifecycle._jit import absolute, element, sqrt
 
 NAME = "RMSprop"
 SLOTS = {"square_avg": "non-negative"}

@@ -1,6 +1,6 @@
 """Stochastic gradient descent with momentum (Polyak, 1964) and Nesterov's variant (Sutskever et al., 2013)."""
 
-from .._jit import element
+from lifecycle._jit import element
 
 SLOTS = {"momentum_buffer": "signed"}
 

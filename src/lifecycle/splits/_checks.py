@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._labels import factorize, one_column
+from lifecycle.splits._labels import factorize, one_column
 
 LOOKED_AT = 2**14  # rows of y that a split looks at; of more, every second, every fourth, …
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._check import integer, one_of
-from ._checks import UNSORTED, FoldChecks, n_samples, unsorted_index
-from ._labels import factorize
+from lifecycle._check import integer, one_of
+from lifecycle.splits._checks import UNSORTED, FoldChecks, n_samples, unsorted_index
+from lifecycle.splits._labels import factorize
 
 Folds = Iterator[tuple[np.ndarray, np.ndarray]]
 

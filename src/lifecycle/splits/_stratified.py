@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import n_samples
-from ._labels import combined, one_column
-from ._partition import Folds, Rows, ShuffledSplitter
+from lifecycle.splits._checks import n_samples
+from lifecycle.splits._labels import combined, one_column
+from lifecycle.splits._partition import Folds, Rows, ShuffledSplitter
 
 
 class StratifiedSplitter(ShuffledSplitter):

@@ -4,9 +4,9 @@ import heapq
 
 import numpy as np
 
-from .._check import random_state
-from ._labels import factorize
-from ._partition import Requests, Rows, ShuffledSplitter
+from lifecycle._check import random_state
+from lifecycle.splits._labels import factorize
+from lifecycle.splits._partition import Requests, Rows, ShuffledSplitter
 
 
 class GroupKFold(Requests, ShuffledSplitter):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .._check import integer
-from ._labels import factorize, first_rows
-from ._partition import Folds, Requests, Rows
+from lifecycle._check import integer
+from lifecycle.splits._labels import factorize, first_rows
+from lifecycle.splits._partition import Folds, Requests, Rows
 
 
 class GroupTimeSeriesSplit(Requests):

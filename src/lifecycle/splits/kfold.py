@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .._check import random_state
-from ._partition import Folds, Rows, ShuffledSplitter
+from lifecycle._check import random_state
+from lifecycle.splits._partition import Folds, Rows, ShuffledSplitter
 
 
 class KFold(ShuffledSplitter):

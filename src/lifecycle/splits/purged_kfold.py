@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from .._check import integer, number
-from ._checks import interval
-from ._partition import Folds, Requests, Rows
+from lifecycle._check import integer, number
+from lifecycle.splits._checks import interval
+from lifecycle.splits._partition import Folds, Requests, Rows
 
 
 class PurgedKFold(Requests):

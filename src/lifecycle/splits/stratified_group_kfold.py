@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from .._check import random_state as random_state_of
-from ._partition import Requests, Rows
-from ._stratified import StratifiedSplitter
-from .group_kfold import groups_of
+from lifecycle._check import random_state as random_state_of
+from lifecycle.splits._partition import Requests, Rows
+from lifecycle.splits._stratified import StratifiedSplitter
+from lifecycle.splits.group_kfold import groups_of
 
 
 class StratifiedGroupKFold(Requests, StratifiedSplitter):

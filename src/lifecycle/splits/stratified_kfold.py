@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .._check import random_state
-from ._labels import first_rows
-from ._partition import Rows
-from ._stratified import StratifiedSplitter
+from lifecycle._check import random_state
+from lifecycle.splits._labels import first_rows
+from lifecycle.splits._partition import Rows
+from lifecycle.splits._stratified import StratifiedSplitter
 
 
 class StratifiedKFold(StratifiedSplitter):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .._check import integer
-from ._partition import Folds, Rows, Splitter
+from lifecycle._check import integer
+from lifecycle.splits._partition import Folds, Rows, Splitter
 
 
 class TimeSeriesSplit(Splitter):

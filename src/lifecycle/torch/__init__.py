@@ -8,7 +8,7 @@ try:
 except ImportError as error:
     raise ImportError("lifecycle.torch needs torch: pip install 'lifecycle-ml[torch]'") from error
 
-from .. import _threads as _threads  # now: what it does after a fork must be known before one
+from lifecycle import _threads as _threads  # now: what it does after a fork must be known before one
 
 _ROOMS = {"models": ("MLP", "CNN", "RNN"), "estimators": ("TorchClassifier", "TorchRegressor")}
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..formats import list_formats
-from ..loops import convert
+from lifecycle.formats import list_formats
+from lifecycle.loops import convert
 
 SCALE = "_scale"
 TORCH_DTYPES = {

@@ -1,4 +1,4 @@
-"""The room of torch modules and of the torch estimators: see `lifecycle._adapters.Adapter` for the verbs."""
+"""The room of torch modules and of the torch estimators: see `lifecycle.store.adapters.Adapter` for the verbs."""
 
 import copy as _copy
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from lifecycle._adapters import COMPUTED, Layer
 from lifecycle._check import UnsupportedModel
 from lifecycle.codecs import absmax
-from lifecycle.torch import _parts
+from lifecycle.store.adapters import COMPUTED, Layer
+from lifecycle.torch import serialization
 from lifecycle.torch.compressed import Int8Module, best_for, codes_of, mark, scales_of, unmark
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -153,7 +153,7 @@ def quantize_layers(model: Any, names: list[str], codec: ModuleType, activations
             'activations="dynamic" needs a plain float32 nn.Linear or nn.Conv2d on the CPU, not tied to another layer '
             'and without hooks, and there is none to quantize here: pass activations="auto" or None'
         )
-    net = _parts.swap(net, swaps)
+    net = serialization.swap(net, swaps)
     if isinstance(model, nn.Module):
         return net
     model.module_ = net
@@ -172,7 +172,7 @@ def copy(model: Any) -> Any:
 
 
 def tensors(model: Any) -> dict[str, np.ndarray]:
-    return _parts.module_apart(_net(model), _codes)[1]
+    return serialization.module_apart(_net(model), _codes)[1]
 
 
 def _codes(net: nn.Module) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
@@ -189,13 +189,13 @@ def _codes(net: nn.Module) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
 def take_apart(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     net = _net(model)
     if isinstance(model, nn.Module):
-        config, arrays = _parts.module_apart(net, _codes)
+        config, arrays = serialization.module_apart(net, _codes)
         return {"kind": "torch.module", **config}, arrays
-    config, arrays = _parts.estimator_apart(model, net, _codes)
+    config, arrays = serialization.estimator_apart(model, net, _codes)
     return {"kind": "torch.estimator", **config}, arrays
 
 
 def rebuild(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
     if config["kind"] == "torch.module":
-        return _parts.module_together(config, arrays, into)
-    return _parts.estimator_together(config, arrays, into)
+        return serialization.module_together(config, arrays, into)
+    return serialization.estimator_together(config, arrays, into)

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from lifecycle._check import UnsupportedModel, integer, number, one_of
-from lifecycle._plain import NotPlain, from_plain, to_plain
 from lifecycle.optim import check_hyperparameters
 from lifecycle.rules import list_rules
+from lifecycle.store.json_values import NotPlain, from_plain, to_plain
 from lifecycle.torch import _slots
-from lifecycle.torch._stepping import OF_A_GROUP
+from lifecycle.torch._step_plan import OF_A_GROUP
 from lifecycle.torch.optimizers import RuleOptimizer, checked, plain
 
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (

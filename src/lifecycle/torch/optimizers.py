@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from .._check import NonFiniteGradient, integer, number, one_of
-from ..optim import Optimizer, check_hyperparameters
-from ..rules import Rule, list_rules
-from . import _slots, _team
-from ._stepping import OF_A_GROUP, Plan, Sharded, clip_factor
+from lifecycle._check import NonFiniteGradient, integer, number, one_of
+from lifecycle.optim import Optimizer, check_hyperparameters
+from lifecycle.rules import Rule, list_rules
+from lifecycle.torch import _openmp, _slots
+from lifecycle.torch._step_plan import OF_A_GROUP, Plan, Sharded, clip_factor
 
 _KEYWORD_ONLY = ("maximize", "bias_correction", "decoupled_weight_decay")
 _NOT_SERVED = ("capturable", "differentiable")
@@ -21,7 +21,7 @@ _NOTES = ("params", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_mome
           "lr_scale")  # fmt: skip
 _IGNORED = {"foreach": None, "fused": None}  # one kernel serves them all
 
-_team.use()
+_openmp.use()
 
 
 class RuleOptimizer(torch.optim.Optimizer):

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .._progress import is_watched, progress_bar
-from . import _many
-from ._compare import Comparison, compare
-from ._folds import Fold, failed, fit_and_score, score_and_predict, workers
-from ._interval import Interval, at_most_one
-from ._one_standard_error import OneStandardError
-from ._protocol import check_fit_many
-from ._result import CVResult
-from ._search import GridSearchCV, RandomizedSearchCV
+from lifecycle._progress import is_watched, progress_bar
+from lifecycle.validation import _many
+from lifecycle.validation._compare import Comparison, compare
+from lifecycle.validation._folds import Fold, failed, fit_and_score, score_and_predict, workers
+from lifecycle.validation._interval import Interval, at_most_one
+from lifecycle.validation._one_standard_error import OneStandardError
+from lifecycle.validation._protocol import check_fit_many
+from lifecycle.validation._result import CVResult
+from lifecycle.validation._search import GridSearchCV, RandomizedSearchCV
 
 __all__ = ["CVResult", "Comparison", "GridSearchCV", "Interval", "OneStandardError", "RandomizedSearchCV",
            "check_fit_many", "compare", "cross_validate"]  # fmt: skip

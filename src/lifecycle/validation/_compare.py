@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._check import number
-from ._interval import Interval, corrected_interval, overlap, standard_error
-from ._result import CVResult
+from lifecycle._check import number
+from lifecycle.validation._interval import Interval, corrected_interval, overlap, standard_error
+from lifecycle.validation._result import CVResult
 
 
 class Difference(NamedTuple):

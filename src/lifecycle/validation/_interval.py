@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._check import number
+from lifecycle._check import number
 
 
 class Interval(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._check import ModelsFailed
-from .._progress import is_watched
-from .._threads import threads
-from ._folds import Rows
+from lifecycle._check import ModelsFailed
+from lifecycle._progress import is_watched
+from lifecycle._threads import threads
+from lifecycle.validation._folds import Rows
 
 
 class Fitted(NamedTuple):

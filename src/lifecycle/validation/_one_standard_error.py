@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import one_of
+from lifecycle._check import one_of
 
 
 class OneStandardError:

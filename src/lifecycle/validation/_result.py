@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ._folds import Fold
-from ._interval import Interval, corrected_interval, count, overlap
+from lifecycle.validation._folds import Fold
+from lifecycle.validation._interval import Interval, corrected_interval, count, overlap
 
 
 class CVResult(dict):

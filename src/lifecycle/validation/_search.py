@@ -16,11 +16,11 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _score
 from sklearn.utils.parallel import Parallel
 
-from .._progress import is_watched, progress_bar
-from . import _many
-from ._folds import workers
-from ._interval import overlap
-from ._search_table import SearchTable
+from lifecycle._progress import is_watched, progress_bar
+from lifecycle.validation import _many
+from lifecycle.validation._folds import workers
+from lifecycle.validation._interval import overlap
+from lifecycle.validation._search_table import SearchTable
 
 
 class _Fits(Parallel):

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ._interval import Interval, at_most_one, corrected_interval
-from ._one_standard_error import fold_scores, metric_of
+from lifecycle.validation._interval import Interval, at_most_one, corrected_interval
+from lifecycle.validation._one_standard_error import fold_scores, metric_of
 
 _SHOWN = 10  # candidates of a summary
 

@@ -1,0 +1,92 @@
+"""The command line: lifecycle demo | inspect | predict."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 2 where the input is at fault, with one sentence that says how."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        print(f"lifecycle: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lifecycle: interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from lifecycle import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="lifecycle", description="The whole life of a model: build, train, validate, compress, ship, apply."
+    )
+    parser.add_argument("--version", action="version", version=f"lifecycle {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="take a model through its whole life and write a report")
+    demo.add_argument("--data", metavar="FILE.csv", help="a table of your own (default: scanned digits)")
+    demo.add_argument("--target", metavar="COLUMN", help="its column to predict")
+    demo.add_argument("--out", metavar="DIR", default=".", help="where the report and the model go (default: here)")
+    demo.set_defaults(run=_demo)
+
+    inspect = commands.add_parser("inspect", help="say what a saved model's file holds, without building anything")
+    inspect.add_argument("file", metavar="FILE")
+    inspect.set_defaults(run=_inspect)
+
+    predict = commands.add_parser("predict", help="predict the rows of a CSV file with a saved model")
+    predict.add_argument("file", metavar="FILE")
+    predict.add_argument("data", metavar="DATA.csv")
+    predict.add_argument("--out", metavar="PREDICTIONS.csv", help="where they go (default: the terminal)")
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from lifecycle.cli import demo
+
+    found = demo.run(options.data, options.target, options.out)
+    print(f"{found}\n\nwrote {found.report} (open it in a browser) and {found.model}")
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    import lifecycle as lc
+
+    print(lc.inspect(options.file))
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    import lifecycle as lc
+    from lifecycle.cli import tables
+
+    for given in (options.file, options.data):
+        if options.out is not None and os.path.exists(options.out) and os.path.samefile(options.out, given):
+            raise ValueError(f"--out {options.out} would overwrite what is read; give another file")
+    found = tables.predict_table(lc.load(options.file), tables.read_table(options.data))
+    if options.out is None:
+        found.to_csv(sys.stdout, index=False)
+    else:
+        tables.write_table(found, options.out)
+        print(f"wrote {options.out}: {len(found):,} predictions")
+    return 0
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"lifecycle: {message}", file=sys.stderr)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error).strip() or type(error).__name__
