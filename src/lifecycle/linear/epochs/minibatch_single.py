@@ -37,15 +37,14 @@ class SingleModel(EpochSolver):
         k = problem.train_set[0]
         self.fraction = problem.weights.fraction[k]
         self.weights = problem.weights.of_set(k) * self.fraction
+        alpha, l1_ratio = float(problem.alpha[0] * self.fraction), float(problem.l1_ratio[0])
+        kind = update_kind(is_proximal(optimizer), alpha * problem.penalty.l1_weight(l1_ratio))
+        epsilon, fit_intercept = float(problem.epsilon[0]), bool(problem.fit_intercept)
+        self.model = Model(frame.center[k], epsilon, alpha, l1_ratio, kind, fit_intercept, ())
 
     def epoch(self, models: np.ndarray) -> np.ndarray:
-        problem, hyper = self.problem, self.optimizer.get_params()
-        alpha, l1_ratio = float(problem.alpha[0] * self.fraction), float(problem.l1_ratio[0])
-        kind = update_kind(is_proximal(self.optimizer), alpha * problem.penalty.l1_weight(l1_ratio))
-        arguments = tuple(hyper[name] for name in self.optimizer.rule.defaults)
-        model = Model(self.frame.center[problem.train_set[0]], float(problem.epsilon[0]), alpha, l1_ratio, kind,
-                      bool(problem.fit_intercept), arguments)  # fmt: skip
-        total = 0.0
+        problem, hyper, total = self.problem, self.optimizer.get_params(), 0.0
+        model = self.model._replace(hyper=tuple(hyper[name] for name in self.optimizer.rule.defaults))
         for begin, end, order in self.order:
             piece = slice(begin, end)
             X = problem.design.read(begin, end)
