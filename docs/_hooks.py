@@ -1,4 +1,4 @@
-"""Parts of the pages that follow from the code: lists of its implementations, and a check of the files that are named."""
+"""Parts of the pages that follow from the code: lists of implementations, and a check of the files that are named."""
 
 import importlib
 import logging
