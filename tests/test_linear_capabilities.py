@@ -12,7 +12,7 @@ from lifecycle.linear import solver_choice
 from lifecycle.losses import list_losses
 
 PAGE = Path(__file__).parents[1] / "docs" / "validation.md"
-X = np.random.default_rng(0).normal(size=(60, 4))
+X = np.random.default_rng(0).normal(size=(100, 4))  # more rows than a batch of "adam"
 Y = {"classification": (X[:, 0] > 0).astype(int), "regression": X[:, 0] + X[:, 1]}
 ESTIMATORS = {"classification": lc.LinearClassifier, "regression": lc.LinearRegressor}
 # what selects each declared solver
@@ -68,6 +68,6 @@ def test_arguments_of_steps_are_refused_where_there_are_none(arguments, can):
 
 def test_too_many_variables_are_refused_before_any_work(monkeypatch):
     monkeypatch.setattr("lifecycle.linear.training.fit_newton", lambda *_: pytest.fail("work was done"))
-    wide = sparse.csr_array((60, 20_000))
+    wide = sparse.csr_array((100, 20_000))
     with pytest.raises(ValueError, match="20001 variables at once, and more than 20000"):
         lc.LinearClassifier(optimizer="newton").fit(wide, Y["classification"])
