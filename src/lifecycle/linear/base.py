@@ -43,6 +43,10 @@ class LinearEstimator(BaseEstimator):
         """As scikit-learn finds them; looked up once, as a grid asks for them thousands of times."""
         return super()._get_param_names()
 
+    def _set_arguments(self, arguments: dict[str, Any]) -> None:
+        """Set the arguments of `__init__` as attributes of their names."""
+        vars(self).update({name: value for name, value in arguments.items() if name != "self"})
+
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
         spec = self._check_arguments()
         X, y, weights = self._check_data(X, y, sample_weight, reset=not self._is_warm_start())

@@ -106,26 +106,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
                  lr=None, batch_size="auto", max_iter=100, tol=1e-4, fit_intercept=True, shuffle=True,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=5, average=False, class_weight=None,
                  warm_start=False, random_state=None, progress=None):  # fmt: skip
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.epsilon = epsilon
-        self.optimizer = optimizer
-        self.lr = lr
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.fit_intercept = fit_intercept
-        self.shuffle = shuffle
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.average = average
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.progress = progress
+        self._set_arguments(locals())
 
     def fit(self, X, y, sample_weight=None):
         """Fit the model.

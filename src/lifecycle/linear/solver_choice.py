@@ -36,17 +36,3 @@ def rule_capabilities(model: Any, optimizer: Optimizer, batch_size: int, n_rows:
         return full_batch.CAPABILITIES
     is_sgd = is_proximal(optimizer) and batch_size == 1 and not model.average
     return minibatch_many.SGD_CAPABILITIES if is_sgd else minibatch_many.MINIBATCH_CAPABILITIES
-
-
-def capabilities_table() -> str:
-    """The table of the documentation, in Markdown."""
-    rows = ["| optimizer | losses | penalties | sparse X | variables | lr, batch_size, early_stopping, average |"]
-    rows.append("| :-- | :-- | :-- | :-- | :-- | :-- |")
-    sparse = {"any": "yes", "without l1": 'with penalty "l2" or None', "none": "no"}
-    for name, can in SOLVERS.items():
-        penalties = "any" if can.penalties == "any" else '"l2" or None'
-        losses = "`squared_error`" if can.losses == "squared_error" else can.losses
-        most = "any number" if can.max_variables is None else f"at most {can.max_variables:,}"
-        steps = "yes" if can.takes_steps else "no"
-        rows.append(f"| {name} | {losses} | {penalties} | {sparse[can.sparse_penalties]} | {most} | {steps} |")
-    return "\n".join(rows)
