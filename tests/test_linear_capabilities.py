@@ -53,7 +53,7 @@ def test_a_solver_trains_the_losses_that_it_declares_and_refuses_the_others(argu
     if can.losses == "any" or (can.losses == "smooth" and loss.smooth) or can.losses == loss.name:
         assert np.isfinite(model.fit(X, Y[loss.task]).coef_).all()
     else:
-        with pytest.raises(ValueError, match="needs a smooth loss|needs loss='squared_error'"):
+        with pytest.raises(ValueError, match=r"needs a smooth loss|needs loss='squared_error'"):
             model.fit(X, Y[loss.task])
 
 
@@ -66,7 +66,7 @@ def test_a_solver_trains_the_penalties_that_it_declares_and_refuses_the_others(a
     if allowed == "any" or (allowed == "without l1" and penalty in ("l2", None)):
         assert np.isfinite(model.fit(kind(X), Y["regression"]).coef_).all()
     else:
-        with pytest.raises(ValueError, match="needs penalty='l2' or None|X is sparse"):
+        with pytest.raises(ValueError, match=r"needs penalty='l2' or None|X is sparse"):
             model.fit(kind(X), Y["regression"])
 
 

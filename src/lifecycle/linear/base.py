@@ -45,7 +45,7 @@ class LinearEstimator(BaseEstimator):
 
     def _set_arguments(self, arguments: dict[str, Any]) -> None:
         """Set the arguments of `__init__` as attributes of their names."""
-        vars(self).update({name: value for name, value in arguments.items() if name != "self"})
+        self.__dict__.update({name: value for name, value in arguments.items() if name != "self"})
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
         spec = self._check_arguments()
