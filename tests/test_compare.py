@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.tree import DecisionTreeRegressor
 
 import lifecycle as lc
-from lifecycle.validation._compare import _holm
+from lifecycle.validation._holm import holm_correction
 
 from .several import CALLS, SeveralClassifiers, SeveralRidges
 
@@ -40,7 +40,7 @@ def test_numbers_are_those_of_the_corrected_paired_test():
         assert pair.difference == pytest.approx(d.mean(), rel=1e-12)
         np.testing.assert_allclose(pair.interval, stats.t.interval(0.9, 9, d.mean(), error), rtol=1e-9)
         p_values.append(2 * stats.t.sf(abs(d.mean()) / error, 9))
-    np.testing.assert_allclose([p.p_value for p in table], _holm(p_values), rtol=1e-9)
+    np.testing.assert_allclose([p.p_value for p in table], holm_correction(p_values), rtol=1e-9)
     # a paired test that takes folds for independent would be far surer
     plain = stats.ttest_rel(found["ridge"]["test_score"], found["tree"]["test_score"]).pvalue
     assert table[1].p_value > 10 * plain
@@ -48,9 +48,9 @@ def test_numbers_are_those_of_the_corrected_paired_test():
 
 
 def test_holm_by_hand():
-    assert _holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert _holm([0.6, 0.5]) == [1.0, 1.0]
-    np.testing.assert_allclose(_holm([0.01, np.nan]), [0.02, np.nan])
+    assert holm_correction([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm_correction([0.6, 0.5]) == [1.0, 1.0]
+    np.testing.assert_allclose(holm_correction([0.01, np.nan]), [0.02, np.nan])
 
 
 def test_against_a_baseline():

@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import lifecycle as lc
-from lifecycle.validation._interval import at_most_one
+from lifecycle.validation._metrics import at_most_one
 
 from .several import CALLS, SeveralClassifiers, SeveralRidges
 
