@@ -16,8 +16,8 @@ from sklearn.dummy import DummyClassifier
 
 import lifecycle as lc
 from lifecycle import splits
-from lifecycle.splits import _checks
 from lifecycle.splits._labels import combined, factorize, first_rows
+from lifecycle.splits._leakage import Advice, FoldChecker
 
 from . import naive
 
@@ -437,18 +437,18 @@ def test_a_lacking_class_among_very_many_rows():
     # in the rows that are looked at "z" stands in the first fold only, but it does stand elsewhere too
     seldom = shuffled.copy()
     seldom[[0, 8, 60_001]] = "z"
-    assert 8 % _checks.FoldChecks(len(y), 3, y, None, True, False, {}).step == 0
+    assert 8 % FoldChecker(len(y), 3, y, None, Advice("", None), True, False).step == 0
     assert told(lc.KFold(3), y, seldom) == []
 
 
 def test_the_rows_that_are_looked_at_are_counted_right():
     n = 5 * 2**14 + 3
     y = np.random.default_rng(0).integers(2, size=n)
-    checks = _checks.FoldChecks(n, 3, y, None, False, False, {})
+    checks = FoldChecker(n, 3, y, None, Advice("", None), False, False)
     _, codes = checks.classes
     for train in (np.arange(1, n // 2), np.arange(0, n, 3), np.arange(8, 16), np.arange(9, 16), np.arange(0)):
         looked_at = train[train % checks.step == 0]
-        counted, _ = checks._sides(codes, checks.class_total, train, train, checks.step)
+        counted, _ = checks._counts(codes, checks.class_total, train, train, checks.step)
         np.testing.assert_array_equal(counted[:2], np.bincount(y[looked_at], minlength=2))
 
 
