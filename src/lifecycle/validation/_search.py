@@ -84,14 +84,8 @@ class _Fits(Parallel):
                 result[f"{side}_scores"] = scores
             return result
 
-        options = _fit_many.FitManyOptions(
-            error_score,
-            bar,
-            n_jobs=self.search.n_jobs,
-            score_last_step=_fit_many.uses_predictions_only(scorer),
-            scoring=scoring,
-            scores=scoring is None or isinstance(scoring, str),
-        )
+        last_step, one_metric = _fit_many.uses_predictions_only(scorer), scoring is None or isinstance(scoring, str)
+        options = _fit_many.FitManyOptions(error_score, bar, self.search.n_jobs, last_step, scoring, scores=one_metric)
         return [result for row in _fit_many.run_fit_many(fits, options, finish) for result in row]
 
 
@@ -208,19 +202,10 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
         return_train_score: bool = False,
         progress: bool | None = None,
     ):
-        super().__init__(
-            estimator,
-            param_grid,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.progress = progress
+        super().__init__(estimator, param_grid)
+        self.scoring, self.n_jobs, self.refit, self.cv, self.verbose = scoring, n_jobs, refit, cv, verbose
+        self.pre_dispatch, self.error_score = pre_dispatch, error_score
+        self.return_train_score, self.progress = return_train_score, progress
 
 
 class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
@@ -261,18 +246,7 @@ class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
         return_train_score: bool = False,
         progress: bool | None = None,
     ):
-        super().__init__(
-            estimator,
-            param_distributions,
-            n_iter=n_iter,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            pre_dispatch=pre_dispatch,
-            random_state=random_state,
-            error_score=error_score,
-            return_train_score=return_train_score,
-        )
-        self.progress = progress
+        super().__init__(estimator, param_distributions, n_iter=n_iter, random_state=random_state)
+        self.scoring, self.n_jobs, self.refit, self.cv, self.verbose = scoring, n_jobs, refit, cv, verbose
+        self.pre_dispatch, self.error_score = pre_dispatch, error_score
+        self.return_train_score, self.progress = return_train_score, progress

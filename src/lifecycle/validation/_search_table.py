@@ -57,14 +57,9 @@ class SearchTable:
         rows = [("rank", name, "95 % interval", *(key.removeprefix("param_") for key in params))]
         for k in range(min(_MAX_CANDIDATES, len(columns["rank"]))):
             values = (columns[key][k] for key in params)
-            rows.append(
-                (
-                    str(columns["rank"][k]),
-                    f"{columns['mean'][k]:.4g}",
-                    format_interval(columns["low"][k], columns["high"][k]),
-                    *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values),
-                )
-            )
+            cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+            interval = format_interval(columns["low"][k], columns["high"][k])
+            rows.append((str(columns["rank"][k]), f"{columns['mean'][k]:.4g}", interval, *cells))
         more = len(columns["rank"]) - _MAX_CANDIDATES
         return "\n".join([*text_table(rows), *([f"and {more} more"] if more > 0 else [])])
 
