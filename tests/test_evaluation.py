@@ -170,7 +170,7 @@ def test_a_class_that_the_test_rows_lack():
     assert np.isfinite(result.metrics["roc_auc"].value)
 
 
-def test_faces(digits):
+def test_repr_frame_and_plot(digits):
     result = evaluate(*digits)
     assert isinstance(result, Evaluation)
     assert "Wilson" in repr(result)
