@@ -62,7 +62,7 @@ def test_the_plot_of_candidates():
     assert axes.get_xscale() == "log"
     plt.close("all")
     two = lc.GridSearchCV(SeveralClassifiers(), {"alpha": ALPHAS, "max_iter": [1, 2]}).fit(*CANCER)
-    with pytest.raises(ValueError, match="exactly one parameter that varies; here: alpha, max_iter"):
+    with pytest.raises(ValueError, match="exactly one parameter that varies; these vary: alpha, max_iter"):
         two.plot()
     kinds = lc.GridSearchCV(SVC(), {"kernel": ["rbf", "linear"]}).fit(*IRIS)
     with pytest.raises(ValueError, match="a number, which kernel is not"):

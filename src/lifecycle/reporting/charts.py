@@ -183,7 +183,7 @@ def scatter(true: Any, predicted: Any) -> str:
         axes.x_tick(tick, f"{tick:.6g}")
     a, b = limits
     axes.parts.append(
-        f'<line class="mark" x1="{axes.to_x(a):.1f}" y1="{axes.to_y(a):.1f}" '
+        f'<line class="diagonal" x1="{axes.to_x(a):.1f}" y1="{axes.to_y(a):.1f}" '
         f'x2="{axes.to_x(b):.1f}" y2="{axes.to_y(b):.1f}"/>'
     )
     axes.parts += [
@@ -198,7 +198,7 @@ def reliability(bins: Sequence[Any]) -> str:
     for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
         axes.x_tick(tick, f"{tick:g}")
     a, b = axes.to_x(0), axes.to_x(1)
-    axes.parts.append(f'<line class="mark" x1="{a}" x2="{b}" y1="{axes.to_y(0):.1f}" y2="{axes.to_y(1):.1f}"/>')
+    axes.parts.append(f'<line class="diagonal" x1="{a}" x2="{b}" y1="{axes.to_y(0):.1f}" y2="{axes.to_y(1):.1f}"/>')
     for calibration_bin in bins:
         accuracy, probability = calibration_bin.accuracy, calibration_bin.mean_probability
         x, low, high = axes.to_x(probability), axes.to_y(accuracy.low), axes.to_y(accuracy.high)

@@ -53,7 +53,7 @@ svg text { fill: var(--ink); font-family: inherit; font-size: 12px; }
 svg .axis, svg .tick { fill: var(--soft); }
 svg .count { font-size: inherit; font-variant-numeric: tabular-nums; }
 svg .count.strong { fill: var(--on-strong); font-weight: 600; }
-.grid { stroke: var(--grid); } .mark { stroke: var(--soft); stroke-dasharray: 4 4; }
+.grid { stroke: var(--grid); } .diagonal { stroke: var(--soft); stroke-dasharray: 4 4; }
 .line { fill: none; stroke-width: 2.25; stroke-linejoin: round; } .whisker { stroke-width: 2; }
 .line.s0, .whisker.s0 { stroke: var(--s0); } .line.s1 { stroke: var(--s1); }
 .line.s2 { stroke: var(--s2); } .line.s3 { stroke: var(--s3); }

@@ -108,7 +108,7 @@ def _of_objects(name: str, values: list, dtype: np.dtype) -> tuple[np.ndarray, n
     try:
         distinct = dict.fromkeys(values)
     except TypeError as error:
-        raise TypeError(f"{name} must hold labels that can be told apart, such as strings; {error}") from None
+        raise TypeError(f"{name} must hold hashable labels, such as strings; {error}") from None
     if any(value is None or type(value).__name__ == "NAType" or value != value for value in distinct):
         raise ValueError(f"{name} has missing values; fill them or drop their rows")
     try:

@@ -30,8 +30,8 @@ class GroupKFold(MetadataRequester, ShuffledSplitter):
         fold_of_group = np.empty(len(names), dtype=self._fold_type)
         if self.shuffle:
             order = random_state(self.random_state).permutation(len(names))
-            for k, part in enumerate(np.array_split(order, self.n_splits)):
-                fold_of_group[part] = k
+            for k, groups in enumerate(np.array_split(order, self.n_splits)):
+                fold_of_group[groups] = k
         else:
             sizes = np.bincount(codes)
             order = np.argsort(sizes, kind="stable")[::-1]

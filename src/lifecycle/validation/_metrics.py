@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-_AT_MOST_ONE = (  # beginnings of scikit-learn's names
-    "accuracy", "average_precision", "balanced_accuracy", "d2_", "explained_variance", "f1", "jaccard", "precision",
-    "r2", "recall", "roc_auc", "top_k_accuracy",
-)  # fmt: skip
+_AT_MOST_ONE = tuple(  # beginnings of scikit-learn's names
+    "accuracy average_precision balanced_accuracy d2_ explained_variance f1 jaccard precision r2 recall roc_auc "
+    "top_k_accuracy".split()
+)
 
 
 def select_metric(known: Sequence[str], metric: str | None) -> str:

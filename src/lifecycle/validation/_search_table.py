@@ -79,7 +79,7 @@ class SearchTable:
         varying = [key for key in columns if key.startswith("param_") and len({repr(v) for v in columns[key]}) > 1]
         if len(varying) != 1:
             names = ", ".join(key.removeprefix("param_") for key in varying) or "none"
-            raise ValueError(f"plot needs exactly one parameter that varies; here: {names}. to_frame() has them all")
+            raise ValueError(f"plot needs exactly one parameter that varies; these vary: {names}. Use to_frame()")
         label = varying[0].removeprefix("param_")
         try:
             x = columns[varying[0]].astype(float)
