@@ -1,6 +1,6 @@
 """Splitters, one per file; one with a scikit-learn twin returns its twin's indices for the same arguments."""
 
-from lifecycle.splits._checks import check_folds
+from lifecycle.splits._leakage import check_folds
 from lifecycle.splits.group_kfold import GroupKFold
 from lifecycle.splits.group_time_series_split import GroupTimeSeriesSplit
 from lifecycle.splits.kfold import KFold

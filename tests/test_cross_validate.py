@@ -1,12 +1,10 @@
-"""cross_validate against scikit-learn's, the interval against its formula, and every named failure."""
+"""cross_validate against scikit-learn's, out-of-fold predictions, and every named failure."""
 
 import pickle
-from unittest import mock
 
 import numpy as np
 import pytest
 import sklearn
-from scipy import stats
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
@@ -20,12 +18,15 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import lifecycle as lc
-from lifecycle.validation._interval import at_most_one
 
 from .several import CALLS, SeveralClassifiers, SeveralRidges
 
 IRIS = load_iris(return_X_y=True)
+
+
 CANCER = load_breast_cancer(return_X_y=True)
+
+
 DIABETES = load_diabetes(return_X_y=True)
 
 
@@ -126,62 +127,6 @@ def test_predictions_need_a_partition():
     result = lc.cross_validate(Ridge(), *DIABETES, cv=lc.TimeSeriesSplit(3))
     with pytest.raises(ValueError, match="do not hold each of the 442 rows exactly once"):
         _ = result.predictions
-
-
-def test_interval_is_nadeau_and_bengios():
-    result = lc.cross_validate(Ridge(), *DIABETES, cv=lc.RepeatedKFold(n_splits=5, n_repeats=3, random_state=0))
-    scores = result["test_score"]
-    n_test = np.mean([len(b) for _, b in lc.KFold(5).split(DIABETES[0])])
-    variance = (1 / 15 + n_test / (442 - n_test)) * np.var(scores, ddof=1)
-    expected = stats.t.interval(0.9, 14, loc=scores.mean(), scale=np.sqrt(variance))
-    np.testing.assert_allclose(result.interval(0.9), expected, rtol=1e-12)
-    assert result.interval(0.9) == (result.interval(0.9).low, result.interval(0.9).high)
-    naive = stats.t.interval(0.9, 14, loc=scores.mean(), scale=np.sqrt(np.var(scores, ddof=1) / 15))
-    assert result.interval(0.9).low < naive[0]
-    assert naive[1] < result.interval(0.9).high
-
-
-def test_an_interval_ends_at_the_best_possible_score_where_it_is_known():
-    """Three folds, one perfect: Student's t reaches far beyond 1."""
-    X, y = IRIS
-    three = {"cv": lc.StratifiedKFold(3), "error_score": "raise"}
-    for scoring in (None, "accuracy", "f1_macro"):
-        assert lc.cross_validate(logistic(), X, y, scoring=scoring, **three).interval().high == 1.0
-    both = lc.cross_validate(logistic(), X, y, scoring=["accuracy", "neg_log_loss"], **three)
-    assert both.interval(metric="accuracy").high == 1.0
-    own = lc.cross_validate(logistic(), X, y, scoring=lambda e, X, y: e.score(X, y), **three)
-    assert own.interval().high > 1.0
-    search = model_selection.GridSearchCV(logistic(), {}, scoring="neg_log_loss")
-    for unknown in (OwnScore(), make_pipeline(StandardScaler(), OwnScore()), search):
-        assert not at_most_one(unknown, None, ["score"])
-    assert own.interval().low == pytest.approx(both.interval(metric="accuracy").low)
-
-
-class OwnScore(LogisticRegression):
-    def score(self, X, y):
-        return 5.0
-
-
-def test_folds_without_a_spread_give_no_interval():
-    X, y = np.r_[np.zeros((20, 1)), np.ones((20, 1))], np.repeat([0, 1], 20)
-    result = lc.cross_validate(LogisticRegression(), X, y)
-    with pytest.raises(ValueError, match="all are 1, which says nothing of its error"):
-        result.interval()
-    assert "none" in result.summary()
-
-
-def test_interval_names_the_metric_and_what_is_missing():
-    result = lc.cross_validate(logistic(), *CANCER, scoring=["accuracy", "f1"])
-    assert result.interval(metric="f1").high <= 1.1
-    with pytest.raises(ValueError, match="which metric: metric must be one of 'accuracy', 'f1'"):
-        result.interval()
-    with pytest.raises(ValueError, match="there is no metric 'r2'"):
-        result.interval(metric="r2")
-    with pytest.raises(ValueError, match="confidence_level must be"):
-        result.interval(1.0, metric="f1")
-    single = lc.cross_validate(logistic(), *IRIS, cv=lc.ShuffleSplit(1, random_state=0))
-    with pytest.raises(ValueError, match="at least 2 folds"):
-        single.interval()
 
 
 class FailsOn(ClassifierMixin, BaseEstimator):
@@ -358,28 +303,3 @@ def test_plot():
     drawn = np.asarray(axes.lines[-1].get_xdata())
     np.testing.assert_array_equal(drawn, result["test_score"])
     matplotlib.pyplot.close("all")
-
-
-@pytest.mark.parametrize(
-    ("progress", "watched", "shown"),
-    [(True, False, True), (False, True, False), (None, True, True), (None, False, False)],
-)
-def test_bars_are_shown_when_asked_and_change_nothing(progress, watched, shown, monkeypatch):
-    """Every bar of the library is tqdm's, and is told whether to show itself."""
-    lt = pytest.importorskip("lifecycle.torch")
-    told = []
-
-    def bar(**options):
-        told.append((options["desc"], not options["disable"]))
-        return mock.MagicMock()
-
-    monkeypatch.setattr("tqdm.auto.tqdm", bar)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: watched, raising=False)
-    result = lc.cross_validate(logistic(), *IRIS, progress=progress)
-    lc.evaluate(logistic().fit(*IRIS), *IRIS, progress=progress)
-    lc.LinearClassifier(max_iter=1, tol=None, progress=progress).fit(*IRIS)
-    lt.TorchClassifier(max_epochs=1, progress=progress).fit(IRIS[0].astype(np.float32), IRIS[1])
-    names = ["cross_validate", "evaluate: intervals", "LinearClassifier", "TorchClassifier"]
-    assert told == [(name, shown) for name in names]
-    monkeypatch.undo()
-    np.testing.assert_array_equal(result["test_score"], lc.cross_validate(logistic(), *IRIS)["test_score"])

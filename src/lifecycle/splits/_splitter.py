@@ -1,4 +1,4 @@
-"""What every splitter shares: the checks of arguments and folds, `split` from test folds, metadata, and the repr."""
+"""Base classes of the splitters: checks of arguments and folds, metadata routing, repr."""
 
 import inspect
 import warnings
@@ -12,32 +12,33 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lifecycle._check import integer, one_of
-from lifecycle.splits._checks import UNSORTED, FoldChecks, n_samples, unsorted_index
-from lifecycle.splits._labels import factorize
+from lifecycle.splits._labels import factorize, n_samples
+from lifecycle.splits._leakage import Advice, FoldChecker
+from lifecycle.splits._times import UNSORTED, has_unsorted_dates
 
 Folds = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
-class Rows:
-    """What `split` was given; `notes` are the sentences that a splitter wants to warn with."""
+class SplitInput:
+    """The arguments of `split`; a splitter adds sentences to `notes`, which become warnings."""
 
     n: int
     X: Any
     y: Any
     groups: Any
-    extra: Any = None
+    extra: Any = None  # strata or times, if the splitter takes them
     notes: list[str] = field(default_factory=list)
 
 
 class Splitter(ABC):
     """Yields (train, test) row numbers, `n_splits` times, and warns of what is probably a leak or a mistake.
 
-    A class attribute says what a splitter promises and what it advises where a fold looks wrong.
+    Class attributes declare the properties of the folds, and what the warnings recommend.
     """
 
     n_splits: int
-    requests: ClassVar[tuple[str, ...]] = ()  # arguments of split that scikit-learn's metadata routing brings
+    requests: ClassVar[tuple[str, ...]] = ()  # arguments of split that come through scikit-learn's metadata routing
     partition: ClassVar[bool] = False  # the test folds are a partition and each training part is all the rest
     in_order: ClassVar[bool] = False  # rows are taken to be in time order
     advice_class: ClassVar[str] = "use fewer folds"
@@ -78,31 +79,28 @@ class Splitter(ABC):
         for name, values in (("y", y), ("groups", groups)):
             if values is not None and n_samples(values) != n:
                 raise ValueError(f"X has {n} rows, {name} has {n_samples(values)}")
-        folds = self._watched(Rows(n, X, y, groups, extra))
+        folds = self._checked_folds(SplitInput(n, X, y, groups, extra))
         return chain([next(folds)], folds)  # the first fold is made at once, so that errors come from this call
 
-    def _watched(self, rows: Rows) -> Folds:
-        if self.in_order and rows.extra is None and unsorted_index(rows.X):
-            rows.notes.append(UNSORTED.format(name=type(self).__name__))
-        remedy = {
-            "class": self.advice_class,
-            "ignored": f"The groups parameter is ignored by {type(self).__name__}: ",
-            "group": self.advice_group,
-        }
+    def _checked_folds(self, data: SplitInput) -> Folds:
+        name = type(self).__name__
+        if self.in_order and data.extra is None and has_unsorted_dates(data.X):
+            data.notes.append(UNSORTED.format(name=name))
         groups = None
-        if self.advice_group is not None and rows.groups is not None:
+        if self.advice_group is not None and data.groups is not None:
             with suppress(TypeError, ValueError):  # groups that are ignored may be of any kind
-                groups = factorize("groups", rows.groups)
-        checks = FoldChecks(rows.n, self.n_splits, rows.y, groups, self.partition, self.in_order, remedy)
-        for k, (train, test) in enumerate(self._folds(rows)):
-            for sentence in rows.notes + checks.look(k, train, test):
+                groups = factorize("groups", data.groups)
+        advice = Advice(self.advice_class, self.advice_group, f"The groups parameter is ignored by {name}: ")
+        checker = FoldChecker(data.n, self.n_splits, data.y, groups, advice, self.partition, self.in_order)
+        for k, (train, test) in enumerate(self._folds(data)):
+            for sentence in data.notes + checker.check(k, train, test):
                 # the user is three calls up while split makes the first fold, and one when the generator goes on
                 warnings.warn(sentence, UserWarning, stacklevel=4 if k == 0 else 2)
-            rows.notes.clear()
+            data.notes.clear()
             yield train, test
 
     @abstractmethod
-    def _folds(self, rows: Rows) -> Folds:
+    def _folds(self, data: SplitInput) -> Folds:
         """Yield (train, test) row numbers of each fold."""
 
     def get_metadata_routing(self) -> Any:
@@ -121,11 +119,11 @@ class Splitter(ABC):
         return [f"{name}={getattr(self, name)!r}" for name in sorted(inspect.signature(type(self)).parameters)]
 
 
-class Requests(Splitter):
-    """A splitter that asks scikit-learn's metadata routing for arguments of `split`."""
+class MetadataRequester(Splitter):
+    """A splitter that requests arguments of `split` from scikit-learn's metadata routing."""
 
-    def set_split_request(self, **aliases: Any) -> "Requests":
-        """Rename (a string), ask for (True) or do without (False, None) an argument of `split`, as in scikit-learn."""
+    def set_split_request(self, **aliases: Any) -> "MetadataRequester":
+        """Rename (a string), request (True) or ignore (False, None) an argument of `split`, as in scikit-learn."""
         for name in aliases:
             if name not in self.requests:
                 raise TypeError(f"{type(self).__name__} can request {', '.join(self.requests)}; got {name!r}")
@@ -138,23 +136,23 @@ class Partition(Splitter):
 
     partition = True
 
-    def _folds(self, rows: Rows) -> Folds:
-        if rows.n < self.n_splits:
+    def _folds(self, data: SplitInput) -> Folds:
+        if data.n < self.n_splits:
             raise ValueError(
-                f"Cannot have number of splits n_splits={self.n_splits} greater than the number of rows: {rows.n}; "
+                f"Cannot have number of splits n_splits={self.n_splits} greater than the number of rows: {data.n}; "
                 "use fewer folds"
             )
-        fold = self._fold_of_row(rows)
+        fold = self._fold_of_row(data)
         for k in range(self.n_splits):
             yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
     @abstractmethod
-    def _fold_of_row(self, rows: Rows) -> np.ndarray:
+    def _fold_of_row(self, data: SplitInput) -> np.ndarray:
         """Fold number of each row."""
 
     @property
     def _fold_type(self) -> np.dtype:
-        """The smallest that holds a fold number: comparing bytes is what makes a split fast."""
+        """The smallest dtype that holds a fold number: comparing bytes is faster than comparing int64."""
         return np.min_scalar_type(self.n_splits - 1)
 
 
