@@ -91,9 +91,9 @@ def assert_close_to_largest(actual, expected, tolerance):
 # -- the objective --------------------------------------------------------------------------------------------------
 
 
-def signed_targets(y, z):
-    """(n, outputs) targets ±1 for the scores z of a classifier fitted on labels 0, 1, …"""
-    return np.where(y[:, None] == (np.arange(z.shape[1]) if z.shape[1] > 1 else 1), 1.0, -1.0)
+def signed_targets(codes, z):
+    """(n, outputs) targets ±1 for the scores z of classes 0, 1, …"""
+    return np.where(codes[:, None] == (np.arange(z.shape[1]) if z.shape[1] > 1 else 1), 1.0, -1.0)
 
 
 def objective(model, X, y, params=None):
@@ -103,10 +103,12 @@ def objective(model, X, y, params=None):
     loss, penalty = LOSSES[params.loss], find_penalty(params.penalty)
     if loss.task == "regression":
         mean_loss = loss.value(y, z[:, 0], params.epsilon).mean()
-    elif params.loss == "log_loss" and z.shape[1] > 1:
-        mean_loss = (logsumexp(z, axis=1) - z[np.arange(len(y)), y]).mean()
     else:
-        mean_loss = loss.value(signed_targets(y, z), z, params.epsilon).mean(axis=0).sum()
+        codes = np.searchsorted(model.classes_, y)
+        if params.loss == "log_loss" and z.shape[1] > 1:
+            mean_loss = (logsumexp(z, axis=1) - z[np.arange(len(y)), codes]).mean()
+        else:
+            mean_loss = loss.value(signed_targets(codes, z), z, params.epsilon).mean(axis=0).sum()
     return mean_loss + params.alpha * penalty.value(model.coef_, params.l1_ratio).sum()
 
 
