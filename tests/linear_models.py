@@ -15,6 +15,14 @@ LOSSES = list_losses()
 CLASSIFICATION = [name for name, loss in LOSSES.items() if loss.task == "classification"]
 REGRESSION = [name for name, loss in LOSSES.items() if loss.task == "regression"]
 ORDER_FREE = ("gd", "newton", "exact")  # optimizers whose steps do not depend on the order of the rows
+SOLVER_CASES = [  # (loss, penalty, optimizer), each with code of its own
+    ("log_loss", "l2", "sgd"),
+    ("log_loss", "elasticnet", "adam"),
+    ("squared_error", "l1", "gd"),
+    ("log_loss", "l2", "gd"),
+    ("log_loss", "l2", "newton"),
+    ("squared_error", "l2", "exact"),
+]
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
