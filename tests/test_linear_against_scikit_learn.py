@@ -176,6 +176,15 @@ def test_hinge_and_epsilon_insensitive_reach_the_objective_of_liblinear(optimize
     assert objective(model, X, y) == pytest.approx(objective(twin, X, y, model), rel=2e-3)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "newton", "exact", "gd"])
+def test_without_an_intercept_every_optimizer_predicts_like_ridge(optimizer):
+    X, y = diabetes()
+    model = lc.LinearRegressor(optimizer=optimizer, fit_intercept=False, random_state=0, alpha=0.1).fit(X, y)
+    assert model.intercept_ == 0.0
+    twin = Ridge(alpha=0.1 * len(X), fit_intercept=False).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), twin.predict(X), atol=3.0)
+
+
 @ignore_convergence  # of scikit-learn: its step size for regression shrinks too early to converge in 1000 epochs
 @pytest.mark.parametrize("loss", [*CLASSIFICATION, *REGRESSION])
 def test_the_default_is_no_worse_than_scikit_learns_sgd(loss):
