@@ -120,7 +120,7 @@ def _requirement(hint: Any, value: Any) -> str | None:
         return None if _takes(value, parameters) else f"a function of ({', '.join(parameters)})"
     if get_origin(hint) is Literal:
         return None if value in get_args(hint) else " or ".join(map(repr, get_args(hint)))
-    return None if isinstance(value, hint) else f"a {getattr(hint, '__name__', hint)}"
+    return None if isinstance(value, hint) else f"of type {getattr(hint, '__name__', hint)}"
 
 
 def _parameters(hint: Any) -> tuple[str, ...]:

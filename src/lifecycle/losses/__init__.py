@@ -22,8 +22,8 @@ class Loss:
     """What the file of a loss defines: functions of the target y (±1 in classification), the score z and epsilon.
 
     A smooth loss has `hessian` and `max_curvature`. A loss of several classes at once has the multinomial functions,
-    of the scores of all classes of a sample: z_max is the largest, total the sum of `multinomial_exp` over the classes,
-    z_y the score of the sample's class less z_max; y is 1 for that class and 0 for the others.
+    of the scores of all classes of a sample: z_max is the largest of them, z_true that of the sample's class minus
+    z_max, sum_exp the sum of `multinomial_exp` over the classes; y is 1 for the sample's class and 0 for the others.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Loss:
     max_curvature: float | None = None  # the largest hessian
     dloss_bound: Annotated[Callable | None, "epsilon"] = None  # the largest |dloss|
     multinomial_exp: Annotated[Callable | None, "z", "z_max"] = None
-    multinomial_value: Annotated[Callable | None, "z_y", "total"] = None
-    multinomial_dloss: Annotated[Callable | None, "y", "exp_z", "total"] = None  # exp_z: multinomial_exp
+    multinomial_value: Annotated[Callable | None, "z_true", "sum_exp"] = None
+    multinomial_dloss: Annotated[Callable | None, "y", "exp_z", "sum_exp"] = None  # exp_z: multinomial_exp
     multinomial_max_curvature: float | None = None  # the largest eigenvalue of the hessian by the scores
 
     def __post_init__(self) -> None:

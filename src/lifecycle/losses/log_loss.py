@@ -35,13 +35,13 @@ def multinomial_exp(z, z_max):
 
 
 @element
-def multinomial_dloss(y, exp_z, total):
-    return exp_z / total - y
+def multinomial_dloss(y, exp_z, sum_exp):
+    return exp_z / sum_exp - y
 
 
 @element
-def multinomial_value(z_y, total):
-    return log1p(total - like(total, 1.0)) - z_y
+def multinomial_value(z_true, sum_exp):
+    return log1p(sum_exp - like(sum_exp, 1.0)) - z_true
 
 
 def dloss_bound(epsilon: float) -> float:
