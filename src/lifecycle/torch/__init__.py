@@ -9,16 +9,12 @@ except ImportError as error:
     raise ImportError("lifecycle.torch needs torch: pip install 'lifecycle-ml[torch]'") from error
 
 from lifecycle import _threads as _threads  # now: what it does after a fork must be known before one
+from lifecycle._registry import class_names
 
 _ROOMS = {"models": ("MLP", "CNN", "RNN"), "estimators": ("TorchClassifier", "TorchRegressor")}
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
-# these come from the files in rules/ and are listed so that dir() needs no numba
-_OPTIMIZERS = (
-    "GD", "SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adadelta", "Adamax", "NAdam", "RAdam", "Lion",
-)  # fmt: skip
-
-__all__ = sorted([*_HOME, *_OPTIMIZERS])
+__all__ = sorted([*_HOME, *class_names("rules")])
 
 
 def __getattr__(name: str) -> Any:
