@@ -31,12 +31,12 @@ ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.Conv
 
 def train_small_tables_in_float32(monkeypatch):
     """Small float32 tables are otherwise trained in float64."""
-    monkeypatch.setattr(training, "_SMALL", 0)
+    monkeypatch.setattr(training, "_SMALL_TABLE", 0)
 
 
 def split_rows_into_many_chunks(monkeypatch):
     """Chunks of full-batch losses hold 64 elements of X."""
-    monkeypatch.setattr(linear_objective, "_ELEMENTS", 64)
+    monkeypatch.setattr(linear_objective, "_CHUNK_ELEMENTS", 64)
 
 
 # -- models ---------------------------------------------------------------------------------------------------------

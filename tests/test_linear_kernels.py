@@ -10,7 +10,11 @@ from scipy import sparse
 from scipy.special import expit, softmax
 
 import lifecycle as lc
-from lifecycle.loops import linear_many, linear_many_csr, linear_single
+from lifecycle.loops.linear_minibatch import BatchModels, BatchRows, BatchState, minibatch_epoch
+from lifecycle.loops.linear_minibatch_single import Model, ModelState, single_minibatch_epoch
+from lifecycle.loops.linear_sgd import SgdModels, SgdRows, sgd_epoch
+from lifecycle.loops.linear_sgd_csr import CsrModels, CsrRows, csr_sgd_epoch
+from lifecycle.loops.linear_update import flatten_hyperparameters, update_kind
 from lifecycle.losses import list_losses
 from lifecycle.penalties import find_penalty
 from lifecycle.rules import list_rules
@@ -116,73 +120,78 @@ class RandomModels:
 def run_sgd(models, penalty, prox_scales):
     """Epochs of dense single-row steps; `prox_scales`: the proximal step multiplies coefficients by a factor."""
     m, cast = models, models.cast
-    kernel = linear_many.samples(m.loss, False, penalty, WIDTH, prox_scales)
+    kernel = sgd_epoch(m.loss, False, penalty, WIDTH, prox_scales)
     prox_params = [penalty.prox_params(t, r) for t, r in zip(m.lr * m.alpha, m.l1_ratio, strict=True)]
     shift = cast(m.centers.mean(axis=0))
     offset = m.centers - shift
+    parameters = SgdModels(
+        shift=shift,
+        offset=cast(offset[m.train_set].T.ravel()),
+        offset_norm2=cast((offset**2).sum(axis=1)[m.train_set]),
+        train_set=m.train_set,
+        label=cast(m.label),
+        step_size=cast(m.lr),
+        prox_params=cast(np.array(prox_params).T.ravel()),
+        epsilon=cast(np.full(WIDTH, 0.1)),
+        has_intercept=cast(m.fit_intercept),
+    )
     for order in m.orders:
-        kernel(
-            *(cast(m.X), cast(m.y), cast(m.weights), cast((m.X - shift) @ offset.T), order, 1),
-            *(m.theta, m.trained_intercept, shift, cast(offset[m.train_set].T.ravel())),
-            *(cast((offset**2).sum(axis=1)[m.train_set]), m.train_set, cast(m.label), cast(m.lr)),
-            *(cast(np.array(prox_params).T.ravel()), cast(np.full(WIDTH, 0.1)), cast(m.fit_intercept), m.total_loss),
-        )
+        rows = SgdRows(cast(m.X), cast(m.y), cast(m.weights), cast((m.X - shift) @ offset.T), order)
+        kernel(rows, parameters, 1, m.theta, m.trained_intercept, m.total_loss)
 
 
 def run_sgd_csr(models):
     """Epochs of single-row steps on a CSR matrix with an l2 penalty; returns the factors of the coefficients."""
     m, cast = models, models.cast
-    kernel, X = linear_many_csr.samples(m.loss, False, WIDTH), sparse.csr_array(cast(m.X))
-    scale, decay = cast(np.ones(WIDTH)), cast(1.0 / (1.0 + m.lr * m.alpha))
+    kernel, X = csr_sgd_epoch(m.loss, False, WIDTH), sparse.csr_array(cast(m.X))
+    scale, shrinkage = cast(np.ones(WIDTH)), cast(1.0 / (1.0 + m.lr * m.alpha))
+    epsilon = cast(np.full(WIDTH, 0.1))
+    parameters = CsrModels(m.train_set, cast(m.label), cast(m.lr), shrinkage, epsilon, cast(m.fit_intercept))
     for order in m.orders:
-        kernel(
-            *(X.data, X.indices, X.indptr, cast(m.y), cast(m.weights), order, 1, m.theta, scale, m.trained_intercept),
-            *(m.train_set, cast(m.label), cast(m.lr), decay, cast(np.full(WIDTH, 0.1)), cast(m.fit_intercept)),
-            m.total_loss,
-        )
+        rows = CsrRows(X.data, X.indices, X.indptr, cast(m.y), cast(m.weights), order)
+        kernel(rows, parameters, 1, m.theta, scale, m.trained_intercept, m.total_loss)
     return scale
 
 
-def run_minibatches(models, penalty, optimizers, batch_size, average_from, update_kind, tiles, train_set):
+def run_minibatches(models, penalty, optimizers, batch_size, average_from, kind, tiles, train_set):
     """Epochs of batches for `tiles` copies of the models; (theta, intercept) and their means from a step on."""
     m, rule = models, optimizers[0].rule
     n_slots = len(rule.variant(optimizers[0].get_params()).slots)
-    kernel = linear_many.batches(rule, optimizers[0].get_params(), m.loss, False, penalty, WIDTH)
-    theta, intercept = np.tile(m.theta, tiles), np.tile(m.intercept, tiles)
-    mean, intercept_mean = np.zeros_like(theta), np.zeros_like(intercept)
-    slots, intercept_slots = np.zeros((n_slots, theta.size)), np.zeros((n_slots, intercept.size))
-    label, alpha, l1_ratio, fit_intercept = (
-        np.tile(getattr(m, name), tiles) for name in ("label", "alpha", "l1_ratio", "fit_intercept")
-    )
-    hyper = np.array([linear_many.flat(rule.defaults, o.get_params()) for o in optimizers])
+    kernel = minibatch_epoch(rule, optimizers[0].get_params(), m.loss, False, penalty, WIDTH)
     n_models, t = tiles * WIDTH, 0
+    theta, intercept = np.tile(m.theta, tiles), np.tile(m.intercept, tiles)
+    slots, intercept_slots = np.zeros((n_slots, theta.size)), np.zeros((n_slots, intercept.size))
+    state = BatchState(
+        *(theta, intercept, slots, intercept_slots),
+        *(np.zeros_like(theta), np.zeros_like(intercept), np.zeros(n_models)),
+    )
+    parameters = BatchModels(
+        center=np.tile(m.center.T.ravel(), tiles),
+        train_set=train_set,
+        label=np.tile(m.label, tiles),
+        alpha=np.tile(m.alpha, tiles),
+        l1_ratio=np.tile(m.l1_ratio, tiles),
+        epsilon=np.full(n_models, EPSILON),
+        has_intercept=np.tile(m.fit_intercept, tiles),
+        hyper=np.array([flatten_hyperparameters(rule.defaults, o.get_params()) for o in optimizers]),
+    )
     for order in m.orders:
-        kernel(
-            *(m.X, m.y, m.weights, order, batch_size, theta, intercept, np.tile(m.center.T.ravel(), tiles)),
-            *(slots, intercept_slots, mean, intercept_mean, train_set, label),
-            (alpha, l1_ratio, np.full(n_models, EPSILON), fit_intercept),
-            *(hyper, np.zeros(n_models), 1, update_kind, t, average_from, np.zeros(n_models)),
-        )
+        rows = BatchRows(m.X, m.y, m.weights, order, batch_size)
+        kernel(rows, parameters, state, 1, kind, t, average_from, np.zeros(n_models))
         t += -(-len(order) // batch_size)
-    return (theta, intercept), (mean, intercept_mean)
-
-
-UPDATE_KIND = {"smooth": 0, "proximal": 1, "orthant": 2}
+    return (theta, intercept), (state.mean, state.intercept_mean)
 
 
 def single_model_kernel(optimizer, loss, is_multinomial, penalty):
-    """epoch(X, Y, weights, order, batch_size, theta, slots, mean, settings, t, average_from) -> sum of losses"""
+    """epoch(rows, theta, slots, mean, settings, t, average_from) -> sum of losses; and the number of slots."""
     update, slots = optimizer.rule.variant(optimizer.get_params())
     step = optimizer.rule.step
-    kernel = linear_single.compiled(update, len(slots), step, 0, loss, is_multinomial, penalty)
+    kernel = single_minibatch_epoch(update, len(slots), step, 0, loss, is_multinomial, penalty)
     hyper = tuple(optimizer.get_params()[name] for name in optimizer.rule.defaults)
 
-    def epoch(X, Y, weights, order, batch_size, theta, slots, mean, settings, t, average_from):
-        center = np.zeros(X.shape[1])
-        return kernel(
-            *(X, Y, weights, order, center, batch_size, theta, slots, mean, hyper, np.empty(0), settings, t),
-            average_from,
-        )
+    def epoch(rows, theta, slots, mean, settings, t, average_from):
+        model = Model(np.zeros(rows.X.shape[1]), *settings, hyper)
+        return kernel(rows, model, ModelState(theta, slots, mean, np.empty(0)), t, average_from)
 
     return epoch, len(slots)
 
@@ -233,10 +242,10 @@ def test_batches_of_many_models_equal_the_naive_loop(rule, hyper, loss, penalty,
         models.alpha += 0.01  # models without an l1 term are not trained with those that have one
     optimizers = [getattr(lc, list_rules()[rule].class_name)(lr=float(lr), **hyper) for lr in models.lr] * tiles
     is_proximal = not optimizers[0].rule.variant(optimizers[0].get_params()).slots
-    update_kind = "proximal" if is_proximal else "orthant" if penalty == "elasticnet" else "smooth"
+    kind = update_kind(is_proximal, float(penalty == "elasticnet"))
     train_set = np.concatenate([models.train_set, (models.train_set + 1) % 3])  # other rows in the second tile
     trained, means = run_minibatches(
-        models, find_penalty(penalty), optimizers, batch_size, average_from, UPDATE_KIND[update_kind], tiles, train_set
+        models, find_penalty(penalty), optimizers, batch_size, average_from, kind, tiles, train_set
     )
     oracle = {"adam": naive.adam, "sgd": naive.sgd}[rule]
     for place in (0, 5, 13, 31, 32, 37, 63):
@@ -307,8 +316,9 @@ def test_batches_of_one_model_equal_the_naive_loop(rule, loss, penalty):
         grads, path, slots, average_from, t = [], [], np.zeros((n_slots, theta.size)), 2, 0
         for _ in range(2):
             order = rng.permutation(23)
-            settings = (EPSILON, alpha, l1_ratio, is_proximal, fit_intercept)
-            total = epoch(X, Y, weights, order, batch_size, theta, slots, mean, settings, t, average_from)
+            settings = (EPSILON, alpha, l1_ratio, update_kind(is_proximal, alpha * l1), fit_intercept)
+            rows = BatchRows(X, Y, weights, order, batch_size)
+            total = epoch(rows, theta, slots, mean, settings, t, average_from)
             assert np.isfinite(total)
             t += -(-23 // batch_size)
             coef, intercept, thetas = naive.minibatch_epoch(

@@ -22,7 +22,7 @@ def fit_in_chunks(model, X, y, size=100, rounds=1, **options):
 
 def forget_optimizer_state(model):
     """Drop the slots that partial_fit keeps between calls, a private attribute."""
-    model._stream.state = {}
+    model._partial_fit_state.optimizer = {}
 
 
 @pytest.mark.parametrize("optimizer", [lc.Adam(lr=0.01), lc.SGD(lr=0.01, momentum=0.9), lc.NAdam(lr=0.01)], ids=str)
