@@ -58,13 +58,14 @@ def run(rounds: int = 20, threads: int = 2, scale: float = 1.0) -> dict:
                     return cls(params, lr=lr, **extra)
 
                 rates = [factor * rule.defaults["lr"] for factor in FACTORS]
-                tried = {lr: fit(task, 1000, lr, make)["loss"] for lr in rates}
-                lr = min(tried, key=lambda rate: tried[rate] if tried[rate] == tried[rate] else float("inf"))
-                found = [fit(task, seed, lr, make) for seed in range(min(rounds, 5))]
+                losses = {lr: fit(task, 1000, lr, make)["loss"] for lr in rates}
+                lr = min(losses, key=lambda rate: losses[rate] if losses[rate] == losses[rate] else float("inf"))
+                runs = [fit(task, seed, lr, make) for seed in range(min(rounds, 5))]
                 name = ", ".join([rule.class_name, *(f"{k}={v}" for k, v in extra.items())])
-                rows[name] = {"lr": lr, "default_lr": rule.defaults["lr"], "runs": found}
-            cases.append({"case": task.name, "epochs": task.epochs, "train_rows": len(task.train[1]),
-                          "test_rows": len(task.test[1]), "rows": rows})  # fmt: skip
+                rows[name] = {"lr": lr, "default_lr": rule.defaults["lr"], "runs": runs}
+            train_rows, test_rows = len(task.train[1]), len(task.test[1])
+            sizes = {"epochs": task.epochs, "train_rows": train_rows, "test_rows": test_rows}
+            cases.append({"case": task.name, **sizes, "rows": rows})
     return record("rules", settings={"seeds": min(rounds, 5), "scale": scale}, cases=cases)
 
 

@@ -1,4 +1,4 @@
-"""One of two ranks: `python -m tests.ranks MEETING RANK`, where MEETING is a file that does not exist yet."""
+"""One of two ranks: `python -m tests.ranks FILE RANK`; the ranks meet at FILE, which must not exist before."""
 
 import os
 import sys
@@ -32,43 +32,41 @@ def data_parallel(rank):
     net = DistributedDataParallel(small_net())
     optimizer = lt.AdamW(net.parameters(), **OPTIONS)
     train(net, optimizer, slice(4 * rank, 4 * rank + 4))
-    mine = torch.cat([p.detach().ravel() for p in net.parameters()])
-    both = [torch.empty_like(mine) for _ in range(2)]
-    dist.all_gather(both, mine)
-    assert torch.equal(*both), "the ranks went apart"
-    alone = small_net()
-    other = lt.AdamW(alone.parameters(), **OPTIONS)
-    train(alone, other, slice(None))
-    assert abs(optimizer.last_grad_norm - other.last_grad_norm) < 1e-5
-    torch.testing.assert_close(mine, torch.cat([p.detach().ravel() for p in alone.parameters()]), rtol=0, atol=1e-4)
-
-
-def refused(error, text, call):
-    with pytest.raises(error, match=text):
-        call()
+    weights = torch.cat([p.detach().ravel() for p in net.parameters()])
+    of_ranks = [torch.empty_like(weights) for _ in range(2)]
+    dist.all_gather(of_ranks, weights)
+    assert torch.equal(*of_ranks), "the ranks have different weights"
+    single_net = small_net()
+    single = lt.AdamW(single_net.parameters(), **OPTIONS)
+    train(single_net, single, slice(None))
+    assert abs(optimizer.last_grad_norm - single.last_grad_norm) < 1e-5
+    expected = torch.cat([p.detach().ravel() for p in single_net.parameters()])
+    torch.testing.assert_close(weights, expected, rtol=0, atol=1e-4)
 
 
 def sharded():
-    """Of whatever shards parameters or their owners, the norm of one rank is not the norm."""
+    """Where parameters or their optimizers are sharded, the norm of one rank is not the norm of all gradients."""
     from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     x = torch.randn(4, 6)
-    for originals in (False, True):
-        net = FullyShardedDataParallel(small_net(), device_id=torch.device("cpu"), use_orig_params=originals)
+    for use_orig_params in (False, True):
+        net = FullyShardedDataParallel(small_net(), device_id=torch.device("cpu"), use_orig_params=use_orig_params)
         net(x).sum().backward()
-        refused(ValueError, "this rank's own norm", lt.AdamW(net.parameters(), max_grad_norm=1.0).step)
+        with pytest.raises(ValueError, match="this rank's own norm"):
+            lt.AdamW(net.parameters(), max_grad_norm=1.0).step()
         lt.AdamW(net.parameters()).step()
 
     net = small_net()
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
     fully_shard(net, mesh=mesh)
     net(x).sum().backward()
-    refused(TypeError, "is a DTensor", lt.AdamW(net.parameters(), max_grad_norm=1.0).step)
+    with pytest.raises(TypeError, match="is a DTensor"):
+        lt.AdamW(net.parameters(), max_grad_norm=1.0).step()
 
     net = DistributedDataParallel(small_net())
-    refused(ValueError, "ZeroRedundancyOptimizer", lambda: ZeroRedundancyOptimizer(
-        net.parameters(), optimizer_class=lt.AdamW, max_grad_norm=1.0))  # fmt: skip
+    with pytest.raises(ValueError, match="ZeroRedundancyOptimizer"):
+        ZeroRedundancyOptimizer(net.parameters(), optimizer_class=lt.AdamW, max_grad_norm=1.0)
     optimizer = ZeroRedundancyOptimizer(net.parameters(), optimizer_class=lt.AdamW, lr=1e-2)
     train(net, optimizer, slice(None))
 
@@ -79,4 +77,4 @@ if __name__ == "__main__":
     sharded()
     dist.barrier()
     dist.destroy_process_group()
-    os._exit(0)  # threads of gloo may end after what they use, which aborts the process
+    os._exit(0)  # gloo's threads may end after the objects that they use, which aborts the process
