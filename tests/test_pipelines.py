@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 import lifecycle as lc
+from lifecycle.store.adapters.sklearn import steps
 
 from .test_store import forged
 
@@ -119,10 +120,9 @@ def test_sparse_output_stays_sparse(table, tmp_path):
     X, _ = table
     inner = ColumnTransformer([("words", OneHotEncoder(), ["smokes", "code"])], remainder="drop", sparse_threshold=1.0)
     scaled = make_pipeline(inner, StandardScaler(with_mean=False)).fit(X)
-    from lifecycle.store.adapters import sklearn as room
-
     arrays = {}
-    again = room._together(json.loads(json.dumps(room._apart(scaled, "", arrays))), "", arrays, None)
+    config = json.loads(json.dumps(steps.serialize_step(scaled, "", arrays)))
+    again = steps.deserialize_step(config, "", arrays, None)
     assert arrays == {}
     left, right = again.transform(X), scaled.transform(X)
     assert type(left) is type(right)
@@ -149,11 +149,11 @@ class Squares(TransformerMixin, BaseEstimator):
         return X**2
 
 
-def test_what_is_not_served_is_named(tmp_path):
+def test_unsupported_steps_are_named(tmp_path):
     X, y = load_iris(return_X_y=True)
     ours = lc.LinearClassifier(random_state=0)
     cases = [
-        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), "a LogisticRegression is not served"),
+        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), "a LogisticRegression is not supported"),
         (make_pipeline(MinMaxScaler(), ours), "a MinMaxScaler cannot be stored; what can, .*StandardScaler"),
         (make_pipeline(Squares(), ours), "a Squares"),
         (make_pipeline(SimpleImputer(add_indicator=True), ours), "add_indicator=True cannot be stored"),

@@ -289,8 +289,8 @@ def test_rows_and_large_arrays_are_not_shipped(digits, tmp_path):
     with pytest.raises(lc.UnsupportedModel, match="without its arguments early_stopping"):
         lc.load(tmp_path / "m")
     assert np.array_equal(lc.load(tmp_path / "m", into=make()).predict(X), model.predict(X))
-    assert json_values.params_apart({"a": np.zeros(1024), "b": [np.zeros(1025)]}) == (
-        {"a": json_values.to_plain(np.zeros(1024))},
+    assert json_values.serialize_params({"a": np.zeros(1024), "b": [np.zeros(1025)]}) == (
+        {"a": json_values.serialize_value(np.zeros(1024))},
         ["b"],
     )
 
@@ -321,7 +321,7 @@ def corrupt(path, data, sentence):
 def test_truncated(file):
     data = file.read_bytes()
     for n in (1, 7, 8, 100, len(data) // 2, len(data) - 1):
-        corrupt(file, data[:n], "truncated|no sound safetensors")
+        corrupt(file, data[:n], "truncated|not a valid safetensors")
     corrupt(file, data + b"\0", "was altered")
 
 
@@ -329,15 +329,15 @@ def test_empty_and_foreign_files(file, tmp_path):
     corrupt(file, b"", "linear.safetensors is empty")
     corrupt(file, b"PK\x03\x04" + bytes(60), "is a zip archive")
     corrupt(file, pickle.dumps(list(range(100))), "is a pickle, .* it was not opened")
-    corrupt(file, b"GIF89a" + bytes(100), "is no safetensors file")
-    corrupt(file, struct.pack("<Q", 2**63) + b"{" * 50, "is no safetensors file")
+    corrupt(file, b"GIF89a" + bytes(100), "is not a safetensors file")
+    corrupt(file, struct.pack("<Q", 2**63) + b"{" * 50, "is not a safetensors file")
     save_file({"a": np.zeros(3)}, file)
-    corrupt(file, file.read_bytes(), "no bundle of this library: it has no manifest")
+    corrupt(file, file.read_bytes(), "safetensors file without the manifest of this library")
     torch.save({"a": torch.zeros(2)}, file)
     corrupt(file, file.read_bytes(), "is a zip archive")
     if os.name == "posix":
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(lc.CorruptBundle, match="is no regular file"):
+        with pytest.raises(lc.CorruptBundle, match="is not a regular file"):
             lc.load(tmp_path / "pipe")
 
 
@@ -398,11 +398,11 @@ def test_headers_that_parsers_disagree_about(file):
         pass
 
     corrupt(file, forged(data, keep, lambda h: h[:-1] + b',"coef_":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}'),
-            "no sound safetensors|do not belong")  # fmt: skip
-    corrupt(file, forged(data, keep, lambda h: re.sub(rb'"data_offsets":\[\d+', b'"data_offsets":[3', h)), "no sound")
+            "not a valid safetensors|does not list the arrays")  # fmt: skip
+    corrupt(file, forged(data, keep, lambda h: re.sub(rb'"data_offsets":\[\d+', b'"data_offsets":[3', h)), "not a valid")
     corrupt(file, forged(data, lambda m: m.update(metadata=float("nan"))), "malformed")
     corrupt(file, forged(data, keep, lambda h: h.replace(b'\\"format\\":', b'\\"format\\":1,\\"format\\":', 1)),
-            "stands there twice")  # fmt: skip
+            "occurs twice")  # fmt: skip
     deep = b'\\"metadata\\":' + b"[" * 100_000 + b"]" * 100_000
     corrupt(file, forged(data, keep, lambda h: h.replace(b'\\"metadata\\":null', deep, 1)), "malformed")
 
@@ -491,7 +491,7 @@ def test_arrays_in_the_manifest_take_no_more_memory_than_they_hold(file):
     data = file.read_bytes()
     wide = {"$array": "<U25000000", "value": ["x"]}
     many = {"$array": "<U1000", "value": ["x" * 1000] + [""] * 20_000}  # 80 MB from 62 kB
-    for forgery, sentence in (({"a_": wide}, "strings longer than it holds"), ({"a_": many, "b_": many}, "too large")):
+    for forgery, sentence in (({"a_": wide}, "longer strings than it holds"), ({"a_": many, "b_": many}, "too large")):
         file.write_bytes(forged(data, lambda m, f=forgery: m["config"]["fitted"].update(f)))
         with pytest.raises(lc.CorruptBundle, match=sentence):
             lc.load(file)
@@ -499,14 +499,14 @@ def test_arrays_in_the_manifest_take_no_more_memory_than_they_hold(file):
 
 def test_plain_values():
     words = np.array(["no", "a long one"])[:1]
-    again = json_values.from_plain(json_values.to_plain(words))
+    again = json_values.deserialize_value(json_values.serialize_value(words))
     assert (again.dtype, again.tolist()) == ("<U2", ["no"])
     for value in (np.longdouble(1), np.ones(2, np.longdouble)):
         if value.dtype.itemsize > 8:
-            with pytest.raises(json_values.NotPlain, match="cannot be written as JSON"):
-                json_values.to_plain(value)
+            with pytest.raises(json_values.NotSerializable, match="cannot be written as JSON"):
+                json_values.serialize_value(value)
     for text in ('{"a": 1e999}', '{"a": NaN}', '{"a": 1, "a": 2}'):
-        with pytest.raises(ValueError, match=r"is no JSON|stands there twice"):
+        with pytest.raises(ValueError, match=r"is not JSON|occurs twice"):
             bundle._strict_json(text)
 
 
@@ -514,7 +514,7 @@ def test_names_in_a_file_set_no_attribute_but_fitted_ones(file):
     data = file.read_bytes()
     for name in ("__class__", "__dict__", "fit", "predict", "a.b"):
         file.write_bytes(forged(data, lambda m, n=name: m["config"]["fitted"].update({n: 1})))
-        with pytest.raises(lc.CorruptBundle, match="is no name of a fitted attribute"):
+        with pytest.raises(lc.CorruptBundle, match="is not the name of a fitted attribute"):
             lc.load(file)
 
 
@@ -556,7 +556,7 @@ def test_what_cannot_be_saved(tmp_path):
 
     cases = [
         (nn.Linear, "got the class Linear"),
-        (3, "a int is not served"),
+        (3, "a int is not supported"),
         (lc.LinearClassifier(), "LinearClassifier is not fitted yet"),
         (lt.TorchClassifier(), "TorchClassifier is not fitted yet"),
         (Extra(), "_extra_state of this module is a dict; only tensors"),
@@ -574,7 +574,7 @@ def test_what_cannot_be_saved(tmp_path):
 
 
 def test_a_configuration_too_long_for_a_header_is_said_before_it_is_written(file, monkeypatch):
-    monkeypatch.setattr(bundle, "_LARGEST_HEADER", 1000)
+    monkeypatch.setattr(bundle, "_MAX_HEADER", 1000)
     monkeypatch.setattr("safetensors.numpy.save", None)
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored in one header"):
         lc.save(lc.prune(nn.Linear(2, 2), 0.5), file, metadata={"a": "x" * 500})
@@ -620,7 +620,7 @@ def test_a_file_sets_no_argument_behind_the_arguments(file, tmp_path, name):
         manifest["config"]["fitted"][name] = "bogus"
 
     (tmp_path / "b").write_bytes(forged(file.read_bytes(), edit))
-    with pytest.raises(lc.CorruptBundle, match="is no name of a fitted attribute"):
+    with pytest.raises(lc.CorruptBundle, match="is not the name of a fitted attribute"):
         lc.load(tmp_path / "b")
 
 

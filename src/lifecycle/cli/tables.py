@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.store.files import write_whole
+from lifecycle.store.files import write_atomically
 
 __all__ = ["Task", "predict_table", "prepared", "read_table", "read_task", "write_table"]
 
@@ -105,7 +105,7 @@ def _with_points(column: Any) -> Any:
 
 def write_table(table: Any, path: str | os.PathLike) -> None:
     """A DataFrame as a CSV file, whole or not at all."""
-    write_whole(path, table.to_csv(index=False).encode("utf-8"))
+    write_atomically(path, table.to_csv(index=False).encode("utf-8"))
 
 
 def _as_numbers(column: Any) -> np.ndarray | None:
