@@ -1,5 +1,6 @@
 """Checkpoints: a run goes on with the same bits in a new process; what does not fit is named and nothing changes."""
 
+import importlib.util
 import json
 import random
 import subprocess
@@ -83,6 +84,48 @@ def test_the_state_moves_between_twins(saved, loaded, path):
         step(*each)
     for p, q in zip(net.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
+
+
+REGISTERED = '''
+"""Momentum at a rate that falls with the sum of the rates so far."""
+from lifecycle._jit import element
+
+SLOTS = {"momentum_buffer": "signed"}
+SCALARS = {"rate_sum": 0.0}
+
+
+def step(t, lr=0.1, momentum=0.9, rate_sum=0.0):
+    """Momentum at a falling rate."""
+    rate_sum = rate_sum + lr
+    return rate_sum, lr / (1.0 + rate_sum), momentum
+
+
+@element
+def update(p, g, momentum_buffer, s):
+    _, rate, momentum = s
+    momentum_buffer = momentum * momentum_buffer + g
+    return p - rate * momentum_buffer, momentum_buffer
+'''
+
+
+@pytest.mark.parametrize("state", [None, "int8"])
+def test_a_registered_rule_with_scalars_goes_on(state, path, tmp_path, monkeypatch):
+    (tmp_path / "falling.py").write_text(REGISTERED)
+    spec = importlib.util.spec_from_file_location("falling", tmp_path / "falling.py")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    monkeypatch.setattr("lifecycle.rules._registered", {})
+    lc.register_rule(module)
+    net, other = small(), small(seed=1)
+    optimizer, again = (lt.Falling(n.parameters(), state_dtype=state) for n in (net, other))
+    step(net, optimizer, 3)
+    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    lc.load_checkpoint(path, model=other, optimizer=again)
+    assert again.state[other["a"].weight]["rate_sum"] == pytest.approx(0.3)
+    for each in ((net, optimizer), (other, again)):
+        torch.manual_seed(2)
+        step(*each)
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
