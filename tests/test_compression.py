@@ -120,8 +120,10 @@ def test_n_of_m_holds_along_the_input_axis(kind):
 
 def test_the_input_axis_of_a_transposed_convolution_is_its_first():
     assert {k: layer.input_axis for k, (layer, _) in weights(make("transposed")[0]).items()} == {
-        "0.weight": 0, "1.weight_ih_l0": 1, "1.weight_hh_l0": 1,
-    }  # fmt: skip
+        "0.weight": 0,
+        "1.weight_ih_l0": 1,
+        "1.weight_hh_l0": 1,
+    }
 
 
 def test_protected_layers_keep_every_bit():
@@ -244,7 +246,7 @@ def test_int8_layers_say_what_they_are():
 def test_without_a_kernel_an_int8_layer_computes_in_float32_and_says_so_once(layer, monkeypatch):
     small, x = lc.quantize(layer), torch.randn(1, 3, 3) if isinstance(layer, nn.Conv2d) else torch.randn(2, 3)
     monkeypatch.setattr(compressed, "_kernel_works", lambda name: False)
-    monkeypatch.setattr(compressed, "_warned", set())
+    compressed._warn_slow.cache_clear()
     with pytest.warns(UserWarning, match="torch has no int8 kernel for Int8"):
         assert torch.equal(small(x), small._forward_float(x))
     small(x)
@@ -499,15 +501,18 @@ def test_a_model_without_weights_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
-@pytest.mark.parametrize(("change", "layer", "weight"), [
-    (nn.utils.parametrizations.weight_norm, nn.Linear(4, 4), "weight"),
-    (nn.utils.parametrizations.orthogonal, nn.Linear(4, 4), "weight"),
-    (nn.utils.weight_norm, nn.Linear(4, 4), "weight"),
-    (nn.utils.spectral_norm, nn.Conv2d(4, 4, 3), "weight"),
-    (lambda m: nn.utils.parametrizations.weight_norm(m, "weight_hh_l0"), nn.LSTM(4, 4), "weight_hh_l0"),
-    (lambda m: nn.utils.weight_norm(m, "weight_hh_l0"), nn.LSTM(4, 4), "weight_hh_l0"),
-    (lambda m: l1_unstructured(m, "weight", 0.5), nn.Linear(4, 4), "weight"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "layer", "weight"),
+    [
+        (nn.utils.parametrizations.weight_norm, nn.Linear(4, 4), "weight"),
+        (nn.utils.parametrizations.orthogonal, nn.Linear(4, 4), "weight"),
+        (nn.utils.weight_norm, nn.Linear(4, 4), "weight"),
+        (nn.utils.spectral_norm, nn.Conv2d(4, 4, 3), "weight"),
+        (lambda m: nn.utils.parametrizations.weight_norm(m, "weight_hh_l0"), nn.LSTM(4, 4), "weight_hh_l0"),
+        (lambda m: nn.utils.weight_norm(m, "weight_hh_l0"), nn.LSTM(4, 4), "weight_hh_l0"),
+        (lambda m: l1_unstructured(m, "weight", 0.5), nn.Linear(4, 4), "weight"),
+    ],
+)
 def test_weights_that_are_computed_are_not_skipped_in_silence(change, layer, weight):
     with torch.no_grad():  # torch cannot copy what a hook computed with gradients
         model = nn.Sequential(nn.Linear(4, 4), change(copy.deepcopy(layer)))

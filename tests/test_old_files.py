@@ -1,7 +1,8 @@
-"""Files that version 0.1.0 wrote before its modules were renamed: they load, predict the same, and are written the same.
+"""Files that an earlier revision of version 0.1.0 wrote: they load, predict the same, and are written the same.
 
-`files/` holds one small file of each kind and, in `answers.json`, what the models said and where the runs went. They
-were made by the functions below: `made(name)` fits a model, `start(name)` makes a run, `go_on` takes its steps.
+`files/` holds one small file of each kind and, in `answers.json`, the predictions of the models and the states of the
+runs three steps later. They were made with the functions below: `fitted(name)` fits a model, which was saved;
+`start(name)` makes a run, which was saved after three steps of `train`, loaded and saved again.
 """
 
 import json
@@ -25,7 +26,7 @@ SHORT = {"max_epochs": 2, "batch_size": 16, "random_state": 0}
 
 
 def rows(n=48, width=6):
-    """Numbers that every machine makes alike."""
+    """Numbers that are the same on every machine."""
     return np.sin(np.arange(1.0, n * width + 1).reshape(n, width) ** 1.5).astype(np.float32)
 
 
@@ -41,8 +42,8 @@ def columns():
     return ColumnTransformer([("numbers", numbers, ["height", "weight"]), ("words", words, ["work"])])
 
 
-def made(name):
-    """The model of a file, made and fitted."""
+def fitted(name):
+    """The model of a file."""
     X, y = rows(), rows()[:, 0] + 0.5 * rows()[:, 1]
     classes = np.array(["low", "middle", "high"])[np.digitize(y, [-0.5, 0.5])]
     torch.manual_seed(0)
@@ -77,14 +78,12 @@ def made(name):
     raise ValueError(name)
 
 
-MODELS = (
-    "linear-classifier", "linear-regressor", "linear-classifier-int8", "mlp", "mlp-bfloat16", "mlp-tied-int8",
-    "cnn-channels-last", "rnn-int8", "torch-classifier-int8", "pipeline", "pipeline-torch",
-)  # fmt: skip
+MODELS = sorted(path.stem for path in FILES.glob("*.safetensors") if "checkpoint" not in path.stem)
+RUNS = sorted(path.stem for path in FILES.glob("checkpoint*.safetensors"))
 
 
-def answers(name, model):
-    """What the model says to the first rows, as float64."""
+def predictions(name, model):
+    """Predictions for the first rows, as float64."""
     X = table().head(12) if "pipeline" in name else rows()[:12]
     if not isinstance(model, nn.Module):
         return np.asarray(getattr(model, "predict_proba", model.predict)(X), dtype=float)
@@ -93,22 +92,27 @@ def answers(name, model):
         return model(torch.from_numpy(X).to(next(model.parameters()).dtype).reshape(shape)).double().numpy()
 
 
+def test_there_is_a_file_of_every_kind():
+    kinds = {lc.inspect(FILES / f"{name}.safetensors").kind for name in MODELS + RUNS}
+    assert kinds == {"linear.estimator", "torch.module", "torch.estimator", "sklearn.pipeline", "checkpoint"}
+
+
 @pytest.mark.filterwarnings("ignore:torch has no int8 kernel")
 @pytest.mark.parametrize("name", MODELS)
-def test_models_predict_what_they_did_and_are_written_as_they_were(name, tmp_path, monkeypatch):
+def test_models_predict_the_same_and_are_written_with_the_same_bytes(name, tmp_path, monkeypatch):
     path = FILES / f"{name}.safetensors"
     model = lc.load(path)
     expected = np.array(json.loads((FILES / "answers.json").read_text())[name])
-    np.testing.assert_allclose(answers(name, model), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(predictions(name, model), expected, rtol=1e-5, atol=1e-6)
     written_with(path, monkeypatch)
     lc.save(model, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
 def written_with(path, monkeypatch):
-    """Let files say the versions that this one says: all else must be the same."""
+    """Write the versions that this file names, so that all other bytes can be compared."""
     monkeypatch.setattr("lifecycle.store.bundle._versions", lambda: lc.inspect(path).versions)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # no generators of this machine's
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # no states of CUDA generators
 
 
 class Net(nn.Module):
@@ -140,10 +144,7 @@ def start(name):
     return net, optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4])
 
 
-RUNS = ("checkpoint-adamw-int8", "checkpoint-nadam", "checkpoint-sgd")
-
-
-def go_on(net, optimizer, scheduler, first, last):
+def train(net, optimizer, scheduler, first, last):
     for t in range(first, last):
         for k, p in enumerate(net.parameters()):
             gradient = torch.sin(torch.arange(p.numel()) * (t + 1.0) + k).reshape(p.shape)
@@ -153,27 +154,27 @@ def go_on(net, optimizer, scheduler, first, last):
             scheduler.step()
 
 
-def numbers(net, optimizer):
-    """All numbers of the model and, by name, of the optimizer's state, decoded by nobody."""
-    found = dict(net.state_dict())
+def values_of(net, optimizer):
+    """The values of the model and, by name, of the optimizer's state as it is stored."""
+    state = dict(net.state_dict())
     for name, p in net.named_parameters():
-        found |= {f"{name}.{slot}": torch.as_tensor(value) for slot, value in optimizer.state[p].items()}
-    real = {k: torch.view_as_real(v.resolve_conj()) if v.is_complex() else v for k, v in found.items()}
+        state |= {f"{name}.{slot}": torch.as_tensor(value) for slot, value in optimizer.state[p].items()}
+    real = {k: torch.view_as_real(v.resolve_conj()) if v.is_complex() else v for k, v in state.items()}
     return {k: v.double().flatten().tolist() for k, v in real.items()}
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_runs_go_on_as_they_did_and_are_written_as_they_were(name, tmp_path, monkeypatch):
+def test_runs_continue_the_same_and_are_written_with_the_same_bytes(name, tmp_path, monkeypatch):
     path, run = FILES / f"{name}.safetensors", start(name)
-    go_on(*run, 0, 1)  # to load into a state that is another one
+    train(*run, 0, 1)  # so that it is loaded into an optimizer with a state
     arguments = dict(zip(("model", "optimizer", "scheduler"), run, strict=True))
     with torch.random.fork_rng():
         assert lc.load_checkpoint(path, **arguments) == {"steps": 3}
         written_with(path, monkeypatch)
         lc.save_checkpoint(tmp_path / "again", **arguments, metadata={"steps": 3})
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
-    go_on(*run, 3, 6)
+    train(*run, 3, 6)
     expected = json.loads((FILES / "answers.json").read_text())[name]
-    assert numbers(*run[:2]).keys() == expected.keys()
-    for key, values in numbers(*run[:2]).items():
+    assert values_of(*run[:2]).keys() == expected.keys()
+    for key, values in values_of(*run[:2]).items():
         np.testing.assert_allclose(values, expected[key], rtol=1e-5, atol=1e-6, err_msg=key)

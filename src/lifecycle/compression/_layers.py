@@ -24,7 +24,7 @@ def unprotected_layers(layers: list[Layer], protect: Sequence[str], model: Any) 
     for layer in unprotected:
         if layer.kind == adapters.COMPUTED:
             raise UnsupportedModel(
-                f"{layer.name} is computed from other parameters (weight_norm, parametrize, torch's own pruning): make "
+                f"{layer.name} is computed from other parameters (weight_norm, parametrize, torch's pruning): make "
                 f"it a parameter with remove_parametrizations (remove_weight_norm, prune.remove), or protect it, "
                 f"protect=[{layer.name!r}]"
             )

@@ -12,7 +12,8 @@ import platform
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ import lifecycle
 from lifecycle._check import CorruptBundle, UnsupportedModel, one_of
 from lifecycle.codecs import pack, unpack
 from lifecycle.store.files import write_atomically
+from lifecycle.store.json_values import limit_array_bytes
 
 _FORMAT = 1
 _MANIFEST = "lifecycle"
@@ -198,3 +200,17 @@ def arrays_of(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[
             raise ValueError(f"{name} is not stored as the manifest says")
         arrays[name] = np.array(array)
     return arrays
+
+
+@contextmanager
+def reading(name: str, what: str, *, keep: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Bound the arrays in a manifest, and turn what a malformed one raises, except `keep`, into CorruptBundle."""
+    try:
+        with limit_array_bytes():
+            yield
+    except (CorruptBundle, UnsupportedModel):
+        raise
+    except keep:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
+        raise CorruptBundle(f"the manifest of {name} does not describe {what}: {error}") from error

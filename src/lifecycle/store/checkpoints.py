@@ -6,7 +6,6 @@ from typing import Any
 
 from lifecycle._check import CorruptBundle
 from lifecycle.store import adapters, bundle
-from lifecycle.store.json_values import limit_array_bytes
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -91,10 +90,7 @@ def load_checkpoint(
     config = manifest["config"]
     if config["kind"] != adapters.CHECKPOINT:
         raise CorruptBundle(f"{path.name} holds a model ({config['kind']}), not a checkpoint: lifecycle.load reads it")
-    try:
-        with limit_array_bytes():
-            run = adapter.deserialize(config, bundle.arrays_of(manifest, tensors))
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
-        raise CorruptBundle(f"the manifest of {path.name} does not describe a checkpoint: {error}") from error
+    with bundle.reading(path.name, "a checkpoint"):
+        run = adapter.deserialize(config, bundle.arrays_of(manifest, tensors))
     adapter.restore(run, model, optimizer, scheduler, random_state)
     return manifest.get("metadata") or {}

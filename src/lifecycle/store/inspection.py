@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lifecycle._check import CorruptBundle
 from lifecycle.store import adapters, bundle
 
 __all__ = ["Inspection", "inspect"]
@@ -37,18 +36,16 @@ class Inspection:
     versions: dict[str, str]
 
     def _facts(self) -> list[tuple[str, str]]:
+        how_to_load = "" if self.complete else ": load needs into="
+        if self.kind == adapters.CHECKPOINT:
+            how_to_load = ": load_checkpoint reads it"
         facts = [
             ("file", f"{self.name}, {self.bytes:,} bytes"),
             ("sha256", self.sha256),
-            ("model", f"{self.model} ({self.kind})" + self._how_to_load()),
+            ("model", f"{self.model} ({self.kind}){how_to_load}"),
             ("saved with", ", ".join(f"{k} {v}" for k, v in self.versions.items())),
         ]
         return facts + ([("metadata", json.dumps(self.metadata, ensure_ascii=False))] if self.metadata else [])
-
-    def _how_to_load(self) -> str:
-        if self.kind == adapters.CHECKPOINT:
-            return ": load_checkpoint reads it"
-        return "" if self.complete else ": load needs into="
 
     def __repr__(self) -> str:
         lines = [f"{k:<11}{v}" for k, v in self._facts()]
@@ -78,26 +75,17 @@ def inspect(path: str | os.PathLike) -> Inspection:
     path = Path(path)
     data = bundle.read(path)
     manifest, tensors = bundle.parse(path.name, data)
-    try:
+    with bundle.reading(path.name, "a model"):
         config = manifest["config"]
-        rows = []
+        arrays = []
         for name, entry in manifest["arrays"].items():
             size = sum(tensors[key].nbytes for key in entry["parts"].values())
-            rows.append((name, str(entry["dtype"]), tuple(entry["shape"]), entry["codec"] or "plain", size))
+            arrays.append((name, str(entry["dtype"]), tuple(entry["shape"]), entry["codec"] or "plain", size))
         model, complete = adapters.describe(config)
-        return Inspection(
-            name=path.name,
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            kind=str(config["kind"]),
-            model=model,
-            complete=complete,
-            arrays=rows,
-            metadata=manifest["metadata"],
-            versions={str(k): str(v) for k, v in manifest["versions"].items()},
-        )
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise CorruptBundle(f"the manifest of {path.name} does not describe a model: {error}") from error
+        versions = {str(k): str(v) for k, v in manifest["versions"].items()}
+        digest = hashlib.sha256(data).hexdigest()
+        kind, metadata = str(config["kind"]), manifest["metadata"]
+        return Inspection(path.name, len(data), digest, kind, model, complete, arrays, metadata, versions)
 
 
 def _printable(text: str) -> str:

@@ -169,12 +169,26 @@ def pop_prefixed(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.nda
     return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
 
 
-def check_into(cls: type, missing: Any, into: Any) -> None:
-    """Check that an estimator is filled if it was saved without some arguments, and that `into` is of its class."""
+def serialize_fitted(estimator: Any, skip: set[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Arguments and fitted attributes of an estimator, except those of `skip`, as JSON and arrays."""
+    params = estimator.get_params(deep=False)
+    params_config, missing = serialize_params({name: value for name, value in params.items() if name not in skip})
+    attributes = {name: value for name, value in vars(estimator).items() if name not in skip | params.keys()}
+    fitted, arrays = serialize_attributes(type(estimator).__name__, attributes)
+    config = {"class": type(estimator).__name__, "params": params_config, "missing": missing, "fitted": fitted}
+    return config, {f"fitted.{name}": array for name, array in arrays.items()}
+
+
+def deserialize_fitted(config: Any, arrays: dict[str, np.ndarray], cls: type, into: Any) -> tuple[dict, dict]:
+    """Arguments and fitted attributes that `serialize_fitted` read; `into` is needed if some arguments are missing."""
     if into is not None and type(into) is not cls:
         raise ValueError(f"the file holds a {cls.__name__}; into is a {type(into).__name__}")
-    if into is None and missing:
+    if into is None and config["missing"]:
         raise UnsupportedModel(
-            f"this {cls.__name__} was saved without its arguments {', '.join(missing)}, which are not plain values: "
-            "make it again and pass it, load(path, into=estimator)"
+            f"this {cls.__name__} was saved without its arguments {', '.join(config['missing'])}, which are not plain "
+            "values: make it again and pass it, load(path, into=estimator)"
         )
+    attributes = deserialize_attributes(config["fitted"], pop_prefixed(arrays, "fitted."))
+    if arrays:
+        raise ValueError(f"the file holds arrays that the estimator does not have: {', '.join(list(arrays)[:5])}")
+    return deserialize_params(config["params"]), attributes

@@ -8,7 +8,6 @@ from typing import Any
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
 from lifecycle.store import adapters, bundle
-from lifecycle.store.json_values import limit_array_bytes
 
 __all__ = ["load", "save"]
 
@@ -25,7 +24,7 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
         Models and estimators of this library are stored completely. Of a module of another class only the state dict
         is stored, and `load` needs ``into=module``. Arguments of an estimator that are not plain values (a function, a
-        module of your own) or that hold data (rows for early_stopping, arrays above 8 kB) are not stored either:
+        user's module) or that hold data (rows for early_stopping, arrays above 8 kB) are not stored either:
         `load` needs ``into=estimator``. An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after
         loading, a new ``fit`` starts from new weights; ``module_``, the fitted one, is stored with every bit.
     path : str or os.PathLike
@@ -84,14 +83,6 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     config = manifest["config"]
     if config["kind"] == adapters.CHECKPOINT:
         raise UnsupportedModel(f"{path.name} is a checkpoint: load_checkpoint(path, model=…) loads it into a model")
-    try:
-        adapter = adapters.adapter_for_kind(config["kind"])
+    with bundle.reading(path.name, "a model", keep=() if into is None else (ValueError,)):
         arrays = bundle.arrays_of(manifest, tensors)
-        with limit_array_bytes():
-            return adapter.deserialize(config, arrays, into)
-    except (CorruptBundle, UnsupportedModel):
-        raise
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
-        if into is not None and isinstance(error, ValueError):
-            raise
-        raise CorruptBundle(f"the manifest of {path.name} does not describe a model: {error}") from error
+        return adapters.adapter_for_kind(config["kind"]).deserialize(config, arrays, into)

@@ -89,8 +89,11 @@ def layers(model: Any) -> list[Layer]:
 
 def read_weight(model: Any, name: str) -> np.ndarray:
     _, module, attribute = _find(_module(model), name)
-    weight = getattr(module, attribute)
-    return to_array(weight if weight.dtype in (torch.float32, torch.float64) else weight.float()).copy()
+    return _values(getattr(module, attribute))
+
+
+def _values(p: torch.Tensor) -> np.ndarray:
+    return to_array(p if p.dtype in (torch.float32, torch.float64) else p.float()).copy()
 
 
 def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
@@ -103,7 +106,7 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
         module.codes = torch.from_numpy(codes.copy())
         module.scales = torch.from_numpy(scales.copy())
         return
-    if codes_of(module, attribute, read_weight(model, name)) is None:
+    if codes_of(module, attribute, _values(getattr(module, attribute))) is None:
         clear_scales(module, attribute)  # it was trained since it was quantized
     elif codes_of(module, attribute, array) is None:
         codes, scales = absmax.encode(array, layer.channel_axis)
@@ -131,7 +134,7 @@ def quantize_layers(model: Any, names: list[str], codec: ModuleType, activations
     for layer, module, attribute in weights:
         if layer.name in int8:
             continue
-        weight, axis = read_weight(net, layer.name), layer.channel_axis
+        weight, axis = _values(getattr(module, attribute)), layer.channel_axis
         # a weight on a grid keeps that grid: quantizing twice changes nothing
         codes, scales, _ = codes_of(module, attribute, weight) or (*codec.encode(weight, axis), axis)
         cls = None if activations is None or not _swappable(module, counts) else int8_class_for(module)
@@ -170,10 +173,8 @@ def tensors(model: Any) -> dict[str, np.ndarray]:
 
 def _codes(net: nn.Module) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
     """Codes, scales and axis of every weight that is on its int8 grid, by the parameter's name."""
-    codes = {}
-    for layer, module, attribute in _weights(net):
-        if scales_of(module, attribute) is not None:
-            codes[layer.name] = codes_of(module, attribute, read_weight(net, layer.name))
+    quantized = (weight for weight in _weights(net) if scales_of(*weight[1:]) is not None)
+    codes = {layer.name: codes_of(module, name, _values(getattr(module, name))) for layer, module, name in quantized}
     return {name: of_weight for name, of_weight in codes.items() if of_weight is not None}
 
 

@@ -20,7 +20,7 @@ _SCALES = "_lifecycle_scales"  # attribute of a module, in pickles too: {paramet
 
 
 class Int8Module(nn.Module):
-    """A layer with int8 weights, one scale an output channel, and int8 activations; for inference only.
+    """A layer with int8 weights, one scale per output channel, and int8 activations; for inference only.
 
     For an input that requires a gradient it computes in float32 with the decoded weights, which have no gradient.
 
@@ -59,9 +59,8 @@ class Int8Module(nn.Module):
         if x.dtype != torch.float32 or x.device.type != "cpu":
             raise ValueError(f"an int8 layer takes float32 tensors on the CPU; got {x.dtype} on {x.device}")
         if x.requires_grad and torch.is_grad_enabled():
-            return self._forward_float(
-                x
-            )  # the int8 kernels have no gradient, and their output would silently have none
+            # the int8 kernels have no gradient, and their output would silently have none
+            return self._forward_float(x)
         if not _kernel_works(type(self).__name__):
             _warn_slow(type(self).__name__)
             return self._forward_float(x)
@@ -189,13 +188,9 @@ def holds_int8(net: nn.Module) -> bool:
     return any(isinstance(module, Int8Module) for module in net.modules())
 
 
-_warned: set[str] = set()  # names of classes
-
-
+@cache  # once for each class
 def _warn_slow(name: str) -> None:
-    if name not in _warned:
-        _warned.add(name)
-        warnings.warn(f"torch has no int8 kernel for {name} on this machine: computed in float32", stacklevel=3)
+    warnings.warn(f"torch has no int8 kernel for {name} on this machine: computed in float32", stacklevel=3)
 
 
 @cache

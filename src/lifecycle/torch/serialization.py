@@ -132,11 +132,6 @@ def _state(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict[
         if name in config["int8"]:
             axis = config["int8"][name]
             codes, weight_scales = remaining.pop(f"{name}.codes"), remaining.pop(f"{name}.scales")
-            if type(axis) is not int or not 0 <= axis < max(codes.ndim, 1) or codes.dtype != np.int8:
-                raise ValueError(f"the codes of {name} are malformed")
-            channels = codes.shape[axis] if codes.ndim > 1 else 1
-            if weight_scales.shape != (channels,) or weight_scales.dtype != np.float32:
-                raise ValueError(f"the codes of {name} do not fit their scales")
             weight = absmax.decode(codes, weight_scales, axis, np.float64 if dtype == "float64" else np.float32)
             state[name] = torch.from_numpy(weight).to(tensors.DTYPES[dtype], copy=True)
             scales[name] = (weight_scales, axis)
@@ -194,9 +189,8 @@ def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> 
             raise ValueError(f"{prefix}weight has the shape {stored} in the file and {shape} in the module")
         if not is_int8 and id(old) not in swaps:
             device = old.weight.device
-            swaps[id(old)] = cls.from_float(
-                old, torch.zeros_like(codes, device=device), torch.ones_like(scales, device=device)
-            )
+            zeros, ones = torch.zeros_like(codes, device=device), torch.ones_like(scales, device=device)
+            swaps[id(old)] = cls.from_float(old, zeros, ones)
     return swaps
 
 
@@ -217,7 +211,7 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
 
 
 def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, torch.Tensor]) -> None:
-    """ValueError that names the differences in names, shapes and dtypes; the module is not changed."""
+    """ValueError if names, shapes, dtypes or ties differ; the module is not changed."""
     wanted = dict(net.state_dict(keep_vars=True))
     for path, module in net.named_modules(remove_duplicate=False):
         if id(module) in swaps:
@@ -225,22 +219,12 @@ def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, t
             for name in ("weight", "bias"):
                 wanted.pop(prefix + name, None)
             wanted |= {prefix + name: t for name, t in swaps[id(module)].state_dict(keep_vars=True).items()}
-    differences = [f"{name} is missing in the file" for name in wanted if name not in state]
-    differences += [f"{name} is not in the module" for name in state if name not in wanted]
+    tensors.check_state(state, wanted)
     first: dict[int, str] = {}
     for name, tensor in wanted.items():
-        if name not in state:
-            continue
-        if tensor.shape != state[name].shape:
-            shapes = f"{tuple(state[name].shape)} in the file and {tuple(tensor.shape)} in the module"
-            differences.append(f"{name} has the shape {shapes}")
-        elif tensor.dtype != state[name].dtype:
-            differences.append(f"{name} is {state[name].dtype} in the file and {tensor.dtype} in the module")
-        elif not torch.equal(state[name], state[first.setdefault(id(tensor), name)]):
-            differences.append(f"{name} is tied to {first[id(tensor)]} in the module, and differs from it in the file")
-    if differences:
-        more = f" (and {len(differences) - 5} more)" if len(differences) > 5 else ""
-        raise ValueError(f"the file does not fit the module: {'; '.join(differences[:5])}{more}")
+        tied = state[first.setdefault(id(tensor), name)]
+        if tied is not state[name] and not torch.equal(tied, state[name]):
+            raise ValueError(f"{name} is tied to {first[id(tensor)]} in the module, and differs from it in the file")
 
 
 # -- estimators ------------------------------------------------------------------------------------------------------
@@ -252,18 +236,15 @@ def serialize_estimator(model: Any, net: nn.Module, codes: Codes) -> tuple[dict[
     if not _is_class_of(_ESTIMATORS, type(model)):
         known = ", ".join(_CLASSES[_ESTIMATORS])
         raise UnsupportedModel(f"a {name} cannot be stored; what can: {known}, or its module alone")
-    params = model.get_params(deep=False)
-    params_config, missing = json_values.serialize_params({k: v for k, v in params.items() if k != "module"})
-    attributes = {k: v for k, v in vars(model).items() if k not in params and k != "module_"}
-    fitted, fitted_arrays = json_values.serialize_attributes(name, attributes)
+    config, arrays = json_values.serialize_fitted(model, {"module", "module_"})
     net_config, weights = serialize_module(net, codes)
-    module = _serialize_module_param(params.get("module"))
+    module = _serialize_module_param(model.module)
     if module is None or not _makes_the_fitted_one(module, net_config):
         module = None
-        missing.insert(0, "module")
-    config = {"class": name, "params": params_config, "module": module, "missing": missing, "fitted": fitted}
-    arrays = {f"module_.{k}": v for k, v in weights.items()} | {f"fitted.{k}": v for k, v in fitted_arrays.items()}
-    return {**config, "net": net_config}, arrays
+        config["missing"].insert(0, "module")
+    # in this order in a file
+    config = {"class": name, "params": config["params"], "module": module, **config, "net": net_config}
+    return config, {f"module_.{key}": array for key, array in weights.items()} | arrays
 
 
 def _serialize_module_param(module: Any) -> dict[str, Any] | None:
@@ -301,21 +282,17 @@ def _deserialize_module_param(module: dict[str, Any], net: dict[str, Any]) -> An
 def deserialize_estimator(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
     """The estimator that `serialize_estimator` was given; `into` has the arguments that are not stored."""
     cls = _class_named(_ESTIMATORS, config["class"])
-    json_values.check_into(cls, config["missing"], into)
     remaining = dict(arrays)
     weights = json_values.pop_prefixed(remaining, "module_.")
-    fitted = json_values.deserialize_attributes(config["fitted"], json_values.pop_prefixed(remaining, "fitted."))
-    if remaining:
-        raise ValueError("the file holds arrays that the estimator does not have")
+    params, attributes = json_values.deserialize_fitted(config, remaining, cls, into)
     net = deserialize_module(config["net"], weights, None if config["net"]["class"] else _copy_of_module(into))
-    params = json_values.deserialize_params(config["params"])
     if "module" not in config["missing"]:
         params["module"] = _deserialize_module_param(config["module"], config["net"])
     model = cls() if into is None else into
     for name in [k for k in vars(model) if k.startswith("module__") and k not in config["missing"]]:
         delattr(model, name)  # an argument of another module
     model.set_params(**params)
-    json_values.restore_attributes(model, fitted)
+    json_values.restore_attributes(model, attributes)
     model.module_ = net
     return model
 

@@ -45,3 +45,18 @@ def from_array(name: str, array: np.ndarray, dtype: str) -> torch.Tensor:
     if tensor.dtype != DTYPES[dtype]:
         raise ValueError(f"{name} is stored as {array.dtype}, not as {dtype}")
     return tensor
+
+
+def check_state(stored: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """ValueError that lists how names, shapes and dtypes of a stored state differ from those of a module."""
+    differences = [f"{name} is missing in the file" for name in wanted if name not in stored]
+    differences += [f"{name} is not in the module" for name in stored if name not in wanted]
+    for name, tensor in wanted.items():
+        if name in stored and tensor.shape != stored[name].shape:
+            shapes = f"{tuple(stored[name].shape)} in the file and {tuple(tensor.shape)} in the module"
+            differences.append(f"{name} has the shape {shapes}")
+        elif name in stored and tensor.dtype != stored[name].dtype:
+            differences.append(f"{name} is {stored[name].dtype} in the file and {tensor.dtype} in the module")
+    if differences:
+        more = f" (and {len(differences) - 5} more)" if len(differences) > 5 else ""
+        raise ValueError(f"the file does not fit the module: {'; '.join(differences[:5])}{more}")

@@ -17,9 +17,7 @@ from lifecycle.store.adapters import LINEAR_ESTIMATOR, Layer
 
 _CLASSES = ("LinearClassifier", "LinearRegressor")
 _SCALES = "_coef_scales"
-_STREAM = (
-    "_stream"  # the state of partial_fit, which is not stored: a loaded model begins it anew from its coefficients
-)
+_STREAM = "_stream"  # state of partial_fit, not stored: a loaded model restarts it from its coefficients
 
 
 def _class(name: Any) -> Any:
@@ -80,46 +78,27 @@ def tensors(model: Any) -> dict[str, np.ndarray]:
 
 def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     arrays = tensors(model)
-    params = model.get_params(deep=False)
-    params_config, missing = json_values.serialize_params(params)
-    skip = {"coef_", "intercept_", _SCALES, _STREAM, *params}
-    attributes = {name: value for name, value in vars(model).items() if name not in skip}
-    fitted, fitted_arrays = json_values.serialize_attributes(type(model).__name__, attributes)
-    config = {
-        "kind": LINEAR_ESTIMATOR,
-        "class": type(model).__name__,
-        "params": params_config,
-        "missing": missing,
-        "fitted": fitted,
-        "dtype": model.coef_.dtype.str,
-        "scalar_intercept": not isinstance(model.intercept_, np.ndarray),
-    }
-    return config, {**arrays, **{f"fitted.{name}": array for name, array in fitted_arrays.items()}}
+    config, fitted = json_values.serialize_fitted(model, {"coef_", "intercept_", _SCALES, _STREAM})
+    types = {"dtype": model.coef_.dtype.str, "scalar_intercept": not isinstance(model.intercept_, np.ndarray)}
+    return {"kind": LINEAR_ESTIMATOR, **config, **types}, {**arrays, **fitted}
 
 
 def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
-    cls = _class(config.get("class"))
-    json_values.check_into(cls, config.get("missing"), into)
-    params = json_values.deserialize_params(config.get("params"))
-    remaining, scales = dict(arrays), None
-    if "coef_.codes" in remaining:
-        codes, scales = remaining.pop("coef_.codes"), remaining.pop("coef_.scales")
-        dtype = np.dtype(one_of("dtype", config.get("dtype"), ["<f4", "<f8"]))
-        if codes.dtype != np.int8 or scales.shape != (codes.shape[0] if codes.ndim > 1 else 1,):
-            raise ValueError("the codes of coef_ do not fit their scales")
-        coef = absmax.decode(codes, scales, 0, dtype)
-    else:
+    cls = _class(config["class"])
+    remaining = dict(arrays)
+    scales, intercept = remaining.pop("coef_.scales", None), remaining.pop("intercept_")
+    if scales is None:
         coef = remaining.pop("coef_")
-    intercept = remaining.pop("intercept_")
-    fitted = json_values.deserialize_attributes(config.get("fitted"), json_values.pop_prefixed(remaining, "fitted."))
-    if remaining:
-        raise ValueError("the file holds arrays that no attribute has")
+    else:
+        dtype = np.dtype(one_of("dtype", config["dtype"], ["<f4", "<f8"]))
+        coef = absmax.decode(remaining.pop("coef_.codes"), scales, 0, dtype)
+    params, attributes = json_values.deserialize_fitted(config, remaining, cls, into)
     model: Any = cls(**params) if into is None else into.set_params(**params)
     for name in (_SCALES, _STREAM):  # of the model that `into` was before
         vars(model).pop(name, None)
     if scales is not None:
         setattr(model, _SCALES, scales)
     model.coef_ = coef
-    model.intercept_ = intercept[()] if config.get("scalar_intercept") else intercept
-    json_values.restore_attributes(model, fitted)
+    model.intercept_ = intercept[()] if config["scalar_intercept"] else intercept
+    json_values.restore_attributes(model, attributes)
     return model

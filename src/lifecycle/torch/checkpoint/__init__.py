@@ -14,6 +14,7 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.torch.checkpoint import comparison, optimizer_state, random_state
 from lifecycle.torch.checkpoint.state_values import deserialize_state, serialize_state
 from lifecycle.torch.optimizers import RuleOptimizer
+from lifecycle.torch.tensors import check_state
 
 
 def serialize(model: Any, optimizer: Any, scheduler: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -62,7 +63,7 @@ def restore(run: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, wit
     """Compare everything, then change the model, the optimizer, the scheduler and the random generators."""
     model = _unwrapped(model)
     _check_types(model, optimizer, scheduler)
-    comparison.check_model(run["model"], model)
+    _check_model(run["model"], model.state_dict())
     for name, given in (("optimizer", optimizer), ("scheduler", scheduler)):
         if given is not None and name not in run:
             raise ValueError(f"the checkpoint holds no {name}: leave {name}= out")
@@ -84,6 +85,13 @@ def restore(run: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, wit
             setattr(optimizer, name, run["attributes"][name])
     if with_random_state:
         random_state.restore_random_state(run["random"])
+
+
+def _check_model(stored: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> None:
+    check_state(stored, state)
+    for name, value in state.items():
+        if any(n > 1 and stride == 0 for n, stride in zip(value.shape, value.stride(), strict=True)):
+            raise ValueError(f"{name} of the model is expanded and cannot be written to: make it contiguous")
 
 
 @contextmanager

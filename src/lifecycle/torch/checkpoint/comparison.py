@@ -3,9 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-from torch import nn
-
 
 def check_class(what: str, stored: str, given: Any) -> None:
     """The class of the object whose state is stored."""
@@ -25,26 +22,6 @@ def check_names(what: str, stored: Iterable[str], given: Iterable[str]) -> None:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def check_model(stored: dict[str, torch.Tensor], model: nn.Module) -> None:
-    """Names, dtypes and shapes of parameters and buffers."""
-    state = model.state_dict()
-    check_names("model", stored, state)
-    for name, value in state.items():
-        if not isinstance(value, torch.Tensor):
-            continue
-        if any(n > 1 and s == 0 for n, s in zip(value.shape, value.stride(), strict=True)):
-            raise ValueError(f"{name} of the model is expanded and cannot be written to: make it contiguous")
-        given, wanted = _dtype_and_shape(value), _dtype_and_shape(stored[name])
-        if given != wanted:
-            raise ValueError(
-                f"the checkpoint does not fit the model: {name} is {given} in the model and {wanted} in the checkpoint"
-            )
-
-
-def _dtype_and_shape(value: torch.Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 def check_scheduler(stored: dict[str, Any], state: dict[str, Any]) -> None:

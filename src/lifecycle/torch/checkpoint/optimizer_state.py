@@ -71,7 +71,7 @@ def state_by_number(stored_state: tuple[str, dict], model: nn.Module, optimizer:
 
 
 def _check_slots(name: str, slots: dict[str, Any], p: torch.Tensor, class_name: str) -> None:
-    """Of an optimizer that is one of our rules, in torch or here: its slots are as large as the parameter."""
+    """Check the slots of an optimizer that follows one of our rules: they have the shape of the parameter."""
     rule = next((rule for rule in list_rules().values() if rule.class_name == class_name), None)
     if rule is None:
         return

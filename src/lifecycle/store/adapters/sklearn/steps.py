@@ -90,9 +90,6 @@ def _frozen(step: Any) -> Any:
     return step if isinstance(step, str) else FrozenEstimator(step)
 
 
-# -- TransformedTargetRegressor --------------------------------------------------------------------------------------
-
-
 def _deserialize_target(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any) -> Any:
     from sklearn.base import clone
 
@@ -103,9 +100,6 @@ def _deserialize_target(config: dict[str, Any], path: str, remaining: dict[str, 
     model = _classes()["TransformedTargetRegressor"](**params).fit(y, y[:, 0] if config["dimensions"] == 1 else y)
     vars(model).update(regressor=regressor, regressor_=regressor, transformer=transformer, transformer_=transformer)
     return model.set_params(check_inverse=bool(config["check_inverse"]))
-
-
-# -- ColumnTransformer -----------------------------------------------------------------------------------------------
 
 
 def _serialize_columns(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
