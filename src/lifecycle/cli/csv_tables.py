@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle._display import import_optional
-from lifecycle.store.files import write_whole
+from lifecycle.store.files import write_atomically
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
@@ -81,7 +81,7 @@ def _with_decimal_points(column: Any) -> Any:
 
 def write_table(table: Any, path: str | os.PathLike) -> None:
     """A DataFrame as a CSV file, whole or not at all."""
-    write_whole(path, table.to_csv(index=False).encode("utf-8"))
+    write_atomically(path, table.to_csv(index=False).encode("utf-8"))
 
 
 def as_numbers(column: Any) -> np.ndarray | None:

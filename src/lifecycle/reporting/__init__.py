@@ -13,7 +13,7 @@ from lifecycle._display import Markup
 from lifecycle.evaluation import Evaluation
 from lifecycle.reporting import charts
 from lifecycle.reporting.page import page, section, table, tiles
-from lifecycle.store.files import write_whole
+from lifecycle.store.files import write_atomically
 from lifecycle.validation import Comparison
 
 __all__ = ["BeforeAfter", "Table", "report"]
@@ -250,4 +250,4 @@ def report(path: str | os.PathLike, *results: Any) -> Path:
     now = datetime.now().astimezone()
     lead = f"{now:%d %B %Y, %H:%M}"
     text = page("Model life cycle report", lead, sections, f"Written by lifecycle {__version__}.")
-    return write_whole(path, text.encode("utf-8"))
+    return write_atomically(path, text.encode("utf-8"))
