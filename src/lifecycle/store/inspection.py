@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lifecycle._display import html_table, import_optional, text_table
 from lifecycle.store import adapters, bundle
 
 __all__ = ["Inspection", "inspect"]
@@ -48,26 +49,21 @@ class Inspection:
         return facts + ([("metadata", json.dumps(self.metadata, ensure_ascii=False))] if self.metadata else [])
 
     def __repr__(self) -> str:
-        lines = [f"{k:<11}{v}" for k, v in self._facts()]
-        width = max((len(a[0]) for a in self.arrays), default=0)
-        for name, dtype, shape, stored, size in self.arrays:
-            lines.append(
-                f"  {name:<{width}}  {dtype:<8} {'×'.join(map(str, shape)) or 'scalar':<14} {stored:<8} {size:>12,}"
-            )
+        rows = [
+            (name, dtype, "×".join(map(str, shape)) or "scalar", stored, f"{size:,}")
+            for name, dtype, shape, stored, size in self.arrays
+        ]
+        lines = [*text_table(self._facts()), *(f"  {line}" for line in text_table(rows, "<<<<>"))]
         return "\n".join(map(_printable, lines))
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        facts = "".join(f"<tr><th>{escape(k)}</th><td colspan=4>{escape(v)}</td></tr>" for k, v in self._facts())
-        rows = "".join("<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in a) + "</tr>" for a in self.arrays)
-        return f"<table>{facts}{rows}</table>"
+        columns = ["name", "dtype", "shape", "stored", "bytes"]
+        return html_table((), self._facts(), text_columns=[1]) + html_table(columns, self.arrays)
 
     def to_frame(self) -> Any:
         """The arrays as a pandas DataFrame."""
-        import pandas
-
-        return pandas.DataFrame(self.arrays, columns=["name", "dtype", "shape", "stored", "bytes"])
+        columns = ["name", "dtype", "shape", "stored", "bytes"]
+        return import_optional("pandas", "to_frame()").DataFrame(self.arrays, columns=columns)
 
 
 def inspect(path: str | os.PathLike) -> Inspection:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
+from lifecycle._display import import_optional
 from lifecycle.store import adapters
 from lifecycle.store.adapters import Adapter
 from lifecycle.store.adapters.sklearn import transformers
@@ -165,13 +166,7 @@ def _deserialize_columns(config: dict[str, Any], path: str, remaining: dict[str,
 def _table(row: list[Any], names: list[str] | None) -> Any:
     if names is None:
         return np.array([row], dtype=object)
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "this model takes columns by name, which needs pandas: pip install 'lifecycle-ml[plot]'"
-        ) from error
-    return pandas.DataFrame([row], columns=names)
+    return import_optional("pandas", "this model takes columns by name, which").DataFrame([row], columns=names)
 
 
 def _valid_row(step: Any) -> Iterator[Any]:
