@@ -16,9 +16,9 @@ from lifecycle._check import UnsupportedModel, integer, number, one_of
 from lifecycle.optim import check_hyperparameters
 from lifecycle.rules import list_rules
 from lifecycle.store.json_values import NotPlain, from_plain, to_plain
-from lifecycle.torch import _slots
-from lifecycle.torch._step_plan import OF_A_GROUP
-from lifecycle.torch.optimizers import RuleOptimizer, checked, plain
+from lifecycle.torch.optimizers import RuleOptimizer
+from lifecycle.torch.parameter_groups import OPTIONS, check_options, to_numbers
+from lifecycle.torch.state_tensors import SCALE_SUFFIX, check_slots
 
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16,
@@ -257,9 +257,9 @@ def _by_number(found: tuple[str, dict[str, Any]], model: nn.Module, optimizer: t
         if name not in number:
             raise ValueError(f"the checkpoint does not fit the optimizer: unexpected {name}")
         if here in _twins():
-            slots = [slot for slot in own if slot not in _SCALARS and not slot.endswith(_slots.SCALE)]
+            slots = [slot for slot in own if slot not in _SCALARS and not slot.endswith(SCALE_SUFFIX)]
             try:
-                _slots.check(params[number[name]], own, slots, anywhere=True)
+                check_slots(params[number[name]], own, slots, any_device=True)
             except ValueError as error:
                 raise ValueError(f"the checkpoint does not fit the optimizer: {name}: {error}") from None
     return {"param_groups": made, "state": {number[name]: own for name, own in stored["state"].items()}}
@@ -281,8 +281,8 @@ def _check_options(group: dict[str, Any], optimizer: torch.optim.Optimizer) -> N
     try:
         if isinstance(optimizer, RuleOptimizer):
             rule = optimizer.rule
-            check_hyperparameters(rule, {k: plain(group[k]) for k in rule.defaults if k in group})
-            checked({k: group[k] for k in OF_A_GROUP if k in group})
+            check_hyperparameters(rule, {k: to_numbers(group[k]) for k in rule.defaults if k in group})
+            check_options({k: group[k] for k in OPTIONS if k in group})
         elif group.get("state_dtype") not in (None, "float32"):
             raise ValueError(f"its state is {group['state_dtype']}, which torch's {here} cannot read")
         elif missing := sorted(set(optimizer.defaults) - _FILLED_IN - set(group)):
