@@ -8,28 +8,22 @@ try:
 except ImportError as error:
     raise ImportError("lifecycle.torch needs torch: pip install 'lifecycle-ml[torch]'") from error
 
-from lifecycle import _threads as _threads  # now: what it does after a fork must be known before one
+# threads are imported at once: they must register what they do after a fork before there is one
+from lifecycle import _OPTIMIZERS, _threads  # noqa: F401
 
-_ROOMS = {"models": ("MLP", "CNN", "RNN"), "estimators": ("TorchClassifier", "TorchRegressor")}
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
-
-# these come from the files in rules/ and are listed so that dir() needs no numba
-_OPTIMIZERS = (
-    "GD", "SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adadelta", "Adamax", "NAdam", "RAdam", "Lion",
-)  # fmt: skip
-
-__all__ = sorted([*_HOME, *_OPTIMIZERS])
+_MODULES = dict.fromkeys(("MLP", "CNN", "RNN"), "models") | dict.fromkeys(
+    ("TorchClassifier", "TorchRegressor"), "estimators"
+)
+__all__ = sorted([*_MODULES, *_OPTIMIZERS])
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(f"module 'lifecycle.torch' has no attribute {name!r}")
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    found = getattr(import_module(f"{__name__}.optimizers"), name, None) if name[0].isupper() else None
-    if found is None:
-        raise AttributeError(f"module 'lifecycle.torch' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return found
+    module = _MODULES.get(name, "optimizers" if name[:1].isupper() else None)
+    value = module and getattr(import_module(f"{__name__}.{module}"), name, None)
+    if value is None:
+        names = "" if name.startswith("_") else f"; it has {', '.join(__all__)}"
+        raise AttributeError(f"module 'lifecycle.torch' has no attribute {name!r}{names}")
+    return value
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import torch
 
 from lifecycle.torch import _device_step, state_tensors
 from lifecycle.torch._kernel_call import KernelCall, KernelSignature, TensorGroup, identical
-from lifecycle.torch.ema import complete_ema, ema_weight
+from lifecycle.torch.ema import ema_weight
 from lifecycle.torch.parameter_groups import OPTIONS, check_options, hyperparameters
 
 _DTYPES = {*state_tensors.TORCH_DTYPES.values(), *state_tensors.REAL_DTYPES} - {torch.uint8}
@@ -35,6 +35,7 @@ class StepPlan:
         self.on_device = [group for group in self.groups if group.signature.device not in _KERNEL_DEVICES]
         with_grad = {index for group in self.groups for index in group.indices}
         self.without_grad = [index for index in range(first_index) if index not in with_grad]
+        self.reusable = not (self.on_device or self._dense_copies)
 
     def _tensor_groups(self, optimizer: Any, options: dict[str, Any], first_index: int) -> list[TensorGroup]:
         """The parameters of a group that have a gradient, checked, with complete state, by signature and step."""
@@ -64,7 +65,7 @@ class StepPlan:
                 dense = torch.empty_like(p).copy_(p)
                 self._dense_copies.append((p, dense))
             weight = ema_weight(state, decay)
-            _complete(state, dense, hyper, signature)
+            state_tensors.complete_state(state, dense, hyper, signature)
             g = g.resolve_conj().resolve_neg()
             if g.stride() != dense.stride():  # the same elements in another memory order
                 g = torch.empty_like(dense).copy_(g)
@@ -75,16 +76,6 @@ class StepPlan:
                 groups[key] = TensorGroup(signature, options, t, rule.advance(t, hyper, scalars))
             groups[key].append(dense, g, state, index, weight)
         return list(groups.values())
-
-    @property
-    def reusable(self) -> bool:
-        """Whether the next step may begin with it."""
-        return not (self.on_device or self._dense_copies)
-
-    @property
-    def next_step(self) -> int:
-        """The number of the step."""
-        return max((group.t for group in self.groups), default=1)
 
     def prepare_next(self, optimizer: Any) -> bool:
         """Make it the plan of the next step, if only gradients and coefficients are new; whether that is so."""
@@ -121,11 +112,12 @@ class StepPlan:
         return total**0.5
 
     def where_not_finite(self) -> str:
-        """Which gradients hold NaN or infinity."""
+        """The number of the step, and which gradients hold NaN or infinity."""
         tensors: list[Any] = [*self.calls, *self.on_device]
         pairs = [pair for x in tensors for pair in zip(x.indices, x.grads, strict=True)]
         names = [f"that of parameter {i}, {tuple(g.shape)}" for i, g in pairs if not bool(torch.isfinite(g).all())]
-        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"step {max(group.t for group in self.groups)}: {', '.join(names[:5])}{more}"
 
     def step(self, factor: float) -> None:
         """Step every parameter by its gradient times `factor`, count the steps, and tell autograd what moved."""
@@ -166,19 +158,6 @@ def _check_tensors(p: torch.Tensor, g: torch.Tensor) -> None:
     for what, a in (("parameter", p), ("gradient", g)):
         if a.numel() and not a.data_ptr():
             raise TypeError(f"a {what} is a {type(a).__name__} without memory of its own, which cannot be stepped here")
-
-
-def _complete(state: dict[str, Any], p: torch.Tensor, hyper: dict[str, Any], signature: KernelSignature) -> None:
-    """Make the state that is missing, and bring the rest into the format and the memory order of now."""
-    rule, slots = signature.rule, signature.slots
-    if "step" not in state or (slots and not any(name in state for name, _ in slots)):
-        state["step"] = 0  # new, or its first step with slots
-    for name, value in rule.scalars.items():
-        state.setdefault(name, value)
-    state_tensors.check_slots(p, state, [*(name for name, _ in slots), *["ema"] * signature.averaged])
-    state_tensors.complete_slots(state, p, rule, hyper, slots, signature.slot_format)
-    if signature.averaged:
-        complete_ema(state, p)
 
 
 def _params(optimizer: Any) -> list[torch.Tensor]:

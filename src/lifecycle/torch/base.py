@@ -29,7 +29,7 @@ class TorchEstimator(BaseEstimator):
       `_fit_targets(y, fresh)`, which sets the fitted attributes that describe y;
       `_encode_targets(y)`: the targets as the loss takes them;
       `_n_out()`: outputs of the module; `_n_columns()`: numbers of columns that its output may have;
-      `_make_loss(weighted)`, `_score(out, y, weights)`, and `_splitter(seed)` for early_stopping=True.
+      `_make_loss(weighted, device)`, `_score(out, y, weights)`, and `_splitter(seed)` for early_stopping=True.
     """
 
     module_: nn.Module
@@ -261,7 +261,7 @@ class TorchEstimator(BaseEstimator):
         return TrainingConfig(
             optimizer,
             _scheduler(self.lr_scheduler, optimizer, self.max_epochs),
-            self._make_loss(samples.weights is not None).to(samples.y.device),
+            self._make_loss(samples.weights is not None, samples.y.device),
             self._check_output,
             self._score,
             batch_size=self.batch_size,

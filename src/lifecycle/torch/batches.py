@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Sequences", "TensorRows", "as_array", "as_sequences", "input_dtype_and_device", "to_batches"]
-
 _MULTIPLE = 8  # rows that a matrix product computes at once
 
 

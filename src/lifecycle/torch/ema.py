@@ -12,10 +12,9 @@ import torch
 
 
 def ema_weight(state: dict[str, Any], decay: float | None) -> float:
-    """The weight of the parameter in its average after the next step: 1 in the first step of the average."""
-    if decay is None:
-        return 0.0
-    return 1.0 - decay if "ema" in state and state.get("step") else 1.0
+    """The weight of the parameter in its average at the next step: 1 at the first step, 0 without an average."""
+    first = "ema" not in state or not state.get("step")
+    return 0.0 if decay is None else 1.0 if first else 1.0 - decay
 
 
 def complete_ema(state: dict[str, Any], p: torch.Tensor) -> None:

@@ -111,8 +111,8 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         k = len(self.classes_)
         return (2, 1) if k == 2 else (k,)
 
-    def _make_loss(self, weighted: bool) -> Loss:
-        return Loss(self.loss, _cross_entropy, _class_targets, weighted)
+    def _make_loss(self, weighted: bool, device: torch.device) -> Loss:
+        return Loss(self.loss, _cross_entropy, _class_targets, weighted, device)
 
     def _score(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> float:
         hits = (_logits(out).argmax(dim=1) == y).double()
@@ -228,8 +228,8 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     def _n_columns(self) -> tuple[int, ...]:
         return (self._n_out(),)
 
-    def _make_loss(self, weighted: bool) -> Loss:
-        return Loss(self.loss, functional.mse_loss, lambda out, y: y, weighted)
+    def _make_loss(self, weighted: bool, device: torch.device) -> Loss:
+        return Loss(self.loss, functional.mse_loss, lambda out, y: y, weighted, device)
 
     def _score(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> float:
         """R², the mean over targets; of a constant target 1 or 0, as in scikit-learn."""

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -188,9 +189,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self.last_grad_norm = norm = plan.gradient_norm()
             if self.nonfinite != "propagate" and not norm < float("inf"):
                 if self.nonfinite == "raise":
-                    raise NonFiniteGradient(
-                        f"the gradients hold NaN or infinity in step {plan.next_step}: {plan.where_not_finite()}"
-                    )
+                    raise NonFiniteGradient(f"the gradients hold NaN or infinity in {plan.where_not_finite()}")
                 self.skipped_steps += 1
                 return loss
             if self.max_grad_norm is not None:
@@ -201,26 +200,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         return loss
 
 
-_classes: dict[str, type[RuleOptimizer]] = {}
-
-
-def class_of(name: str) -> type[RuleOptimizer]:
-    """The torch optimizer of a rule.
-
-    Raises
-    ------
-    ValueError
-        If there is no rule of that name.
-    """
-    rules = list_rules()
-    if name not in rules:
-        raise ValueError(f"optimizer must be one of {', '.join(map(repr, sorted(rules)))}; got {name!r}")
-    if name not in _classes:
-        _classes[name] = _make(rules[name])
-    return _classes[name]
-
-
-def _make(rule: Rule) -> type[RuleOptimizer]:
+@cache
+def _class_of(rule: Rule) -> type[RuleOptimizer]:
+    """The torch optimizer of a rule, with the rule's hyperparameters in its signature."""
     positional = [n for n in rule.defaults if n not in _KEYWORD_ONLY]
 
     def __init__(self, params, *args, **hyper):
@@ -242,45 +224,38 @@ def _make(rule: Rule) -> type[RuleOptimizer]:
 
 
 def _doc(rule: Rule) -> str:
-    """The rule's own, with what every optimizer takes among its parameters."""
+    """That of the rule, with the arguments of every optimizer among its parameters."""
     shared = inspect.getdoc(RuleOptimizer) or ""
-    own, _, rest = rule.doc.partition("\n\nReferences")
-    return f"{own}\n{shared[shared.index('state_dtype :') :]}" + (f"\n\nReferences{rest}" if rest else "")
+    parameters, _, rest = rule.doc.partition("\n\nReferences")
+    return f"{parameters}\n{shared[shared.index('state_dtype :') :]}" + (f"\n\nReferences{rest}" if rest else "")
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
-        for rule in list_rules().values():
-            if rule.class_name == name:
-                return class_of(rule.name)
+    for rule in () if name.startswith("_") else list_rules().values():
+        if rule.class_name == name:
+            return _class_of(rule)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def resolve(
     optimizer: Any, params: Iterable, *, lr: float | None = None, weight_decay: float | None = None
 ) -> torch.optim.Optimizer:
-    """A torch optimizer over `params` from a rule's name, an optimizer of the numpy API, or a callable.
+    """A torch optimizer over `params`, with its default of what is None.
 
-    Parameters
-    ----------
-    optimizer : str, lifecycle optimizer, or callable
-        "adamw", lc.Adam(lr=1e-3), lt.Adam, torch.optim.RMSprop, or lambda params: …
-    lr, weight_decay : float, optional
-        None: the optimizer's own.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, or an optimizer object together with lr or weight_decay.
+    `optimizer` is the name of a rule, an optimizer of the numpy API such as lc.Adam(lr=1e-3), which sets lr and
+    weight_decay itself, or a callable: lt.Adam, torch.optim.RMSprop, or lambda params: …
     """
     given: dict[str, Any] = {k: v for k, v in (("lr", lr), ("weight_decay", weight_decay)) if v is not None}
     if isinstance(optimizer, str):
-        return class_of(optimizer)(params, **given)
+        rules = list_rules()
+        if optimizer not in rules:
+            raise ValueError(f"optimizer must be one of {', '.join(map(repr, sorted(rules)))}; got {optimizer!r}")
+        return _class_of(rules[optimizer])(params, **given)
     if isinstance(optimizer, Optimizer):
         if given:
             name = next(iter(given))
             raise ValueError(f"{name} is set twice: in {optimizer!r} and as {name}={given[name]!r}; leave one out")
-        return class_of(optimizer.rule.name)(params, **optimizer.get_params())
+        return _class_of(optimizer.rule)(params, **optimizer.get_params())
     if callable(optimizer):
         made = optimizer(params, **given)
         if isinstance(made, torch.optim.Optimizer):

@@ -13,6 +13,7 @@ import torch
 
 from lifecycle.formats import list_formats
 from lifecycle.loops import convert
+from lifecycle.torch.ema import complete_ema
 
 SCALE_SUFFIX = "_scale"
 TORCH_DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
@@ -43,13 +44,9 @@ def slot_format(p: torch.Tensor, state_dtype: str | None) -> str:
 
 
 def check_slots(p: torch.Tensor, state: dict[str, Any], names: Iterable[str], *, any_device: bool = False) -> None:
-    """Refuse a stored tensor that cannot be a slot of this parameter: a kernel would write beyond its end.
+    """ValueError for a stored tensor that cannot be a slot of this parameter: a kernel would write beyond its end.
 
     `any_device`: the tensor may be on another device, from which loading moves it.
-
-    Raises
-    ------
-    ValueError
     """
     for name in names:
         if name not in state:
@@ -76,9 +73,14 @@ def check_slots(p: torch.Tensor, state: dict[str, Any], names: Iterable[str], *,
                 )
 
 
-def complete_slots(state: dict[str, Any], p: torch.Tensor, rule: Any, hyper: dict[str, Any],
-                   slots: Iterable[tuple[str, str]], form: str) -> None:  # fmt: skip
-    """Make the slots that are missing, and bring the others into this format and the memory order of `p`."""
+def complete_state(state: dict[str, Any], p: torch.Tensor, hyper: dict[str, Any], signature: Any) -> None:
+    """Check the state of a parameter, make what is missing, and bring the rest into format and memory order."""
+    rule, slots, form = signature.rule, signature.slots, signature.slot_format
+    if "step" not in state or (slots and not any(name in state for name, _ in slots)):
+        state["step"] = 0  # new, or its first step with slots
+    for name, value in rule.scalars.items():
+        state.setdefault(name, value)
+    check_slots(p, state, [*(name for name, _ in slots), *["ema"] * signature.averaged])
     dtype = p.dtype if p.is_complex() else TORCH_DTYPES[form]
     for name, kind in slots:
         if name not in state:
@@ -87,6 +89,8 @@ def complete_slots(state: dict[str, Any], p: torch.Tensor, rule: Any, hyper: dic
             converted = _convert(state, p, name, kind, form)
             state.pop(name + SCALE_SUFFIX, None)
             state.update(converted)
+    if signature.averaged:
+        complete_ema(state, p)
 
 
 def _make(p: torch.Tensor, name: str, kind: str, form: str, start: float) -> dict[str, torch.Tensor]:

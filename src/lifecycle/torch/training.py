@@ -18,8 +18,6 @@ from lifecycle.torch.batches import Sequences, TensorRows
 from lifecycle.torch.ema import WeightAverage
 from lifecycle.torch.optimizers import RuleOptimizer
 
-__all__ = ["Loss", "Samples", "TrainingConfig", "predict_batches", "seeded", "train"]
-
 _MIN_BATCH = 512  # rows of a batch where nothing is trained
 
 
@@ -49,10 +47,10 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 class Loss:
     """A loss of outputs and targets as one number, weighted where there are weights.
 
-    `default(out, y, reduction=…)` is what None stands for; `target(out, y)` puts y into the form that a loss takes.
+    `default(out, y, reduction=…)` is used for None; `target(out, y)` is y in the form that a loss takes.
     """
 
-    def __init__(self, loss: Any, default: Callable, target: Callable, weighted: bool):
+    def __init__(self, loss: Any, default: Callable, target: Callable, weighted: bool, device: torch.device):
         self.target, self.summed = target, False
         if loss is None:
             reduction = "none" if weighted else "mean"
@@ -62,15 +60,10 @@ class Loss:
         if not callable(self.function):
             raise TypeError(f"loss must be None, a torch loss or a callable of outputs and targets; got {loss!r}")
         if isinstance(self.function, nn.Module):
+            self.function.to(device)
             self.summed = getattr(self.function, "reduction", None) == "sum"
             if weighted and hasattr(self.function, "reduction"):
                 self.function.reduction = "none"  # type: ignore[assignment]
-
-    def to(self, device: torch.device) -> "Loss":
-        """Move the tensors of a loss module."""
-        if isinstance(self.function, nn.Module):
-            self.function.to(device)
-        return self
 
     def __call__(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         values = self.function(out, self.target(out, y))
@@ -87,8 +80,8 @@ class Loss:
             return values
         return values.sum() if self.summed else values.mean()
 
-    def over(self, n: int, loss: torch.Tensor) -> float:
-        """The sum over a batch of n samples whose loss is this."""
+    def batch_sum(self, n: int, loss: torch.Tensor) -> float:
+        """The sum over the n samples of a batch, from the batch's loss."""
         return loss.item() if self.summed else loss.item() * n
 
 
@@ -209,7 +202,7 @@ def _train_epoch(net: nn.Module, samples: Samples, config: TrainingConfig, avera
         x, keywords, y, weights = batch
         loss: Any = config.optimizer.step(closure)
         average.update()
-        total += config.loss.over(len(y), loss)
+        total += config.loss.batch_sum(len(y), loss)
     return total / len(samples.rows)
 
 
@@ -231,7 +224,7 @@ def _validate(net: nn.Module, samples: Samples, config: TrainingConfig) -> tuple
     for rows, raw in predict_batches(net, samples.data, samples.rows, config.batch_size):
         out = config.check_output(raw)
         weights = None if samples.weights is None else samples.weights[rows]
-        total += config.loss.over(len(out), config.loss(out, samples.y[rows], weights))
+        total += config.loss.batch_sum(len(out), config.loss(out, samples.y[rows], weights))
         outputs.append(out)
     weights = None if samples.weights is None else samples.weights[samples.rows]
     return total / len(samples.rows), config.score(torch.cat(outputs), samples.y[samples.rows], weights)
