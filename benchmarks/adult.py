@@ -34,13 +34,13 @@ def example(path, images=None):
     model = make_pipeline(prepare, lc.LinearClassifier(optimizer="newton"))
     folds = lc.StratifiedKFold(5, shuffle=True, random_state=0)
 
-    # 13 penalties x 5 folds; the strongest penalty that is within a standard error of the best
+    # 13 penalties x 5 folds; the strongest penalty that is within one standard error of the best
     grid = {"linearclassifier__alpha": np.logspace(-6, -1, 13)}
     search = lc.GridSearchCV(model, grid, cv=folds, refit=lc.OneStandardError("alpha")).fit(X, y)
     print(search.summary())
     print("chosen:", search.best_params_)
 
-    # the chosen model: fold scores, and an interval that knows that training sets overlap
+    # the chosen model: fold scores, and an interval that accounts for overlapping training sets
     linear = lc.cross_validate(search.best_estimator_, X, y, cv=folds)
     print(linear.summary())
 

@@ -52,7 +52,7 @@ def eight_bit_peers() -> dict[str, Any]:
 
 
 class Stack:
-    """What people do with torch: clip by the global norm, a fused step, an average by foreach."""
+    """The usual sequence in torch: clipping by the global norm, a fused step, an average by foreach."""
 
     def __init__(self, params: list, max_grad_norm: float, ema_decay: float, **options):
         self.params, self.max_grad_norm, self.ema_decay = params, max_grad_norm, ema_decay
@@ -295,7 +295,7 @@ def table(result: dict) -> str:
         "multiple of lifecycle's. "
         "Error is the relative difference in norm of the parameters after all steps from torch in float64 on the "
         "same gradients; those of the reference CNN are recorded from a training run, the others are random. The state "
-        "is in bytes for each parameter, averages included.",
+        "is in bytes per parameter, averages of the weights included.",
     ]
     if settings["scale"] != 1:
         lines.append(f"**A trial at {settings['scale']:g} of the sizes: these times mean nothing.**")
@@ -331,7 +331,7 @@ def table(result: dict) -> str:
                 for who, row in result["first"].items()
             ],
         ),
-        "Import, making AdamW over 2 M parameters, one step; the import of torch is not counted. "
+        "Import, construction of AdamW over 2 M parameters, one step; the import of torch is not counted. "
         f"8-bit peers: {', '.join(f'{name} {version}' for name, version in result['peers'].items())}.",
     ]
     return "\n\n".join(lines) + "\n"

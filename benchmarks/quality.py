@@ -94,7 +94,7 @@ class Images:
 
 
 class Sequences:
-    """JapaneseVowels in a bidirectional LSTM: who of nine speakers said it, from 7 to 29 steps of 12 numbers."""
+    """JapaneseVowels in a bidirectional LSTM: which of nine speakers spoke, from 7 to 29 time steps of 12 numbers."""
 
     name, epochs, batch, seeds = "JapaneseVowels, lt.RNN", 60, 16, 25  # few rows: the loss differs by half of itself
 
@@ -176,7 +176,7 @@ def table(result: dict) -> str:
     lines = [
         "## Quality of small states and parameters",
         "AdamW, the same training for every row, for several seeds (first weights and order of the rows): "
-        "mean ± its standard error, and smallest to largest, on rows that were not trained on. The learning rate is "
+        "mean ± its standard error, and range, on held-out rows. The learning rate is "
         f"the best of {', '.join(f'{lr:g}' for lr in settings['rates'])} for float32 on another seed.",
     ]
     if settings["scale"] != 1:
@@ -195,7 +195,7 @@ def table(result: dict) -> str:
                 min(base[what]) <= fmean([r[what] for r in runs]) <= max(base[what]) for what in ("loss", "accuracy")
             )
             rows.append([*cells, "yes" if inside else "no"])
-        columns = ("", "seeds", "loss", "of the seeds", "accuracy", "of the seeds", "means inside float32's")
+        columns = ("", "seeds", "loss", "range", "accuracy", "range", "means in float32's range")
         lines += [
             markdown(columns, rows),
             f"{one['train_rows']:,} training and {one['test_rows']:,} test rows, {one['epochs']} epochs, "

@@ -1,6 +1,6 @@
-"""Every rule on two tasks, its learning rate tuned the same way: which one to begin with.
+"""Every rule on two tasks, with its learning rate tuned in the same way.
 
-The rate is the best of five around the rule's own, by the loss on a seed of its own; then five other seeds.
+The rate is the best of five around the rule's default, by the loss on a separate seed; then five other seeds.
 """
 
 from statistics import fmean
@@ -73,9 +73,9 @@ def table(result: dict) -> str:
     settings = result["settings"]
     lines = [
         "## Rules",
-        "Each rule with its own defaults and the best of five rates from a tenth to ten times its own, tuned on a seed "
-        f"of its own; then {settings['seeds']} other seeds: mean, and smallest to largest, on rows that were not "
-        "trained on. Sorted by the loss.",
+        "Each rule with its default hyperparameters and the best of five learning rates from a tenth to ten times the "
+        f"default, tuned on a separate seed; then {settings['seeds']} other seeds: mean and range on held-out rows. "
+        "Sorted by loss.",
     ]
     if settings["scale"] != 1:
         lines.append(f"**A trial at {settings['scale']:g} of the sizes: these numbers mean nothing.**")
@@ -87,7 +87,7 @@ def table(result: dict) -> str:
                 values = [r[what] for r in row["runs"]]
                 cells += [f"{fmean(values):.3f}", f"{min(values):.3f} – {max(values):.3f}"]
             rows.append(cells)
-        columns = ("", "lr", "its own", "loss", "of the seeds", "accuracy", "of the seeds")
+        columns = ("", "lr", "default lr", "loss", "range", "accuracy", "range")
         lines += [
             f"### {one['case']}",
             markdown(columns, rows),

@@ -120,7 +120,7 @@ def table(result: dict) -> str:
         f"`TorchClassifier.fit` on scikit-learn's digits: {settings['epochs']} epochs, batches of "
         f"{settings['batch_size']}, lr {settings['lr']:g}, {settings['threads']} threads; median and quartiles of "
         f"{settings['rounds']} alternating runs in one process. × is the time as a multiple of the loop by hand, which "
-        "has no checks, no history and no seed of its own. Accuracy is that on rows that were not trained on. "
+        "has no checks, no history and no seed of its own. Accuracy is measured on held-out rows. "
         f"skorch: {settings['skorch']}.",
     ]
     if settings["scale"] != 1:

@@ -1,22 +1,26 @@
-"""Lists that follow from the code: a rule, loss or penalty that lands is on its page without an edit."""
+"""Parts of the pages that follow from the code: lists of implementations, and a check of the files that are named."""
 
 import importlib
-import pkgutil
+import logging
 import re
+from pathlib import Path
 
 from griffe import Extension
 
-_MARK = re.compile(r"<!-- every (rule|loss|penalty) -->")
+_LIST_OF = re.compile(r"<!-- every (rule|loss|penalty) -->")
+_ROOT = Path(__file__).parents[1]
+_FILE = re.compile(r"`(\w[\w.*/-]*(?:/|\.py|\.md))`")
+_PAGES_OF_FILES = re.compile(r"contributing\.md|decisions/.*")
+_log = logging.getLogger("mkdocs.hooks")
 
 
-def on_page_markdown(markdown: str, **_) -> str:
-    """Put the documentation of every member of a registry where a page asks for it."""
-    return _MARK.sub(lambda found: _LISTS[found[1]](), markdown)
-
-
-def _modules(package: str) -> list[str]:
-    path = importlib.import_module(f"lifecycle.{package}").__path__
-    return [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")]
+def on_page_markdown(markdown: str, page, **_) -> str:
+    """Write the documentation of every member of a registry where a page asks for it."""
+    if _PAGES_OF_FILES.fullmatch(page.file.src_uri):
+        for name in _FILE.findall(markdown):
+            if not any(any(folder.glob(name)) for folder in (_ROOT / "src" / "lifecycle", _ROOT)):
+                _log.warning("%s names %s, which does not exist", page.file.src_uri, name)
+    return _LIST_OF.sub(lambda match: _LISTS[match[1]](), markdown)
 
 
 def _rules() -> str:
@@ -32,7 +36,7 @@ def _rules() -> str:
 
 def _first_lines(package: str) -> str:
     lines = []
-    for name in _modules(package):
+    for name in getattr(importlib.import_module(f"lifecycle.{package}"), f"list_{package}")():
         doc = importlib.import_module(f"lifecycle.{package}.{name}").__doc__ or ""
         lines.append(f"* `{name}`: {doc.strip().splitlines()[0] if doc.strip() else ''}")
     return "\n".join(lines)
@@ -42,7 +46,7 @@ _LISTS = {"rule": _rules, "loss": lambda: _first_lines("losses"), "penalty": lam
 
 
 class ArrayLike(Extension):
-    """Keep the type "array-like, shape (n,)" as it is written; it would be read as a difference and a call."""
+    """Keep the type "array-like, shape (n,)" as it is written; griffe would read it as a difference and a call."""
 
     def on_object(self, *, obj, **_) -> None:
         if obj.docstring is not None:

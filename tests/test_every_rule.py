@@ -1,6 +1,8 @@
-"""Every rule of the registry, in every face."""
+"""Every rule of the registry, over numpy arrays."""
 
+import ast
 import importlib.util
+import inspect
 import pickle
 import subprocess
 import sys
@@ -50,7 +52,7 @@ CASES = [
     ("lion", {"weight_decay": 0.1, "maximize": True}),
 ]
 CASES += [(name, {}) for name in list_rules() if name not in {c[0] for c in CASES}]
-IDS = [f"{name}-{'-'.join(hyper) or 'plain'}" for name, hyper in CASES]
+IDS = [f"{name}-{'-'.join(hyper) or 'defaults'}" for name, hyper in CASES]
 ORACLES = {name: getattr(naive, name) for name in list_rules() if hasattr(naive, name)}
 
 
@@ -66,7 +68,7 @@ def run(optimizer, start, grads, dtype=np.float64):
     return p
 
 
-def some_gradients(shape=(37,), steps=20, seed=0):
+def random_gradients(shape=(37,), steps=20, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=shape), rng.normal(size=(steps, *shape)) * np.exp(rng.normal(size=(steps, *shape)))
 
@@ -75,10 +77,10 @@ def some_gradients(shape=(37,), steps=20, seed=0):
 def test_agrees_with_the_naive_oracle(name, hyper):
     if name not in ORACLES:
         pytest.skip("a rule registered from outside brings its own oracle")
-    start, grads = some_gradients()
+    start, grads = random_gradients()
     sign = -1.0 if hyper.get("maximize") else 1.0
-    wanted = {"lr": 0.01, **{k: v for k, v in hyper.items() if k != "maximize"}}
-    expected = ORACLES[name](start, sign * grads, **wanted)
+    options = {"lr": 0.01, **{k: v for k, v in hyper.items() if k != "maximize"}}
+    expected = ORACLES[name](start, sign * grads, **options)
     for dtype, bound in ((np.float64, 1e-13), (np.float32, 1e-6)):
         got = run(make(name, {"lr": 0.01, **hyper}), start, grads, dtype)
         assert got.dtype == dtype
@@ -89,7 +91,7 @@ def test_agrees_with_the_naive_oracle(name, hyper):
 @pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
 def test_kernel_equals_its_own_python_function_bit_for_bit(name, hyper, dtype):
     optimizer = make(name, hyper)
-    start, grads = some_gradients(steps=5)
+    start, grads = random_gradients(steps=5)
     p = start.astype(dtype)
     got = run(optimizer, start, grads, dtype)
     update, slots = optimizer.rule.variant(optimizer.get_params())
@@ -104,7 +106,7 @@ def test_kernel_equals_its_own_python_function_bit_for_bit(name, hyper, dtype):
 @pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
 def test_same_bits_on_any_number_of_threads(name, hyper, monkeypatch):
     monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
-    start, grads = some_gradients(shape=(1003,), steps=3)
+    start, grads = random_gradients(shape=(1003,), steps=3)
     results = []
     for n in (1, 2, 3, 7):
         with lc.threads(n):
@@ -114,24 +116,24 @@ def test_same_bits_on_any_number_of_threads(name, hyper, monkeypatch):
 
 @pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
 def test_any_memory_layout_gives_the_same_answer(name, hyper):
-    start, grads = some_gradients(shape=(6, 4))
+    start, grads = random_gradients(shape=(6, 4))
     expected = run(make(name, hyper), start, grads)
     layouts = {
         "fortran": np.asfortranarray(start),
         "gaps": np.repeat(np.repeat(start, 2, 0), 3, 1)[::2, ::3],
         "backwards": start[::-1, ::-1].copy()[::-1, ::-1],
     }
-    for how, p in layouts.items():
+    for layout, p in layouts.items():
         optimizer = make(name, hyper)
         state = optimizer.init(p)
         for k, g in enumerate(grads):
             optimizer.step(p, np.asfortranarray(g) if k % 2 else g, state)
-        np.testing.assert_array_equal(p, expected, err_msg=how)
+        np.testing.assert_array_equal(p, expected, err_msg=layout)
 
 
 @pytest.mark.parametrize("name", list_rules())
 def test_gradient_is_untouched_and_a_list_is_one_call(name):
-    start, grads = some_gradients(steps=1)
+    start, grads = random_gradients(steps=1)
     optimizer = make(name, {})
     before = grads.copy()
     params = [start[:5].copy(), start[5:].astype(np.float32), np.zeros((0, 3))]
@@ -154,7 +156,7 @@ def test_minimizes_rosenbrock(name):
         max_iter=60_000,
         tol=1e-3,
     )
-    if name == "adadelta":  # creeps along the valley for ever
+    if name == "adadelta":  # its steps along the valley are too short
         assert result.fun < 0.5 * result.history[0]
     else:
         np.testing.assert_allclose(result.x, [1, 1], atol=0.02)
@@ -183,6 +185,31 @@ def test_has_a_test_and_a_documented_step(name):
     assert f'("{name}"' in Path(__file__).read_text()
 
 
+@pytest.mark.parametrize("name", list_rules())
+def test_update_unpacks_the_coefficients_under_the_names_that_step_gives_them(name):
+    module = ast.parse(inspect.getsource(importlib.import_module(f"lifecycle.rules.{name}")))
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    (step,) = [f for f in functions if f.name == "step"]
+    coefficients = step.body[-1].value
+    if isinstance(coefficients, ast.Call):  # another rule's step
+        return
+    returned = [ast.unparse(x) for x in coefficients.elts]
+    unpacked = [node for f in functions for node in f.body if ast.unparse(node).endswith(" = s")]
+    updates = [f for f in functions if f.args.args and f.args.args[-1].arg == "s"]
+    assert len(unpacked) == len(updates) >= 1
+    for assignment in unpacked:
+        names = [x.id for x in assignment.targets[0].elts]
+        assert all(name in ("_", other) for name, other in zip(names, returned, strict=True)), names
+
+
+@pytest.mark.parametrize("name", list_rules())
+def test_an_optimizer_pickled_before_loads(name):
+    """Pickles name the function `lifecycle.optim._rebuild`, the rule and its hyperparameters."""
+    rule = list_rules()[name]
+    payload = pickle.dumps((name, {**rule.defaults, "lr": 0.25}), protocol=0).rstrip(b".")
+    assert pickle.loads(b"clifecycle.optim\n_rebuild\n" + payload + b"R.") == make(name, {"lr": 0.25})
+
+
 def test_an_attribute_is_a_hyperparameter():
     adam = lc.Adam()
     adam.lr = 0.5
@@ -194,20 +221,20 @@ def test_an_attribute_is_a_hyperparameter():
 def test_a_stamp_follows_what_the_functions_use():
     from lifecycle import _jit
 
-    def rule(text):
-        names = {"__name__": "somewhere"}
+    def update(text):
+        names = {"__name__": "module"}
         exec(text, names)
         return names["update"]
 
     text = "SCALE = 1.0\ndef helper(x):\n    return x * SCALE\ndef update(p):\n    return helper(p) + 1.0\n"
-    marks = {_jit.stamp(rule(text))}
+    stamps = {_jit.stamp(update(text))}
     for old, new in (("SCALE = 1.0", "SCALE = 2.0"), ("x * SCALE", "x / SCALE"), ("+ 1.0", "+ 2.0"), ("", "")):
-        marks.add(_jit.stamp(rule(text.replace(old, new))))
-    assert len(marks) == 4
+        stamps.add(_jit.stamp(update(text.replace(old, new))))
+    assert len(stamps) == 4
 
 
 def test_every_rule_trains_a_linear_model_in_a_new_process():
-    """A rule whose step calls another's must not need that one to have been compiled before."""
+    """A rule whose step calls that of another rule must not need the other one to have been compiled before."""
 
     def trained(name):
         code = f"""
@@ -224,7 +251,7 @@ assert model.score(X, y) > 0.9, model.score(X, y)
             assert code == 0, (name, error)
 
 
-def test_named_failures_of_the_numpy_face():
+def test_named_failures_of_the_optimizers_over_numpy():
     adam = lc.Adam()
     x = np.zeros(3)
     state = adam.init(x)
@@ -263,16 +290,13 @@ def test_minimize_says_why_it_stopped():
     with np.errstate(over="ignore", invalid="ignore"):
         wild = lc.minimize(bowl, [0.0], args=(3.0,), jac=lambda x, c: 2 * (x - c), optimizer=lc.GD(lr=1e200))
     assert (wild.success, wild.status) == (False, 2)
-    with pytest.raises(
-        ValueError, match=r"optimizer must be one of 'adadelta', .*'adam', 'adamax', 'adamw', 'gd', 'lion'"
-    ):
+    with pytest.raises(ValueError, match=r"optimizer must be one of 'adadelta', .*'adam', .*'gd', .*'lion'"):
         lc.minimize(bowl, [0.0], args=(0.0,), optimizer="bfgs")
 
 
 def test_a_module_can_register_a_rule(monkeypatch):
     from lifecycle import rules
 
-    module = types.ModuleType("half_gd")
     source = Path(rules.__file__).with_name("gd.py")
     spec = importlib.util.spec_from_file_location("lifecycle.rules.half_gd", source)
     module = importlib.util.module_from_spec(spec)
@@ -283,7 +307,7 @@ def test_a_module_can_register_a_rule(monkeypatch):
     np.testing.assert_array_equal(run(lc.HalfGd(lr=0.5), np.ones(3), [np.ones(3)]), 0.5)
     with pytest.raises(ValueError, match="there is a rule 'half_gd' already"):
         lc.register_rule(module)
-    with pytest.raises(ValueError, match="has no step"):
+    with pytest.raises(ValueError, match="the module empty has no SLOTS; it must define SLOTS, step"):
         Rule(types.ModuleType("empty"))
 
 
@@ -296,7 +320,8 @@ def test_cache_hits_across_processes_and_misses_after_an_edit(tmp_path):
     shutil.copytree(Path(lc.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
         "import numpy as np, lifecycle as lc; x = np.ones(1); lc.GD(lr=0.5).step(x, np.ones(1), lc.GD().init(x))\n"
-        "from lifecycle.loops import elementwise; from lifecycle.formats import float64\n"
+        "from lifecycle.loops import elementwise; from lifecycle.formats import list_formats\n"
+        "float64 = list_formats()['float64']\n"
         "k = elementwise.compiled(lc.GD().rule.variant({}).update, (), float64, float64, x.dtype, 3, False)\n"
         "print(x[0], k.cache_hits)"
     )

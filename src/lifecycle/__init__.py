@@ -8,8 +8,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# public name -> the room it lives in
-_ROOMS = {
+# the public names of each module, without those of registries (see `_class_names`)
+_NAMES = {
     "_threads": ("set_num_threads", "threads"),
     "rules": ("list_rules", "register_rule"),
     "optim": ("minimize",),
@@ -29,53 +29,47 @@ _ROOMS = {
     "evaluation": ("evaluate",),
     "reporting": ("report",),
     "_versions": ("show_versions",),
-    "splits": (
-        "KFold",
-        "StratifiedKFold",
-        "GroupKFold",
-        "StratifiedGroupKFold",
-        "TimeSeriesSplit",
-        "PurgedKFold",
-        "GroupTimeSeriesSplit",
-        "check_folds",
-    ),
+    "splits": ("check_folds",),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
-# scikit-learn's other splitters, handed on
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+# scikit-learn's other splitters are public names of this package too
 _SKLEARN_SPLITTERS = (
-    "RepeatedKFold", "RepeatedStratifiedKFold", "ShuffleSplit", "StratifiedShuffleSplit",
-    "GroupShuffleSplit", "LeaveOneOut", "LeavePOut", "LeaveOneGroupOut", "LeavePGroupsOut", "PredefinedSplit",
-)  # fmt: skip
-# the optimizers' class names come from the files in rules/; these are listed so that dir() needs no numba
-_OPTIMIZERS = (
-    "GD", "SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adadelta", "Adamax", "NAdam", "RAdam", "Lion",
-)  # fmt: skip
+    "RepeatedKFold RepeatedStratifiedKFold ShuffleSplit StratifiedShuffleSplit GroupShuffleSplit LeaveOneOut LeavePOut "
+    "LeaveOneGroupOut LeavePGroupsOut PredefinedSplit"
+).split()
+_TORCH_NAMES = ("MLP", "CNN", "RNN", "TorchClassifier", "TorchRegressor")
 
-_OF_TORCH = ("MLP", "CNN", "RNN", "TorchClassifier", "TorchRegressor")
 
-__all__ = sorted([*_HOME, *_SKLEARN_SPLITTERS, *_OPTIMIZERS])
+def _class_names(package: str) -> tuple[str, ...]:
+    from lifecycle._registry import class_names
+
+    return class_names(package)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted([*_MODULE_OF, *_SKLEARN_SPLITTERS, *_class_names("rules"), *_class_names("splits")])
     if name.startswith("_"):
         raise AttributeError(f"module 'lifecycle' has no attribute {name!r}")
     if name == "torch":  # an ImportError says which extra is missing
         return import_module("lifecycle.torch")
-    if name in _HOME:
-        return getattr(import_module(f"lifecycle.{_HOME[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(f"lifecycle.{_MODULE_OF[name]}"), name)
     if name in _SKLEARN_SPLITTERS:
         return getattr(import_module("sklearn.model_selection"), name)
-    found = getattr(import_module("lifecycle.optim"), name, None) if name[0].isupper() else None
-    if found is None:
-        from difflib import get_close_matches
+    if name[0].isupper():
+        module = "splits" if name in _class_names("splits") else "optim"
+        if (cls := getattr(import_module(f"lifecycle.{module}"), name, None)) is not None:
+            return cls
+    if name in _TORCH_NAMES:
+        raise AttributeError(f"lifecycle has no {name!r}: it is in lifecycle.torch")
+    from difflib import get_close_matches
 
-        if name in _OF_TORCH:
-            raise AttributeError(f"lifecycle has no {name!r}: it is in lifecycle.torch")
-        near = get_close_matches(name, __all__, n=3, cutoff=0.7)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(__all__)}"
-        raise AttributeError(f"lifecycle has no {name!r}; {hint}")
-    return found
+    names = __getattr__("__all__")
+    near = get_close_matches(name, names, n=3, cutoff=0.7)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"
+    raise AttributeError(f"lifecycle has no {name!r}; {hint}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__getattr__("__all__"), "__version__"]

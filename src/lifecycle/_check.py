@@ -1,4 +1,4 @@
-"""Argument checks, the sentences they raise, and the named errors."""
+"""Checks of arguments, and the errors that have names."""
 
 import math
 import numbers
@@ -9,16 +9,16 @@ import numpy as np
 
 
 class CorruptBundle(ValueError):
-    """A file that is no bundle, or a bundle that is truncated or altered."""
+    """A file that is not a bundle, or a bundle that is truncated or altered."""
 
 
 class NonFiniteGradient(ValueError):
-    """A gradient with NaN or infinity, where the optimizer was asked to raise."""
+    """A gradient with NaN or infinity, raised where the optimizer has nonfinite="raise"."""
 
 
 class ModelsFailed(ValueError):
-    """Some of many models could not be fitted: `errors` holds what went wrong with each, by its place; `models` the
-    others in their places, and None for these."""
+    """Some of many models could not be fitted: `errors` holds the exception of each, by its index; `models` holds the
+    fitted models, and None for those with errors."""
 
     def __init__(self, models: list[Any], errors: dict[int, Exception]):
         first = min(errors)
@@ -30,11 +30,11 @@ class ModelsFailed(ValueError):
 
 
 class UnsupportedModel(TypeError):
-    """A model of a kind that the function cannot serve."""
+    """A model of a kind that the function does not support."""
 
 
 def one_of(name: str, value: Any, options: Iterable) -> Any:
-    """The one of `options` that `value`, maybe a numpy scalar (of a grid), is; else a ValueError that lists them."""
+    """The option that equals `value`, which may be a numpy scalar (of a grid); else a ValueError lists them."""
     options = list(options)
     given = value.item() if isinstance(value, np.generic) else value
     for option in options:
@@ -43,13 +43,21 @@ def one_of(name: str, value: Any, options: Iterable) -> Any:
     raise ValueError(f"{name} must be one of {', '.join(repr(o) for o in options)}; got {value!r}")
 
 
-def number(name: str, value: Any, *, above: float | None = None, low: float | None = None,
-           below: float | None = None, high: float | None = None) -> float:  # fmt: skip
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    below: float | None = None,
+    high: float | None = None,
+) -> float:
     """A finite real number with above < value, low <= value, value < below, value <= high, as a float."""
     bounds = [(above, "> {}"), (low, ">= {}"), (below, "< {}"), (high, "<= {}")]
-    wanted = " and ".join(text.format(bound) for bound, text in bounds if bound is not None)
+    range_text = " and ".join(text.format(bound) for bound, text in bounds if bound is not None)
+    must_be = f"number {range_text}" if range_text else "number"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number{' ' + wanted if wanted else ''}; got {value!r}")
+        raise TypeError(f"{name} must be a {must_be}; got {value!r}")
     x = float(value)
     if (
         not math.isfinite(x)
@@ -58,7 +66,7 @@ def number(name: str, value: Any, *, above: float | None = None, low: float | No
         or (below is not None and not x < below)
         or (high is not None and not x <= high)
     ):
-        raise ValueError(f"{name} must be a finite number{' ' + wanted if wanted else ''}; got {value!r}")
+        raise ValueError(f"{name} must be a finite {must_be}; got {value!r}")
     return x
 
 
@@ -68,8 +76,8 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
         raise TypeError(f"{name} must be an integer; got {value!r}")
     value = int(value)
     if (low is not None and value < low) or (high is not None and value > high):
-        wanted = " and ".join(f"{sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None)
-        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+        range_text = " and ".join(f"{sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None)
+        raise ValueError(f"{name} must be {range_text}; got {value!r}")
     return value
 
 

@@ -1,28 +1,27 @@
-"""What a bug report needs to say of the machine."""
+"""`show_versions`: the versions that a bug report needs."""
 
 import platform
 import sys
 from importlib import metadata
 
 _PACKAGES = (
-    "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors", "tqdm", "joblib", "torch", "onnx",
-    "onnxruntime", "matplotlib", "pandas",
-)  # fmt: skip
+    "numpy numba llvmlite scipy scikit-learn safetensors tqdm joblib torch onnx onnxruntime matplotlib pandas"
+).split()
 
 
 def show_versions() -> None:
-    """Print the versions of Python, of lifecycle and of what it uses, and how many threads it uses."""
+    """Print the versions of Python, of lifecycle and of its dependencies, and the number of threads."""
     from lifecycle import __version__, _threads
 
-    facts = {
+    versions = {
         "lifecycle": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         **{name: _version(name) for name in _PACKAGES},
         "threads": _threads.num_threads(),
     }
-    width = max(map(len, facts))
-    sys.stdout.write("".join(f"{name:<{width}}  {fact}\n" for name, fact in facts.items()))
+    width = max(map(len, versions))
+    sys.stdout.write("".join(f"{name:<{width}}  {version}\n" for name, version in versions.items()))
 
 
 def _version(name: str) -> str:

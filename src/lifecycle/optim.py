@@ -14,9 +14,10 @@ from lifecycle.formats import list_formats
 from lifecycle.loops import elementwise
 from lifecycle.rules import Rule, list_rules
 
-__all__ = ["Optimizer", "State", "check_hyperparameters", "minimize", "resolve"]
+__all__ = ["Optimizer", "State", "check_hyperparameters", "class_of", "minimize", "resolve"]
 
-_ALLOWED: dict[str, dict[str, float]] = {
+# arguments of `number` for the hyperparameters that every rule has under the same name
+_RANGES: dict[str, dict[str, float]] = {
     "lr": {"low": 0.0},
     "eps": {"low": 0.0},
     "weight_decay": {"low": 0.0},
@@ -53,13 +54,13 @@ def check_hyperparameters(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"{name} must be {len(default)} numbers; got {value!r}")
             hyper[name] = tuple(number(f"{name}[{i}]", v, low=0.0, below=1.0) for i, v in enumerate(value))
         elif isinstance(default, float):
-            hyper[name] = number(name, value, **_ALLOWED.get(name, {}))
-    rule.variant(hyper)  # a rule refuses combinations of its own
+            hyper[name] = number(name, value, **_RANGES.get(name, {}))
+    rule.variant(hyper)  # it raises where the rule does not serve these values in combination
     return hyper
 
 
 class State:
-    """What an optimizer remembers of a list of arrays: `step`, the number of steps, `slots`, one dict an array, and
+    """The state of an optimizer for a list of arrays: `step`, the number of steps, `slots`, a dict for each array, and
     `scalars`, the numbers that some rules carry from step to step."""
 
     def __init__(self, slots: list[dict[str, np.ndarray]], scalars: dict[str, float]):
@@ -120,8 +121,8 @@ class Optimizer:
 
     def init(self, params: np.ndarray | list[np.ndarray]) -> State:
         """Fresh state for an array or a list of arrays, float32 or float64."""
-        start = {name: self.rule.initial(self._hyper, name) for name in self.rule.variant(self._hyper).slots}
-        slots = [{name: np.full_like(p, x) for name, x in start.items()} for p in _arrays("params", params)]
+        initial = {name: self.rule.initial(self._hyper, name) for name in self.rule.variant(self._hyper).slots}
+        slots = [{name: np.full_like(p, x) for name, x in initial.items()} for p in _checked_arrays("params", params)]
         return State(slots, dict(self.rule.scalars))
 
     def step(self, params: np.ndarray | list[np.ndarray], grads: np.ndarray | list[np.ndarray], state: State) -> None:
@@ -139,53 +140,36 @@ class Optimizer:
         ValueError
             If number, shapes or dtypes differ, an array is read-only, or the state belongs to other arrays or slots.
         """
-        ps, gs = _arrays("params", params), _arrays("grads", grads)
+        arrays, gradients = _checked_arrays("params", params), _checked_arrays("grads", grads)
         update, slots = self.rule.variant(self._hyper)
-        if not len(ps) == len(gs) == len(state.slots):
-            raise ValueError(f"{len(ps)} params, {len(gs)} grads and a state of {len(state.slots)} arrays do not match")
-        for i, (p, g, own) in enumerate(zip(ps, gs, state.slots, strict=True)):
-            if p.shape != g.shape or p.dtype != g.dtype:
-                raise ValueError(
-                    f"params[{i}] is {p.dtype}{p.shape}, grads[{i}] is {g.dtype}{g.shape}: they must match"
-                )
-            if not p.flags.writeable:
-                raise ValueError(f"params[{i}] is read-only; pass a writeable copy")
-            if set(own) != set(slots) or any(a.shape != p.shape or a.dtype != p.dtype for a in own.values()):
-                raise ValueError(
-                    f"the state of params[{i}] holds {list(own)}, not {list(slots)} of {p.dtype}{p.shape}; call init"
-                )
+        _check_match(arrays, gradients, state, list(slots))
         state.step += 1
-        s = np.array([*self.rule.advance(state.step, self._hyper, state.scalars), 1.0, 0.0])
-        by_dtype: dict[Any, list[list[np.ndarray]]] = {}
-        gapped: list[tuple[np.ndarray, np.ndarray]] = []
-        for p, g, own in zip(ps, gs, state.slots, strict=True):
+        # of a row of the loop's table: the coefficients of the rule, a factor of the gradient, the weight of an average
+        scalars = np.array([*self.rule.advance(state.step, self._hyper, state.scalars), 1.0, 0.0])
+        rows: dict[np.dtype, list[list[np.ndarray]]] = {}
+        strided: list[tuple[np.ndarray, np.ndarray]] = []
+        for p, g, slot in zip(arrays, gradients, state.slots, strict=True):
             dense = np.empty_like(p)  # keeps the order of the axes, without gaps
             if p.strides != dense.strides:
                 np.copyto(dense, p)
-                gapped.append((p, dense))
+                strided.append((p, dense))
                 p = dense
-            row = [p]
-            for name, a in (("", g), *own.items()):
-                if a.strides != p.strides:  # same elements, other layout: walk it in the parameter's
-                    moved = np.empty_like(p)
-                    np.copyto(moved, a)
-                    if name:
-                        own[name] = moved
-                    a = moved
-                row.append(a)
-            by_dtype.setdefault(p.dtype, []).append(row)
-        for dtype, rows in by_dtype.items():
-            addresses = np.array([[a.ctypes.data for a in row] for row in rows])
-            lengths = np.array([row[0].size for row in rows])
-            own_format = list_formats()[dtype.name]
-            scalars, keys = np.tile(s.astype(dtype), (len(rows), 1)), np.zeros(len(rows), np.uint32)
-            elementwise.prepare(update, tuple(slots.values()), own_format, own_format, addresses, lengths, scalars, keys,
-                          False)()  # fmt: skip
-        for p, dense in gapped:
+            for name, values in slot.items():
+                if values.strides != p.strides:
+                    slot[name] = _in_layout_of(p, values)
+            row = [p, g if g.strides == p.strides else _in_layout_of(p, g), *slot.values()]
+            rows.setdefault(p.dtype, []).append(row)
+        kinds = tuple(slots.values())
+        for dtype, table in rows.items():
+            form, addresses = list_formats()[dtype.name], np.array([[a.ctypes.data for a in row] for row in table])
+            lengths, keys = np.array([row[0].size for row in table]), np.zeros(len(table), np.uint32)
+            tiled = np.tile(scalars.astype(dtype), (len(table), 1))
+            elementwise.prepare(update, kinds, form, form, addresses, lengths, tiled, keys, False)()
+        for p, dense in strided:
             np.copyto(p, dense)
 
 
-def _arrays(name: str, value: Any) -> list[np.ndarray]:
+def _checked_arrays(name: str, value: Any) -> list[np.ndarray]:
     arrays = list(value) if isinstance(value, list | tuple) else [value]
     for i, a in enumerate(arrays):
         if not isinstance(a, np.ndarray) or a.dtype not in (np.float32, np.float64):
@@ -194,24 +178,54 @@ def _arrays(name: str, value: Any) -> list[np.ndarray]:
     return arrays
 
 
-def _rebuild(name: str, hyper: dict[str, Any]) -> Optimizer:
-    return _class_of(name)(**hyper)
+def _check_match(params: list[np.ndarray], grads: list[np.ndarray], state: State, slots: list[str]) -> None:
+    if not len(params) == len(grads) == len(state.slots):
+        raise ValueError(
+            f"{len(params)} params, {len(grads)} grads and a state of {len(state.slots)} arrays do not match"
+        )
+    for i, (p, g, slot) in enumerate(zip(params, grads, state.slots, strict=True)):
+        if p.shape != g.shape or p.dtype != g.dtype:
+            raise ValueError(f"params[{i}] is {p.dtype}{p.shape}, grads[{i}] is {g.dtype}{g.shape}: they must match")
+        if not p.flags.writeable:
+            raise ValueError(f"params[{i}] is read-only; pass a writeable copy")
+        if set(slot) != set(slots) or any(a.shape != p.shape or a.dtype != p.dtype for a in slot.values()):
+            raise ValueError(
+                f"the state of params[{i}] holds {list(slot)}, not {slots} of {p.dtype}{p.shape}; call init"
+            )
+
+
+def _in_layout_of(p: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """A copy with the strides of `p`: the loop reads all arrays in the order of the parameter's elements."""
+    copy = np.empty_like(p)
+    np.copyto(copy, array)
+    return copy
+
+
+def _rebuild(name: str, hyper: dict[str, Any]) -> Optimizer:  # pickles refer to it by this name
+    return class_of(name)(**hyper)
 
 
 _classes: dict[str, type[Optimizer]] = {}
 
 
-def _class_of(name: str) -> type[Optimizer]:
+def class_of(name: str) -> type[Optimizer]:
+    """The optimizer class of a rule.
+
+    Raises
+    ------
+    ValueError
+        If there is no rule of that name.
+    """
     rules = list_rules()
     if name not in rules:
         raise ValueError(f"optimizer must be one of {', '.join(map(repr, sorted(rules)))}; got {name!r}")
     if name not in _classes:
         rule = rules[name]
-        made = type(rule.class_name, (Optimizer,), {"rule": rule, "__doc__": rule.doc, "__module__": __name__})
-        made.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in rule.defaults.items()]
-        )
-        _classes[name] = made
+        cls = type(rule.class_name, (Optimizer,), {"rule": rule, "__doc__": rule.doc, "__module__": __name__})
+        parameter, keyword_only = inspect.Parameter, inspect.Parameter.KEYWORD_ONLY
+        parameters = [parameter(k, keyword_only, default=v) for k, v in rule.defaults.items()]
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        _classes[name] = cls
     return _classes[name]
 
 
@@ -219,7 +233,7 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_"):
         for rule in list_rules().values():
             if rule.class_name == name:
-                return _class_of(rule.name)
+                return class_of(rule.name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -239,7 +253,7 @@ def resolve(optimizer: "str | Optimizer", *, lr: float | None = None, **hyper: A
         return optimizer
     if not isinstance(optimizer, str):
         raise TypeError(f"optimizer must be a name or an optimizer such as lc.Adam(lr=1e-3); got {optimizer!r}")
-    return _class_of(optimizer)(**given)
+    return class_of(optimizer)(**given)
 
 
 def minimize(
@@ -284,46 +298,53 @@ def minimize(
         raise ValueError(f"jac must be a callable, True (fun returns the gradient too) or None; got {jac!r}")
     opt = resolve(optimizer)
     x = np.array(x0, dtype=np.float64).ravel()
-    calls = 0
+    n_evaluations = 0
 
-    def value_and_gradient(at: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal calls
-        calls += 1
+    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal n_evaluations
+        n_evaluations += 1
         if jac is True:
-            value, slope = fun(at.copy(), *args)
+            value, gradient = fun(x.copy(), *args)
         elif callable(jac):
-            value, slope = fun(at.copy(), *args), jac(at.copy(), *args)
+            value, gradient = fun(x.copy(), *args), jac(x.copy(), *args)
         else:
-            value, slope = fun(at.copy(), *args), approx_fprime(at.copy(), lambda z: float(fun(z, *args)))
-            calls += at.size + 1
-        slope = np.asarray(slope, dtype=np.float64).ravel()
-        if slope.shape != at.shape:
-            raise ValueError(f"the gradient has {slope.size} elements, x0 has {at.size}")
-        return float(value), slope
+            value, gradient = fun(x.copy(), *args), approx_fprime(x.copy(), lambda z: float(fun(z, *args)))
+            n_evaluations += x.size + 1
+        gradient = np.asarray(gradient, dtype=np.float64).ravel()
+        if gradient.shape != x.shape:
+            raise ValueError(f"the gradient has {gradient.size} elements, x0 has {x.size}")
+        return float(value), gradient
 
     state = opt.init(x)
     history = []
     status, message = 1, f"max_iter={max_iter} steps were made before the gradient fell to tol={tol:g}"
-    nit = 0
+    n_steps = 0
     while True:
-        value, slope = value_and_gradient(x)
+        value, gradient = value_and_gradient(x)
         history.append(value)
-        if not np.isfinite(value) or not np.isfinite(slope).all():
+        if not np.isfinite(value) or not np.isfinite(gradient).all():
             status, message = 2, "the function or its gradient is not finite; a smaller lr may help"
             break
-        if np.abs(slope).max(initial=0.0) <= tol:
+        if np.abs(gradient).max(initial=0.0) <= tol:
             status, message = 0, f"the largest element of the gradient is at most tol={tol:g}"
             break
-        if nit == max_iter:
+        if n_steps == max_iter:
             break
-        opt.step(x, slope, state)
-        nit += 1
+        opt.step(x, gradient, state)
+        n_steps += 1
         if callback is not None and callback(x.copy()):
-            value, slope = value_and_gradient(x)
+            value, gradient = value_and_gradient(x)
             history.append(value)
             status, message = 99, "the callback stopped the run"
             break
     return OptimizeResult(
-        x=x, fun=value, jac=slope, nit=nit, nfev=calls, success=status == 0, status=status, message=message,
+        x=x,
+        fun=value,
+        jac=gradient,
+        nit=n_steps,
+        nfev=n_evaluations,
+        success=status == 0,
+        status=status,
+        message=message,
         history=np.array(history),
-    )  # fmt: skip
+    )

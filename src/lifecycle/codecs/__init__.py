@@ -1,37 +1,67 @@
-"""Codecs: one file each, arrays in, smaller arrays out, and back. A new file in this folder is a new codec.
+"""Codecs: one file for each, which turns an array into smaller arrays and back.
 
-A codec file has `LOSSLESS`. A quantizer (False) offers `BITS`, `encode(array, axis) -> (codes, scales)`,
-`decode(codes, scales, axis, dtype) -> array` and `on_grid(array, scales, axis) -> codes or None`. A packer (True)
-offers `encode(array) -> {part: array}` and `decode(parts, dtype, shape) -> array`, which gives back every bit.
+There are two kinds: packers return every bit, quantizers do not. A new file in this package is a new codec
+(docs/add-a-codec.md).
 """
 
-import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from types import ModuleType
+from typing import Annotated, Literal
 
 import numpy as np
 
-__all__ = ["list_codecs", "pack", "unpack"]
+from lifecycle._registry import read, registry
+
+__all__ = ["Packer", "Quantizer", "list_codecs", "pack", "unpack"]
+
+
+@dataclass(frozen=True)
+class Packer:
+    """What the file of a lossless codec defines: an array as arrays by name ("parts"), and back."""
+
+    name: str
+    LOSSLESS: Literal[True]
+    encode: Annotated[Callable[[np.ndarray], dict[str, np.ndarray]], "array"]
+    # raises a ValueError where the parts do not fit each other, the dtype or the shape
+    decode: Annotated[Callable[..., np.ndarray], "parts", "dtype", "shape"]
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """What the file of a quantizer defines: int8 codes and a scale for each channel, whose product is the number."""
+
+    name: str
+    LOSSLESS: Literal[False]
+    BITS: tuple  # numbers of bits that a code may have
+    encode: Annotated[Callable[..., tuple[np.ndarray, np.ndarray]], "array", "axis"]  # codes and scales
+    decode: Annotated[Callable[..., np.ndarray], "codes", "scales", "axis", "dtype"]
+    # the codes that decode to exactly this array, or None
+    on_grid: Annotated[Callable[..., np.ndarray | None], "array", "scales", "axis", "rounded"]
+
+
+def _read_codec(module: ModuleType) -> Packer | Quantizer:
+    return read(module, Quantizer) if getattr(module, "LOSSLESS", None) is False else read(module, Packer)
 
 
 @cache
-def list_codecs() -> dict[str, ModuleType]:
+def list_codecs() -> dict[str, Packer | Quantizer]:
     """All codecs by name."""
-    return {info.name: import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)}
+    return registry(__name__, _read_codec)
 
 
 def pack(array: np.ndarray) -> tuple[str | None, dict[str, np.ndarray]]:
-    """Smallest lossless form of an array: (codec name, its parts), or (None, {"": array}) where nothing is gained."""
-    best: tuple[str | None, dict[str, np.ndarray]] = (None, {"": array})
-    smallest = array.nbytes
+    """Smallest lossless form of an array: (codec name, its parts), or (None, {"": array}) if none saves bytes."""
+    smallest: tuple[str | None, dict[str, np.ndarray]] = (None, {"": array})
+    size = array.nbytes
     for name, codec in list_codecs().items():
         if codec.LOSSLESS:
             parts = codec.encode(array)
-            size = sum(p.nbytes for p in parts.values())
-            if size < smallest:
-                best, smallest = (name, parts), size
-    return best
+            packed_size = sum(part.nbytes for part in parts.values())
+            if packed_size < size:
+                smallest, size = (name, parts), packed_size
+    return smallest
 
 
 def unpack(name: str, parts: dict[str, np.ndarray], dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,26 +1,63 @@
-"""How a number is stored: one file each, with how one element is read and written in a kernel.
+"""Formats in which numbers are stored: one file for each, with the functions that load and store one element.
 
-A format file has `DTYPE`, of the array that holds the numbers, `STOCHASTIC`, whether its rounding uses noise, and
-  `load(code) -> float`: the number;
-  `store(x, noise) -> code`: the number rounded to one of its two neighbours, to the upper one with the probability that
-      makes it right in the mean (`noise`: 32 random bits, of which the upper 20 are used at most); what loses nothing
-      ignores it;
-  `store_positive(x, noise) -> code`: the same for what must not become zero unless it is (a second moment that is
-      stored as zero makes the next step divide by eps).
-A block format (`BLOCK` > 1) keeps a scale, a power of two, for every `BLOCK` elements: its functions take it too.
-A new file in this folder is a new format.
+The functions consist of elementwise functions of `_jit`, which run in kernels, on numpy arrays and on torch tensors. A
+new file in this package is a new format (docs/add-a-format.md).
 """
 
-import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from types import ModuleType
+from typing import Annotated
 
-__all__ = ["list_formats"]
+import numpy as np
+
+from lifecycle._registry import read, registry
+
+__all__ = ["BlockFormat", "Format", "list_formats"]
+
+
+# eq=False: kernels are cached by their formats, which identity tells apart at once
+@dataclass(frozen=True, eq=False)
+class Format:
+    """What the file of a format defines.
+
+    `load(code)` is the number. `store(x, noise)` is the code of one of the two neighbours of x. The noise, 32 random
+    bits of which the upper 20 are used at most, chooses it with the probabilities that make the mean exact; a format
+    without loss ignores the noise. `store_positive` does the same with numbers that must not become zero unless they
+    are: a second moment that is stored as zero makes the next step divide by eps.
+    """
+
+    name: str
+    DTYPE: np.dtype  # of the codes
+    BLOCK: int  # elements that share a scale; 1: there are no scales
+    STOCHASTIC: bool  # whether `store` uses the noise
+    load: Annotated[Callable, "code"]
+    store: Annotated[Callable, "x", "noise"]
+    store_positive: Annotated[Callable, "x", "noise"]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockFormat(Format):
+    """What the file of a format defines in which every BLOCK elements share a scale, a power of two.
+
+    `scale(largest, before)` is (1 / scale, scale) of a block, from the largest `pattern(x)`, the bits of |x|, among its
+    elements; `before` is its scale until now.
+    """
+
+    load: Annotated[Callable, "code", "scale"]
+    load_positive: Annotated[Callable, "code", "scale"]
+    store: Annotated[Callable, "x", "inverse", "noise"]
+    store_positive: Annotated[Callable, "x", "inverse", "noise"]
+    pattern: Annotated[Callable, "x"]
+    scale: Annotated[Callable, "largest", "before"]
+
+
+def _read_format(module: ModuleType) -> Format:
+    return read(module, BlockFormat if getattr(module, "BLOCK", 1) != 1 else Format)
 
 
 @cache
-def list_formats() -> dict[str, ModuleType]:
+def list_formats() -> dict[str, Format]:
     """All formats by name."""
-    names = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
-    return {name: import_module(f"{__name__}.{name}") for name in names}
+    return registry(__name__, _read_format)

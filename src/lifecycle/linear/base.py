@@ -1,10 +1,9 @@
-"""What the two linear estimators share: arguments, and how one or many of them are fitted."""
+"""The base class of the linear estimators: their arguments, and how one or many of them are fitted."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import cache
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -14,21 +13,26 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from lifecycle._check import ModelsFailed, integer, number, one_of
 from lifecycle._progress import progress_bar
-from lifecycle.linear.incremental import train_on
-from lifecycle.linear.outcome import Outcome
+from lifecycle.linear.capabilities import check_arguments
+from lifecycle.linear.data.frame import CentredFrame
+from lifecycle.linear.fit_result import FitResult
+from lifecycle.linear.incremental import partial_fit
+from lifecycle.linear.row_sets import RowSets
 from lifecycle.linear.scoring import TestScores
-from lifecycle.linear.training import Data, Sample, check_values, train
+from lifecycle.linear.solver_choice import WITHOUT_STEPS
+from lifecycle.linear.training import FitRequest, ModelSpec, TrainingSet, fit_models
 from lifecycle.losses import find_loss
-from lifecycle.optim import Optimizer, resolve
+from lifecycle.optim import resolve
 from lifecycle.penalties import find_penalty
 from lifecycle.rules import list_rules
 
-__all__ = ["Linear"]
+__all__ = ["LinearEstimator"]
 
-_PLAIN = str | bool | int | float | None
+_LARGEST_VALUE = {"float64": 1e100, "float32": 1e15}  # above, squares overflow
+_IMMUTABLE = str | bool | int | float | None
 
 
-class Linear(BaseEstimator):
+class LinearEstimator(BaseEstimator):
     """Base of LinearClassifier and LinearRegressor."""
 
     _task: str
@@ -39,15 +43,19 @@ class Linear(BaseEstimator):
         """As scikit-learn finds them; looked up once, as a grid asks for them thousands of times."""
         return super()._get_param_names()
 
+    def _set_arguments(self, arguments: dict[str, Any]) -> None:
+        """Set the arguments of `__init__` as attributes of their names."""
+        self.__dict__.update({name: value for name, value in arguments.items() if name != "self"})
+
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        self._check_arguments()
-        X, y, weights = self._checked(X, y, sample_weight, reset=not self._continues())
-        sample = self._sample(self._targets(y), weights, np.arange(len(y)))
+        spec = self._check_arguments()
+        X, y, weights = self._check_data(X, y, sample_weight, reset=not self._is_warm_start())
+        training_set = self._make_training_set(self._encode_targets(y), weights, np.arange(len(y)))
         with progress_bar(self.max_iter, type(self).__name__, self.progress) as bar:
-            data = Data(X, [sample], sample.classes is not None, advance=lambda n: bar.update(), alone=True)
-            train([self], data)
-        if data.errors:
-            raise data.errors[0]
+            request = FitRequest(X, [training_set], [spec], on_progress=lambda n: bar.update(), is_single=True)
+            fit_models([self], request)
+        if request.errors:
+            raise request.errors[0]
         return self
 
     def fit_many(
@@ -99,109 +107,95 @@ class Linear(BaseEstimator):
         if isinstance(params, Mapping) or not all(isinstance(p, Mapping) for p in params):
             raise TypeError('params must be a list of dicts, one a model, such as [{"alpha": 1e-3}, {"alpha": 1e-2}]')
         models = [model.set_params(**p) for model, p in zip(_clones(self, len(params)), params, strict=True)]
-        for name, rows in (("train", train), ("test", test)):
-            if rows is not None and len(rows) != len(models):
-                raise ValueError(f"{name} has rows for {len(rows)} models, params are of {len(models)}: one for each")
+        for name, sets in (("train", train), ("test", test)):
+            if sets is not None and len(sets) != len(models):
+                raise ValueError(f"{name} has rows for {len(sets)} models, params are of {len(models)}: one for each")
         template = clone(self)
-        X, y, weights = template._checked(X, y, sample_weight, reset=True)
-        seen = {k: v for k, v in template.__dict__.items() if k in ("n_features_in_", "feature_names_in_")}
-        data = Data(X, [None] * len(models), self._task == "classification")  # type: ignore[list-item]
-        samples: dict[tuple, Sample] = {}
-        targets, sets = template._targets(y), _RowSets(len(y))
+        X, y, weights = template._check_data(X, y, sample_weight, reset=True)
+        learned = {k: v for k, v in template.__dict__.items() if k in ("n_features_in_", "feature_names_in_")}
+        n_models, row_sets, encoded = len(models), RowSets(len(y)), template._encode_targets(y)
+        request = FitRequest(X, [None] * n_models, [None] * n_models)  # type: ignore[list-item]
+        training_sets: dict[tuple, TrainingSet] = {}
         for i, model in enumerate(models):
-            model.__dict__.update(seen)
+            model.__dict__.update(learned)
             try:
-                model._check_arguments()
-                own, digest = sets(train[i])
-                key = (digest, repr(getattr(model, "class_weight", None)))
-                if key not in samples:
-                    samples[key] = model._sample(targets, weights, own)
-                data.samples[i] = samples[key]
+                request.specs[i] = model._check_arguments()
+                digest, rows = row_sets(train[i])
+                key = digest, repr(getattr(model, "class_weight", None))
+                if key not in training_sets:
+                    training_sets[key] = model._make_training_set(encoded, weights, rows)
+                request.training_sets[i] = training_sets[key]
             except (ValueError, TypeError) as error:
-                data.errors[i] = error
+                request.errors[i] = error
         scores = None
         if test is not None and models:
-            tests = [sets(rows) for rows in test]
-            rows_of = {digest: rows for rows, digest in tests}
-            scores = TestScores(X, y, rows_of, [digest for _, digest in tests], models, scoring)
-            data.watch = scores.watch if curves else None
-        done = 0
-        with progress_bar(self.max_iter, f"{len(models)} × {type(self).__name__}", self.progress) as bar:
+            tests = [row_sets(rows) for rows in test]
+            scores = TestScores(X, y, dict(tests), [digest for digest, _ in tests], models, scoring)
+            request.on_epoch = scores.score_epoch if curves else None
+        n_done = 0
+        with progress_bar(self.max_iter, f"{n_models} × {type(self).__name__}", self.progress) as bar:
 
-            def advance(left: int) -> None:
-                nonlocal done
+            def on_progress(n_left: int) -> None:
+                nonlocal n_done
                 bar.update()
-                done = max(done, len(models) - left)
+                n_done = max(n_done, n_models - n_left)
                 if callback is not None:
-                    callback(done, len(models))
+                    callback(n_done, n_models)
 
-            data.advance = advance
-            _train(models, data)
-        if callback is not None and done < len(models):
-            callback(len(models), len(models))
+            request.on_progress = on_progress
+            fit_models(models, request)
+        if callback is not None and n_done < n_models:
+            callback(n_models, n_models)
         if scores is not None:
-            scores.finish([i for i in range(len(models)) if i not in data.errors])
-        if data.errors:
-            raise ModelsFailed([None if i in data.errors else model for i, model in enumerate(models)], data.errors)
+            scores.score_fitted([i for i in range(n_models) if i not in request.errors])
+        if request.errors:
+            raise ModelsFailed([None if i in request.errors else m for i, m in enumerate(models)], request.errors)
         return models
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
-        self._check_arguments()
+        spec = self._check_arguments()
         if self.early_stopping:
             raise ValueError(
                 "partial_fit sees a part of the rows, and early_stopping=True needs all: leave it at False"
             )
-        X, y, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "n_features_in_"))
-        train_on(self, X, self._part(y, np.ones(len(y)) if weights is None else weights, classes))
+        X, y, weights = self._check_data(X, y, sample_weight, reset=not hasattr(self, "n_features_in_"))
+        weights = np.ones(len(y)) if weights is None else weights
+        partial_fit(self, X, self._make_partial_training_set(y, weights, classes), spec)
         return self
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=reset,
-                             y_numeric=self._task == "regression")  # fmt: skip
-        y = self._checked_targets(y)
-        check_values(X, y if self._task == "regression" else None)
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        is_regressor, dtypes = self._task == "regression", (np.float64, np.float32)
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=dtypes, order="C", reset=reset, y_numeric=is_regressor
+        )
+        y = self._check_targets(y)
+        _check_magnitude(X, y if is_regressor else None)
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if not 1e-100 < weights.max() < 1e100 and weights.any():
-                weights = weights / weights.max()  # of which sums would overflow or vanish
+                weights = weights / weights.max()  # or their sums would overflow or vanish
         return X, y, weights
 
-    def _checked_targets(self, y: np.ndarray) -> np.ndarray:
+    def _check_targets(self, y: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def _targets(self, y: np.ndarray) -> Any:
-        """What is found out of y once, for all models."""
+    def _encode_targets(self, y: np.ndarray) -> Any:
+        """What all models share of y, such as class codes."""
         raise NotImplementedError
 
-    def _sample(self, targets: Any, weights: np.ndarray | None, rows: np.ndarray) -> Sample:
-        """What a model sees of the rows that it trains on."""
+    def _make_training_set(self, encoded: Any, weights: np.ndarray | None, rows: np.ndarray) -> TrainingSet:
+        """The training set of a model with these rows."""
         raise NotImplementedError
 
-    def _part(self, y: np.ndarray, weights: np.ndarray, classes: Any) -> Sample:
-        """What partial_fit sees of some rows."""
+    def _make_partial_training_set(self, y: np.ndarray, weights: np.ndarray, classes: Any) -> TrainingSet:
+        """The training set of one call of partial_fit."""
         raise NotImplementedError
 
-    @staticmethod
-    def _within(weights: np.ndarray | None, rows: np.ndarray, n: int) -> np.ndarray:
-        """How much these rows count, zero elsewhere; a row that stands there twice counts twice."""
-        if not rows.size:
-            raise ValueError("there is no row to train on")
-        inside = np.bincount(rows, minlength=n)
-        if weights is None:
-            return inside.astype(np.min_scalar_type(inside.max(initial=0)))
-        inside = weights * inside
-        if not inside.any():
-            raise ValueError("all sample weights are zero: there is nothing to fit")
-        return inside
+    def _set_coefficients(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        raise NotImplementedError
 
-    def _resolved(self) -> Optimizer:
-        optimizer = resolve(self.optimizer, lr=self.lr)
-        if isinstance(self.optimizer, str) and "weight_decay" in optimizer.get_params():
-            optimizer.set_params(weight_decay=0.0)  # a name stands for the same objective whichever it is
-        return optimizer
-
-    def _check_arguments(self) -> None:
+    def _check_arguments(self) -> ModelSpec:
         loss, penalty = find_loss(self.loss, self._task), find_penalty(self.penalty)
         number("alpha", self.alpha, low=0.0)
         number("l1_ratio", self.l1_ratio, low=0.0, high=1.0)
@@ -225,59 +219,45 @@ class Linear(BaseEstimator):
         else:
             integer("batch_size", self.batch_size, low=1)
         if isinstance(self.optimizer, str):
-            one_of("optimizer", self.optimizer, [*sorted(list_rules()), "newton", "exact"])
-        if self.optimizer in ("newton", "exact"):
-            self._check_without_epochs(loss, penalty)
-        elif self._resolved().get_params().get("maximize"):
+            one_of("optimizer", self.optimizer, [*sorted(list_rules()), *sorted(WITHOUT_STEPS, reverse=True)])
+            if self.optimizer in WITHOUT_STEPS:
+                check_arguments(WITHOUT_STEPS[self.optimizer], self, loss, penalty)
+                return ModelSpec(loss, penalty, None)
+        optimizer = resolve(self.optimizer, lr=self.lr)
+        hyper = optimizer.get_params()
+        if isinstance(self.optimizer, str) and "weight_decay" in hyper:
+            optimizer.set_params(weight_decay=0.0)  # the objective of a name does not depend on the rule
+        if hyper.get("maximize"):
             raise ValueError(f"{self.optimizer!r} would maximize the loss: leave maximize out")
+        return ModelSpec(loss, penalty, optimizer)
 
-    def _check_without_epochs(self, loss: Any, penalty: Any) -> None:
-        if self.optimizer == "newton" and not loss.smooth:
-            raise ValueError(
-                f"optimizer='newton' needs a smooth loss, which {self.loss!r} is not: use 'gd', 'sgd' or 'adam'"
-            )
-        if self.optimizer == "exact" and self.loss != "squared_error":
-            raise ValueError(f"optimizer='exact' needs loss='squared_error'; with {self.loss!r} use another optimizer")
-        if penalty.l1_weight(self.l1_ratio) > 0:
-            raise ValueError(
-                f"optimizer={self.optimizer!r} needs penalty='l2' or None; "
-                f"with {self.penalty!r} use 'gd', 'sgd' or 'adam'"
-            )
-        for name, unset in (("lr", None), ("early_stopping", False), ("average", False), ("batch_size", "auto")):
-            if getattr(self, name) != unset:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} has no meaning with optimizer={self.optimizer!r}, "
-                    f"which takes all rows at once: leave it at {unset!r}"
-                )
-
-    def _keep(self, outcome: Outcome, center: np.ndarray, classes: np.ndarray | None) -> None:
+    def _store_result(self, result: FitResult, frame: CentredFrame, train_set: int, classes: np.ndarray | None) -> None:
+        """Set the fitted attributes."""
         if classes is not None:
             self.classes_ = classes
-        self._set(outcome.coef.copy(), outcome.intercept - outcome.coef @ center)
-        self.__dict__.pop("_stream", None)
-        self.__dict__.pop("_coef_scales", None)  # the grid of quantized coefficients, which these are not
-        self.n_iter_ = len(outcome.curve)
-        self.history_ = [
-            {"epoch": i + 1, "train_loss": value, **({"valid_loss": outcome.held_out[i]} if outcome.held_out else {})}
-            for i, value in enumerate(outcome.curve)
-        ]
-        if outcome.fault is not None and self.tol is not None:
-            warnings.warn(f"{type(self).__name__} {outcome.fault}", ConvergenceWarning, stacklevel=6)
+        (intercept,) = frame.to_raw(result.coef[None], result.intercept[None], np.array([train_set]))
+        self._set_coefficients(result.coef.copy(), intercept)
+        self.__dict__.pop("_partial_fit_state", None)
+        self.__dict__.pop("_coef_scales", None)  # of quantized coefficients, which these are not
+        self.n_iter_ = len(result.objectives)
+        self.history_ = [{"epoch": i, "train_loss": value} for i, value in enumerate(result.objectives, 1)]
+        for record, value in zip(self.history_, result.validation_losses, strict=False):
+            record["valid_loss"] = value
+        if result.warning is not None and self.tol is not None:
+            warnings.warn(f"{type(self).__name__} {result.warning}", ConvergenceWarning, stacklevel=6)
 
-    def _with(self, coef: np.ndarray, intercept: np.ndarray) -> Any:
+    def _copy_with(self, coef: np.ndarray, intercept: np.ndarray) -> Any:
         """A copy that predicts with these coefficients."""
         model = clone(self)
         model.__dict__.update({k: v for k, v in self.__dict__.items() if k.endswith("_")})
-        model._set(coef, intercept)
+        model._set_coefficients(coef, intercept)
         return model
 
-    def _continues(self) -> bool:
+    def _is_warm_start(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "coef_")
 
-    def _set(self, coef: np.ndarray, intercept: np.ndarray) -> None:
-        raise NotImplementedError
-
-    def _scores(self, X: Any) -> np.ndarray:
+    def _decision_scores(self, X: Any) -> np.ndarray:
+        """(n_samples, n_outputs)"""
         check_is_fitted(self, "coef_")
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
         return X @ np.atleast_2d(self.coef_).T + self.intercept_
@@ -288,54 +268,45 @@ class Linear(BaseEstimator):
         return tags
 
 
-_train = train  # an argument of fit_many bears the name
-
-
-def has_epochs(model: Any) -> bool:
-    """Whether the optimizer is an update rule, which can go on from where it is."""
-    if isinstance(model.optimizer, str) and model.optimizer in ("newton", "exact"):
+def has_steps(model: Any) -> bool:
+    """Whether the optimizer is an update rule, which partial_fit can go on with."""
+    if isinstance(model.optimizer, str) and model.optimizer in WITHOUT_STEPS:
         raise AttributeError(
             f"optimizer={model.optimizer!r} needs all rows: partial_fit is for update rules such as 'sgd'"
         )
     return True
 
 
+def row_counts(weights: np.ndarray | None, rows: np.ndarray, n_samples: int) -> np.ndarray:
+    """(n_samples,): how much these rows count, zero elsewhere; a row that is given twice counts twice."""
+    if not rows.size:
+        raise ValueError("there is no row to train on")
+    counts = np.bincount(rows, minlength=n_samples)
+    if weights is None:
+        return counts.astype(np.min_scalar_type(counts.max(initial=0)))
+    counts = weights * counts
+    if not counts.any():
+        raise ValueError("all sample weights are zero: there is nothing to fit")
+    return counts
+
+
+def _check_magnitude(X: Any, y: np.ndarray | None) -> None:
+    """Refuse numbers whose squares overflow."""
+    values = X if isinstance(X, np.ndarray) else X.data
+    largest = max(-float(values.min(initial=0.0)), float(values.max(initial=0.0)))
+    largest = largest if y is None else max(largest, float(np.abs(y).max()))
+    limit = _LARGEST_VALUE[values.dtype.name]
+    if largest > limit:
+        raise ValueError(
+            f"the data hold a value of {largest:.2g}, and above {limit:g} squares overflow: scale the data"
+        )
+
+
 def _clones(model: Any, n: int) -> list[Any]:
     """`clone` n times, which takes scikit-learn longer than some fits."""
     template = clone(model)
-    own = {k: v for k, v in vars(template).items() if not isinstance(v, _PLAIN)}
+    mutable = {k: v for k, v in vars(template).items() if not isinstance(v, _IMMUTABLE)}
     clones = [copy(template) for _ in range(n)]
-    for one in clones if own else ():
-        vars(one).update({k: clone(v, safe=False) for k, v in own.items()})
+    for estimator in clones if mutable else ():
+        vars(estimator).update({k: clone(v, safe=False) for k, v in mutable.items()})
     return clones
-
-
-class _RowSets:
-    """Arrays of rows as numbers, with a digest, each looked at once: models that share rows often share the array."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.known: dict[int, tuple[Any, tuple[np.ndarray, bytes]]] = {}
-
-    def __call__(self, rows: Any) -> tuple[np.ndarray, bytes]:
-        if id(rows) not in self.known:
-            numbers = np.ascontiguousarray(_row_numbers(rows, self.n))
-            # with the array, so that no other gets its id
-            self.known[id(rows)] = rows, (numbers, blake2b(numbers.data).digest())
-        return self.known[id(rows)][1]
-
-
-def _row_numbers(rows: Any, n: int) -> np.ndarray:
-    rows = np.asarray(rows)
-    if rows.dtype == bool:
-        if len(rows) != n:
-            raise ValueError(f"a mask of rows must have as many elements as X has rows, {n}; it has {len(rows)}")
-        return np.flatnonzero(rows)
-    if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n):
-        raise ValueError(
-            f"rows must be numbers of rows of X, from 0 to {n - 1}, or a mask of dtype bool; got {rows.min()} to "
-            f"{rows.max()}, {rows.dtype}"
-        )
-    if len(rows) == n > 2 and rows.max() <= 1:
-        raise ValueError(f"rows of {n} zeros and ones look like a mask, which must be of dtype bool; got {rows.dtype}")
-    return rows.astype(np.intp, copy=False)

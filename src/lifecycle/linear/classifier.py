@@ -7,13 +7,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from lifecycle._class_weight import class_weights
-from lifecycle.linear.base import Linear, has_epochs
-from lifecycle.linear.training import Sample
+from lifecycle.linear.base import LinearEstimator, has_steps, row_counts
+from lifecycle.linear.training import TrainingSet
 
 __all__ = ["LinearClassifier"]
 
 
-class LinearClassifier(ClassifierMixin, Linear):
+class LinearClassifier(ClassifierMixin, LinearEstimator):
     """Linear classifier, trained by any update rule or by Newton's method.
 
     Parameters
@@ -106,26 +106,7 @@ class LinearClassifier(ClassifierMixin, Linear):
                  lr=None, batch_size="auto", max_iter=100, tol=1e-4, fit_intercept=True, shuffle=True,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=5, average=False, class_weight=None,
                  warm_start=False, random_state=None, progress=None):  # fmt: skip
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.epsilon = epsilon
-        self.optimizer = optimizer
-        self.lr = lr
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.fit_intercept = fit_intercept
-        self.shuffle = shuffle
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.average = average
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.progress = progress
+        self._set_arguments(locals())
 
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
@@ -149,7 +130,7 @@ class LinearClassifier(ClassifierMixin, Linear):
         """
         return self._fit(X, y, sample_weight)
 
-    @available_if(has_epochs)
+    @available_if(has_steps)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
 
@@ -171,38 +152,38 @@ class LinearClassifier(ClassifierMixin, Linear):
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
-    def _checked_targets(self, y):
+    def _check_targets(self, y):
         check_classification_targets(y)
         return y
 
-    def _targets(self, y):
+    def _encode_targets(self, y):
         classes, codes = np.unique(y, return_inverse=True)
         return classes, codes.astype(np.min_scalar_type(len(classes)))
 
-    def _sample(self, targets, weights, rows):
-        classes, codes = targets
-        counts = self._within(weights, rows, len(codes))
-        there = np.bincount(codes[rows], minlength=len(classes)) > 0
-        if not there.all():  # those that these rows lack do not exist for the model
-            codes = np.maximum(np.cumsum(there) - 1, 0)[codes]
-            classes = classes[there]
+    def _make_training_set(self, encoded, weights, rows):
+        classes, codes = encoded
+        counts = row_counts(weights, rows, len(codes))
+        is_present = np.bincount(codes[rows], minlength=len(classes)) > 0
+        if not is_present.all():  # classes that these rows lack do not exist for the model
+            codes = np.maximum(np.cumsum(is_present) - 1, 0)[codes]
+            classes = classes[is_present]
         if len(classes) < 2:
             raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs at least two classes")
-        if self._continues() and not np.array_equal(classes, self.classes_):
+        if self._is_warm_start() and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"warm_start: y has the classes {classes.tolist()}, the last fit had {self.classes_.tolist()}; "
                 "fit a clone for other classes"
             )
         if self.class_weight is not None:
             counts = counts * class_weights(self.class_weight, classes, codes, counts)[codes]
-        seen = classes[np.bincount(codes[counts != 0], minlength=len(classes)) > 0]
-        if len(seen) == 1:
-            raise ValueError(f"only the class {seen.tolist()[0]!r} has a weight above zero: a classifier needs two")
-        if not len(seen):
+        weighted = classes[np.bincount(codes[counts != 0], minlength=len(classes)) > 0]
+        if len(weighted) == 1:
+            raise ValueError(f"only the class {weighted.tolist()[0]!r} has a weight above zero: a classifier needs two")
+        if not len(weighted):
             raise ValueError("all sample weights are zero: there is nothing to fit")
-        return Sample(counts, None, codes, classes)
+        return TrainingSet(counts, None, codes, classes)
 
-    def _part(self, y, weights, classes):
+    def _make_partial_training_set(self, y, weights, classes):
         known = getattr(self, "classes_", None)
         if known is None and classes is None:
             raise ValueError("the first call of partial_fit needs classes=, all labels that will come")
@@ -221,14 +202,14 @@ class LinearClassifier(ClassifierMixin, Linear):
         codes = np.asarray(np.searchsorted(given, y))
         per_class = np.array([(self.class_weight or {}).get(label, 1.0) for label in given.tolist()])
         weights = weights * per_class[codes]
-        return Sample(weights, weights, codes, given)
+        return TrainingSet(weights, weights, codes, given)
 
-    def _set(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+    def _set_coefficients(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         self.coef_, self.intercept_ = coef, intercept
 
     def decision_function(self, X):
         """Scores: shape (n_samples,) with two classes (positive: the second), else (n_samples, n_classes)."""
-        scores = self._scores(X)
+        scores = self._decision_scores(X)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X):
@@ -246,7 +227,7 @@ class LinearClassifier(ClassifierMixin, Linear):
     @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Probabilities, shape (n_samples, n_classes); only for log_loss and modified_huber (Zadrozny, Elkan, 2002)."""
-        scores = self._scores(X)
+        scores = self._decision_scores(X)
         if self.loss == "log_loss":
             if scores.shape[1] > 1:
                 return softmax(scores, axis=1)

@@ -1,4 +1,4 @@
-"""Mean losses of many models and their gradients, over all rows: two products of matrices for each chunk of rows."""
+"""Mean losses of many models and their gradients over all rows: two matrix products for each chunk of rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,80 +6,95 @@ from typing import Any
 import numpy as np
 
 from lifecycle._threads import in_order, one_thread_each
-from lifecycle.linear.data.problem import Task
-from lifecycle.loops.linear_loss import joint_pushes, pushes
+from lifecycle.linear.data.frame import CentredFrame
+from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.data.sample_weights import SampleWeights
+from lifecycle.loops.linear_loss import loss_dloss, multinomial_loss_dloss
 
-_ELEMENTS = 1 << 18  # of a chunk of X: it stays in the cache between its two products
-_SCORES = 1 << 18  # of a chunk, in all models
+_CHUNK_ELEMENTS = 1 << 18  # of X: a chunk stays in the cache between its two products
+_CHUNK_SCORES = 1 << 18  # of all models
 
 
 class Objective:
-    """The mean weighted loss plus penalty of a task's models.
+    """The mean weighted loss of a problem's models, and its gradient.
 
-    Chunks run on threads, each of which multiplies by itself; their sums are added in the order of the rows, so that
-    the answer does not depend on how many threads there are.
+    Chunks of rows run on threads, each of which multiplies by itself; their sums are added in the order of the rows,
+    so that the result does not depend on the number of threads.
+
+    Parameters
+    ----------
+    problem : Problem
+    frame : CentredFrame
+        The coordinates of coefficients and intercepts.
+    dtype : of the products; None: that of X
+    weights : SampleWeights, optional
+        In place of the problem's, such as those of held-out rows.
     """
 
-    def __init__(self, task: Task, around: np.ndarray | None = None, dtype: Any = None):
-        """`around`: (columns, features), where features are centred, seen from the shift; None: at their centres."""
-        self.task, self.around = task, task.offset if around is None else around
-        self.dtype = task.rows.dtype if dtype is None else np.dtype(dtype)
-        self.kernel = joint_pushes(task.loss) if task.joint else pushes(task.loss)
+    def __init__(self, problem: Problem, frame: CentredFrame, dtype: Any = None, weights: SampleWeights | None = None):
+        self.problem, self.frame = problem, frame
+        self.weights = problem.weights if weights is None else weights
+        self.dtype = problem.design.dtype if dtype is None else np.dtype(dtype)
+        self.kernel = multinomial_loss_dloss(problem.loss) if problem.multinomial else loss_dloss(problem.loss)
 
-    def losses(self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """(len(which),) mean losses, without penalty."""
-        return np.sum([part[0] for part in self._parts(coef, intercept, which, slopes=False)], axis=0)
+    def losses(self, coef: np.ndarray, intercept: np.ndarray, models: np.ndarray) -> np.ndarray:
+        """(len(models),): mean losses, without penalty."""
+        return np.sum([sums[0] for sums in self._chunk_sums(coef, intercept, models, gradient=False)], axis=0)
 
     def gradients(
-        self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray
+        self, coef: np.ndarray, intercept: np.ndarray, models: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean losses of the models `which`, with their gradients by coefficients and intercepts; without penalty.
+        """Mean losses of some models with their gradients by coefficients and intercepts; without penalty.
 
         Parameters
         ----------
-        coef : (len(which), outputs, features);  intercept : (len(which), outputs)
+        coef : (len(models), n_outputs, n_features);  intercept : (len(models), n_outputs)
         """
         m, k = intercept.shape
-        losses, by_coef, by_intercept = np.zeros(m), np.zeros((m * k, self.task.rows.features)), np.zeros(m * k)
-        for part in self._parts(coef, intercept, which, slopes=True):
-            losses, by_coef, by_intercept = losses + part[0], by_coef + part[1], by_intercept + part[2]
-        offset = self.around[self.task.column[which]]
+        losses, by_coef, by_intercept = np.zeros(m), np.zeros((m * k, self.problem.design.n_features)), np.zeros(m * k)
+        for sums in self._chunk_sums(coef, intercept, models, gradient=True):
+            losses, by_coef, by_intercept = losses + sums[0], by_coef + sums[1], by_intercept + sums[2]
+        offset = self.frame.offset[self.problem.train_set[models]]
         by_intercept = by_intercept.reshape(m, k)
         by_coef = by_coef.reshape(m, k, -1) - by_intercept[:, :, None] * offset[:, None, :]
-        return losses, by_coef, by_intercept if self.task.fit_intercept else np.zeros_like(by_intercept)
+        return losses, by_coef, by_intercept if self.problem.fit_intercept else np.zeros_like(by_intercept)
 
-    def _parts(self, coef: np.ndarray, intercept: np.ndarray, which: np.ndarray, slopes: bool) -> Iterator[tuple]:
-        task, dtype = self.task, self.dtype
+    def _chunk_sums(
+        self, coef: np.ndarray, intercept: np.ndarray, models: np.ndarray, gradient: bool
+    ) -> Iterator[tuple]:
+        """For each chunk of rows: losses and, if asked for, gradients by the shifted features and the intercept."""
+        problem, design, dtype, shift = self.problem, self.problem.design, self.dtype, self.frame.shift
         m, k = intercept.shape
-        column = np.repeat(task.column[which], k)
+        train_set = np.repeat(problem.train_set[models], k)
         flat = coef.reshape(m * k, -1)
-        at_shift = (intercept.reshape(-1) - (flat * self.around[column]).sum(axis=1)).astype(dtype)
-        label, epsilon = np.tile(task.labels, m).astype(dtype), np.repeat(task.epsilon[which], k).astype(dtype)
-        flat, shift = flat.astype(dtype), task.shift
+        at_shift = (intercept.reshape(-1) - (flat * self.frame.offset[train_set]).sum(axis=1)).astype(dtype)
+        label = np.tile(problem.class_codes, m).astype(dtype)
+        epsilon = np.repeat(problem.epsilon[models], k).astype(dtype)
+        flat = flat.astype(dtype)
+        # the line search sees what single precision cannot hold
+        overflow: Any = None if dtype == design.dtype else "ignore"
 
-        unheard: Any = None if dtype == task.rows.dtype else "ignore"  # what single precision cannot hold, steps tell
-
-        def part(chunk: tuple[int, int]) -> tuple:
-            with np.errstate(over=unheard, invalid=unheard):
-                return of_rows(chunk)
-
-        def of_rows(chunk: tuple[int, int]) -> tuple:
-            X, y = task.rows.read(*chunk, shift, dtype), task.y[slice(*chunk)].astype(dtype)
-            weights = task.weights.read(*chunk, dtype) / dtype.type(task.rows.n)
-            z = np.ascontiguousarray((X @ flat.T).T) if task.rows.sparse else flat @ X.T
+        def chunk_sums(chunk: tuple[int, int]) -> tuple:
+            X, y = design.read(*chunk, shift, dtype), problem.y[slice(*chunk)].astype(dtype)
+            weights = np.ascontiguousarray((self.weights.read(*chunk, dtype) / dtype.type(design.n_samples)).T)
+            z = np.ascontiguousarray((X @ flat.T).T) if design.sparse else flat @ X.T
             z += at_shift[:, None]
-            push, weights = np.empty_like(z), np.ascontiguousarray(weights.T)
-            if task.joint:
+            dloss = np.empty_like(z)
+            if problem.multinomial:
                 losses = np.zeros(m)
-                self.kernel(z, y, weights, task.column[which], losses, push)
+                self.kernel(z, y, weights, problem.train_set[models], losses, dloss)
             else:
-                self.kernel(z, y, weights, column, label, epsilon, push)
+                self.kernel(z, y, weights, train_set, label, epsilon, dloss)
                 losses = z.sum(axis=1).reshape(m, k).sum(axis=1, dtype=np.float64)
-            if not slopes:
+            if not gradient:
                 return (losses,)
-            product = (X.T @ push.T).T if task.rows.sparse else push @ X
-            return losses, product.astype(np.float64), push.sum(axis=1).astype(np.float64)
+            by_coef = (X.T @ dloss.T).T if design.sparse else dloss @ X
+            return losses, by_coef.astype(np.float64), dloss.sum(axis=1).astype(np.float64)
+
+        def quiet_chunk_sums(chunk: tuple[int, int]) -> tuple:
+            with np.errstate(over=overflow, invalid=overflow):
+                return chunk_sums(chunk)
 
         with one_thread_each():
-            chunks = list(task.rows.chunks(min(_ELEMENTS, _SCORES // (m * k) * task.rows.features)))
-            yield from in_order(part, chunks, m * k * task.rows.size)
+            elements = min(_CHUNK_ELEMENTS, _CHUNK_SCORES // (m * k) * design.n_features)
+            yield from in_order(quiet_chunk_sums, list(design.chunks(elements)), m * k * design.n_stored)

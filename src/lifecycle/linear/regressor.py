@@ -4,13 +4,13 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from lifecycle.linear.base import Linear, has_epochs
-from lifecycle.linear.training import Sample
+from lifecycle.linear.base import LinearEstimator, has_steps, row_counts
+from lifecycle.linear.training import TrainingSet
 
 __all__ = ["LinearRegressor"]
 
 
-class LinearRegressor(RegressorMixin, Linear):
+class LinearRegressor(RegressorMixin, LinearEstimator):
     """Linear regression, trained by any update rule, by Newton's method or in closed form.
 
     Parameters
@@ -101,25 +101,7 @@ class LinearRegressor(RegressorMixin, Linear):
                  lr=None, batch_size="auto", max_iter=100, tol=1e-4, fit_intercept=True, shuffle=True,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=5, average=False, warm_start=False,
                  random_state=None, progress=None):  # fmt: skip
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.epsilon = epsilon
-        self.optimizer = optimizer
-        self.lr = lr
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.fit_intercept = fit_intercept
-        self.shuffle = shuffle
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.average = average
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.progress = progress
+        self._set_arguments(locals())
 
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
@@ -142,7 +124,7 @@ class LinearRegressor(RegressorMixin, Linear):
         """
         return self._fit(X, y, sample_weight)
 
-    @available_if(has_epochs)
+    @available_if(has_steps)
     def partial_fit(self, X, y, sample_weight=None):
         """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
 
@@ -162,21 +144,21 @@ class LinearRegressor(RegressorMixin, Linear):
         """
         return self._partial_fit(X, y, sample_weight)
 
-    def _checked_targets(self, y):
+    def _check_targets(self, y):
         return np.asarray(y, dtype=np.float64)
 
-    def _targets(self, y):
+    def _encode_targets(self, y):
         return y
 
-    def _sample(self, targets, weights, rows):
-        return Sample(self._within(weights, rows, len(targets)), weights, targets)
+    def _make_training_set(self, encoded, weights, rows):
+        return TrainingSet(row_counts(weights, rows, len(encoded)), weights, encoded)
 
-    def _part(self, y, weights, classes):
-        return Sample(weights, weights, y)
+    def _make_partial_training_set(self, y, weights, classes):
+        return TrainingSet(weights, weights, y)
 
-    def _set(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+    def _set_coefficients(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         self.coef_, self.intercept_ = coef[0], intercept[0]
 
     def predict(self, X):
         """Predicted values, shape (n_samples,)."""
-        return self._scores(X)[:, 0]
+        return self._decision_scores(X)[:, 0]

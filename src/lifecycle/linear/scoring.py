@@ -1,4 +1,4 @@
-"""Scores of many fitted linear models on their held-out rows, from products that models with the same rows share."""
+"""Scores of many fitted linear models on their test rows, from products that models with the same rows share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from lifecycle._threads import in_order
-from lifecycle.linear.epochs.solver import Steps
-from lifecycle.linear.epochs.solver import products as products_of
+from lifecycle.linear.epochs.solver import EpochSolver, decision_scores
 
-_PIECE = 1 << 18  # elements of X that are read at once
-_SCORES = 1 << 20  # of models, held at once
+_CHUNK_ELEMENTS = 1 << 18  # of X that are read at once
+_CHUNK_SCORES = 1 << 20  # of models, held at once
+
+
+# metrics (model, y, z) -> (models,), from scores z (models, n_outputs, rows); `model` tells the classes
 
 
 def _accuracy(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(models,) from scores (models, outputs, rows)."""
-    places = (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)
-    return (model.classes_[places] == y).mean(axis=1)
+    codes = (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)
+    return (model.classes_[codes] == y).mean(axis=1)
 
 
 def _r2(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -24,24 +25,26 @@ def _r2(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return 1.0 - ((z[:, 0] - y) ** 2).sum(axis=1) / total
 
 
-def _negative_squares(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _neg_mean_squared_error(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return -((z[:, 0] - y) ** 2).mean(axis=1)
 
 
-def _negative_root(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    return -np.sqrt(-_negative_squares(model, y, z))
+def _neg_root_mean_squared_error(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return -np.sqrt(-_neg_mean_squared_error(model, y, z))
 
 
-def _negative_absolute(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _neg_mean_absolute_error(model: Any, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return -np.abs(z[:, 0] - y).mean(axis=1)
 
 
-# what scikit-learn's scorers of these names give, where the rows suffice for them
-_OF_CLASSES: dict[str, Callable] = {"accuracy": _accuracy}
-_OF_NUMBERS: dict[str, Callable] = {
-    "r2": _r2, "neg_mean_squared_error": _negative_squares, "neg_root_mean_squared_error": _negative_root,
-    "neg_mean_absolute_error": _negative_absolute,
-}  # fmt: skip
+# they give what scikit-learn's scorers of these names give, where there are rows enough; the first is `score`
+_CLASSIFIER_METRICS: dict[str, Callable] = {"accuracy": _accuracy}
+_REGRESSOR_METRICS: dict[str, Callable] = {
+    "r2": _r2,
+    "neg_mean_squared_error": _neg_mean_squared_error,
+    "neg_root_mean_squared_error": _neg_root_mean_squared_error,
+    "neg_mean_absolute_error": _neg_mean_absolute_error,
+}
 
 
 class TestScores:
@@ -49,101 +52,111 @@ class TestScores:
 
     Parameters
     ----------
-    X, y : all rows;  tests : rows that models are tested on, by a key;  of_model : the key of each model
+    X, y : all rows
+    tests : dict
+        Row numbers of each test set, by a key.
+    test_keys : list
+        The key of each model's test set.
     scoring : None, a name, a callable, or a list or dict of those, as in scikit-learn
     """
 
-    __test__ = False  # what pytest collects begins with the same word
+    __test__ = False  # pytest collects classes whose names begin with this word
 
-    def __init__(self, X: Any, y: np.ndarray, tests: dict[bytes, np.ndarray], of_model: list[bytes], models: list[Any],
-                 scoring: Any):  # fmt: skip
+    def __init__(self, X: Any, y: np.ndarray, tests: dict[bytes, np.ndarray], test_keys: list[bytes],
+                 models: list[Any], scoring: Any):  # fmt: skip
         self.X, self.y, self.models = X, y, models
-        self.several = isinstance(scoring, list | tuple | set | Mapping)
-        named = (
-            scoring if isinstance(scoring, Mapping) else {s: s for s in scoring} if self.several else {"score": scoring}
-        )
-        self.metrics = {name: self._metric(one) for name, one in named.items()}
+        self.is_multimetric = isinstance(scoring, list | tuple | set | Mapping)
+        if isinstance(scoring, Mapping):
+            by_name = dict(scoring)
+        else:
+            by_name = {name: name for name in scoring} if self.is_multimetric else {"score": scoring}
+        self.metrics = {name: self._resolve(value) for name, value in by_name.items()}
         self.curves: list[dict[str, list[float]]] = [{name: [] for name in self.metrics} for _ in models]
         self.tests = list(tests.values())
         place = {key: k for k, key in enumerate(tests)}
-        self.of_model = np.array([place[key] for key in of_model])
+        self.test_set = np.array([place[key] for key in test_keys])
 
-    def _metric(self, scoring: Any) -> tuple[Callable | None, Callable]:
-        """A function of scores where there is one, and the scorer."""
+    def _resolve(self, scoring: Any) -> tuple[Callable | None, Callable]:
+        """A metric of scores, where there is one, and the scorer."""
         from sklearn.metrics import check_scoring
 
-        known = _OF_CLASSES if self.models[0]._task == "classification" else _OF_NUMBERS
-        name = next(iter(known)) if scoring is None else scoring  # accuracy and R² are what `score` gives
-        own = type(self.models[0]).__module__.startswith(__package__)  # a subclass may predict and score as it likes
-        scorer = check_scoring(self.models[0], name if own or scoring is not None else None)
-        return known.get(name) if own and isinstance(name, str) else None, scorer
+        metrics = _CLASSIFIER_METRICS if self.models[0]._task == "classification" else _REGRESSOR_METRICS
+        name = next(iter(metrics)) if scoring is None else scoring
+        # a subclass may predict and score as it likes
+        is_ours = type(self.models[0]).__module__.startswith(__package__)
+        scorer = check_scoring(self.models[0], name if is_ours or scoring is not None else None)
+        return metrics.get(name) if is_ours and isinstance(name, str) else None, scorer
 
-    def watch(self, members: list[int], which: np.ndarray, steps: Steps) -> None:
-        """Note the scores of the models `which` of `steps`; model m of them is the one in place members[m] here."""
-        for m, scores in self._scores(members, which, steps.products, steps.raw).items():
+    def score_epoch(self, group: list[int], models: np.ndarray, solver: EpochSolver) -> None:
+        """Note the scores of some models of a solver; model m of it stands in place group[m] here."""
+        for m, scores in self._scores(group, models, solver.decision_scores, solver.raw_coefficients).items():
             for name, value in scores.items():
-                self.curves[members[m]][name].append(value)
+                self.curves[group[m]][name].append(value)
 
-    def finish(self, fitted: list[int]) -> None:
+    def score_fitted(self, fitted: list[int]) -> None:
         """Give fitted models their scores, as attributes."""
-        shapes: dict[tuple, list[int]] = {}
+        by_shape: dict[tuple, list[int]] = {}
         for i in fitted:
-            shapes.setdefault(np.atleast_2d(self.models[i].coef_).shape, []).append(i)
-        for members in shapes.values():
-            coef = [np.atleast_2d(self.models[i].coef_) for i in members]
-            intercept = [np.atleast_1d(self.models[i].intercept_) for i in members]
+            by_shape.setdefault(np.atleast_2d(self.models[i].coef_).shape, []).append(i)
+        for group in by_shape.values():
+            coef = np.stack([np.atleast_2d(self.models[i].coef_) for i in group])
+            intercept = np.stack([np.atleast_1d(self.models[i].intercept_) for i in group])
 
-            def raw(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                return np.stack([coef[m] for m in which]), np.stack([intercept[m] for m in which])  # noqa: B023
+            def raw_coefficients(models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                return coef[models], intercept[models]  # noqa: B023
 
-            def products(X: Any, which: np.ndarray) -> np.ndarray:
-                return products_of(X, *raw(which))
+            def scores_of(X: Any, models: np.ndarray) -> np.ndarray:
+                return decision_scores(X, *raw_coefficients(models))
 
-            for m, found in self._scores(members, np.arange(len(members)), products, raw).items():
-                model, curves = self.models[members[m]], self.curves[members[m]]
-                model.test_score_ = found if self.several else found["score"]
+            all_models = np.arange(len(group))
+            for m, scores in self._scores(group, all_models, scores_of, raw_coefficients).items():
+                model, curves = self.models[group[m]], self.curves[group[m]]
+                model.test_score_ = scores if self.is_multimetric else scores["score"]
                 if all(curves.values()):
-                    of_epochs = {name: np.array(values) for name, values in curves.items()}
-                    model.test_scores_ = of_epochs if self.several else of_epochs["score"]
+                    by_epoch = {name: np.array(values) for name, values in curves.items()}
+                    model.test_scores_ = by_epoch if self.is_multimetric else by_epoch["score"]
 
-    def _scores(self, members: list[int], which: np.ndarray, products: Callable, raw: Callable) -> dict[int, dict]:
-        """Of each of the models `which`, by metric; those that are tested on the same rows together."""
-        of_test = self.of_model[[members[m] for m in which]]
+    def _scores(
+        self, group: list[int], models: np.ndarray, scores_of: Callable, raw_coefficients: Callable
+    ) -> dict[int, dict]:
+        """For each of the models its scores by metric; models that are tested on the same rows together."""
+        test_set = self.test_set[[group[m] for m in models]]
 
-        def of_rows(k: int) -> dict[int, dict[str, float]]:
-            tested, rows, held = which[of_test == k], self.tests[k], None
+        def of_test_set(k: int) -> dict[int, dict[str, float]]:
+            tested, rows, X_test = models[test_set == k], self.tests[k], None
             y = self.y[rows]
-            found: dict[int, dict[str, float]] = {m: {} for m in tested}
-            alike = len(rows) < 2 or (y.dtype.kind == "f" and y.max() == y.min())  # which R² warns of
-            classes = getattr(self.models[members[tested[0]]], "classes_", ())
-            together = max(1, _SCORES // max(1, len(rows) * (len(classes) if len(classes) > 2 else 1)))
-            for some in (tested[begin : begin + together] for begin in range(0, len(tested), together)):
+            scores: dict[int, dict[str, float]] = {m: {} for m in tested}
+            is_undefined = len(rows) < 2 or (y.dtype.kind == "f" and y.max() == y.min())  # the scorer warns of R²
+            classes = getattr(self.models[group[tested[0]]], "classes_", ())
+            n_scores = len(rows) * (len(classes) if len(classes) > 2 else 1)
+            chunk_size = max(1, _CHUNK_SCORES // max(1, n_scores))
+            for chunk in (tested[begin : begin + chunk_size] for begin in range(0, len(tested), chunk_size)):
                 z = None
-                for name, (function, scorer) in self.metrics.items():
-                    if function is not None and not alike:
-                        z = self._on(rows, some, products) if z is None else z
+                for name, (metric, scorer) in self.metrics.items():
+                    if metric is not None and not is_undefined:
+                        z = self._decision_scores(rows, chunk, scores_of) if z is None else z
                         with np.errstate(over="ignore", invalid="ignore"):  # of a model that is about to diverge
-                            values = function(self.models[members[some[0]]], y, z)
+                            values = metric(self.models[group[chunk[0]]], y, z)
                     else:
-                        held = self.X[rows] if held is None else held
-                        parts = zip(some, *raw(some), strict=True)
-                        values = [scorer(self.models[members[m]]._with(*own), held, y) for m, *own in parts]
-                    for m, value in zip(some, values, strict=True):
-                        found[m][name] = float(value)
-            return found
+                        X_test = self.X[rows] if X_test is None else X_test
+                        parts = zip(chunk, *raw_coefficients(chunk), strict=True)
+                        values = [scorer(self.models[group[m]]._copy_with(*part), X_test, y) for m, *part in parts]
+                    for m, value in zip(chunk, values, strict=True):
+                        scores[m][name] = float(value)
+            return scores
 
-        parts = in_order(of_rows, np.unique(of_test).tolist(), self.X.size * len(which))
-        return {m: scores for part in parts for m, scores in part.items()}
+        by_test_set = in_order(of_test_set, np.unique(test_set).tolist(), self.X.size * len(models))
+        return {m: scores for part in by_test_set for m, scores in part.items()}
 
-    def _on(self, rows: np.ndarray, which: np.ndarray, products: Callable) -> np.ndarray:
-        """Scores (models, outputs, rows), from pieces of X."""
-        size = max(64, _PIECE // max(1, self.X.shape[1])) if isinstance(self.X, np.ndarray) else len(rows)
+    def _decision_scores(self, rows: np.ndarray, models: np.ndarray, scores_of: Callable) -> np.ndarray:
+        """Scores of these rows, (models, n_outputs, rows), from pieces of X."""
+        size = max(64, _CHUNK_ELEMENTS // max(1, self.X.shape[1])) if isinstance(self.X, np.ndarray) else len(rows)
         pieces = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
-        return np.concatenate([products(self.X[_as_slice(piece)], which) for piece in pieces], axis=2)
+        return np.concatenate([scores_of(self.X[_as_slice(piece)], models) for piece in pieces], axis=2)
 
 
 def _as_slice(rows: np.ndarray) -> Any:
-    """Rows that follow each other as a slice, which copies nothing."""
+    """Consecutive rows as a slice, which copies nothing."""
     first, last = rows[0], rows[-1]
-    in_turn = last - first + 1 == len(rows) and (np.diff(rows) == 1).all()
-    return slice(first, last + 1) if in_turn else rows
+    is_consecutive = last - first + 1 == len(rows) and (np.diff(rows) == 1).all()
+    return slice(first, last + 1) if is_consecutive else rows

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from lifecycle.loops.elementwise import INT64, UINT32
 _FLOAT32 = np.dtype(np.float32)
 
 
-def prepare(update: Callable, kinds: Sequence[str], param: ModuleType, slot: ModuleType, addresses: np.ndarray,
+def prepare(update: Callable, kinds: Sequence[str], param: Any, slot: Any, addresses: np.ndarray,
             lengths: np.ndarray, scalars: np.ndarray, keys: np.ndarray, averaged: bool) -> Call:  # fmt: skip
     """As `elementwise.prepare`; every slot has two columns of addresses, its codes and its scales (float32, one a block)."""
     ends = np.cumsum(-(-lengths // slot.BLOCK))  # in blocks
@@ -24,7 +23,7 @@ def prepare(update: Callable, kinds: Sequence[str], param: ModuleType, slot: Mod
 
 
 @cache
-def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: ModuleType, dtype: np.dtype,
+def compiled(update: Callable, kinds: tuple[str, ...], param: Any, slot: Any, dtype: np.dtype,
              n_scalars: int, averaged: bool) -> Any:  # fmt: skip
     """Kernel (addresses, lengths, ends, scalars, keys): blocks [begin, end) of all segments laid end to end."""
     n_slots, size = len(kinds), slot.BLOCK

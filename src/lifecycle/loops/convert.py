@@ -1,7 +1,6 @@
 """Whole arrays into a format and back, each number to its nearest neighbour."""
 
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from lifecycle._jit import kernel, stamp
 _HALF = np.uint32(1 << 31)  # noise of one half: rounds to the nearest
 
 
-def encode(values: np.ndarray, form: ModuleType, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def encode(values: np.ndarray, form: Any, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Codes and scales of a flat float array; kind as in a rule's SLOTS. Formats without blocks have no scales."""
     codes = np.empty(values.size, form.DTYPE)
     scales = np.zeros(0 if form.BLOCK == 1 else -(-values.size // form.BLOCK), np.float32)
@@ -19,7 +18,7 @@ def encode(values: np.ndarray, form: ModuleType, kind: str) -> tuple[np.ndarray,
     return codes, scales
 
 
-def decode(codes: np.ndarray, scales: np.ndarray, form: ModuleType, kind: str) -> np.ndarray:
+def decode(codes: np.ndarray, scales: np.ndarray, form: Any, kind: str) -> np.ndarray:
     """The numbers, float64 from codes of that type, else float32."""
     values = np.empty(codes.size, np.float64 if codes.dtype == np.float64 else np.float32)
     _decoder(form, kind == "non-negative")(codes, scales, values)
@@ -27,7 +26,7 @@ def decode(codes: np.ndarray, scales: np.ndarray, form: ModuleType, kind: str) -
 
 
 @cache
-def _encoder(form: ModuleType, positive: bool) -> Any:
+def _encoder(form: Any, positive: bool) -> Any:
     store = form.store_positive if positive else form.store
     if form.BLOCK == 1:
         mark = stamp(store)
@@ -57,7 +56,7 @@ def _encoder(form: ModuleType, positive: bool) -> Any:
 
 
 @cache
-def _decoder(form: ModuleType, positive: bool) -> Any:
+def _decoder(form: Any, positive: bool) -> Any:
     if form.BLOCK == 1:
         load = form.load
         mark = stamp(load)

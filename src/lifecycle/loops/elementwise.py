@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from lifecycle.loops._update import uniform
 INT64, UINT32 = np.dtype(np.int64), np.dtype(np.uint32)
 
 
-def prepare(update: Callable, kinds: Sequence[str], param: ModuleType, slot: ModuleType, addresses: np.ndarray,
+def prepare(update: Callable, kinds: Sequence[str], param: Any, slot: Any, addresses: np.ndarray,
             lengths: np.ndarray, scalars: np.ndarray, keys: np.ndarray, averaged: bool) -> Call:  # fmt: skip
     """A call that applies `update` to every element of every segment, in place.
 
@@ -30,7 +29,7 @@ def prepare(update: Callable, kinds: Sequence[str], param: ModuleType, slot: Mod
 
 
 @cache
-def compiled(update: Callable, kinds: tuple[str, ...], param: ModuleType, slot: ModuleType, dtype: np.dtype,
+def compiled(update: Callable, kinds: tuple[str, ...], param: Any, slot: Any, dtype: np.dtype,
              n_scalars: int, averaged: bool) -> Any:  # fmt: skip
     """Kernel (addresses, ends, scalars, keys): elements [begin, end) of all segments laid end to end."""
     n_slots = len(kinds)

@@ -1,118 +1,112 @@
-"""From scores of rows to losses, slopes and curvatures."""
+"""From scores of rows to losses and their derivatives by the scores."""
 
 from functools import cache
 from typing import Any
 
-from lifecycle._jit import element, kernel, like, maximum, scratch, stamp, where, wide_vectors
-from lifecycle.loops.linear_many import target_of
+from lifecycle._jit import kernel, maximum, scratch, stamp, wide_vectors
+from lifecycle.loops.linear_update import one_hot, target_encoder
 
 _ROWS = 128  # samples of a block, which stays in the cache
 
 
-@element
-def one_if(y, label):
-    return where(y == label, like(y, 1.0), like(y, 0.0))
+def loss_dloss(loss: Any) -> Any:
+    """Kernel (z, y, weights, train_set, label, epsilon, out): scores z become weighted losses, out their derivatives.
 
-
-def pushes(loss: Any) -> Any:
-    """Kernel (z, y, weights, column, label, epsilon, push): scores z become weighted losses, push their slopes.
-
-    z, push (lanes, rows); weights (columns, rows); column, label and epsilon (lanes,).
+    z, out (models, rows); weights (sets, rows); train_set, label and epsilon (models,).
     """
-    return _pushes(loss.dloss, loss.value, target_of(loss.task))
+    return _loss_dloss(loss.dloss, loss.value, target_encoder(loss.task))
 
 
 @cache
-def _pushes(slope, value, target):
-    mark = stamp(slope, value, target)
-    slope, value, target = (element(f) for f in (slope, value, target))
+def _loss_dloss(dloss, value, encode):
+    mark = stamp(dloss, value, encode)
 
-    def walk(z, y, weights, column, label, epsilon, push):
+    def loop(z, y, weights, train_set, label, epsilon, out):
         mark  # noqa: B018
         wide_vectors()
         for v in range(len(z)):
-            scores, weight, out, mine, margin = z[v], weights[column[v]], push[v], label[v], epsilon[v]
-            for i in range(scores.size):
-                goal, score = target(y[i], mine), scores[i]
-                out[i] = weight[i] * slope(goal, score, margin)
-                scores[i] = weight[i] * value(goal, score, margin)
+            z_v, weight, out_v, label_v, eps = z[v], weights[train_set[v]], out[v], label[v], epsilon[v]
+            for i in range(z_v.size):
+                target, score = encode(y[i], label_v), z_v[i]
+                out_v[i] = weight[i] * dloss(target, score, eps)
+                z_v[i] = weight[i] * value(target, score, eps)
 
-    return kernel(walk, mark, contract=True)
+    return kernel(loop, mark, contract=True)
 
 
-def joint_pushes(loss: Any) -> Any:
-    """The same of a loss that sees all scores of a model: kernel (z, y, weights, column, losses, push).
+def multinomial_loss_dloss(loss: Any) -> Any:
+    """The same for a loss that sees all scores of a model: kernel (z, y, weights, train_set, losses, out).
 
-    z, push (models * outputs, rows); y (rows,), places of the classes; weights (columns, rows); column (models,); the
-    weighted losses of each model are added to losses (models,), float64.
+    z, out (models * outputs, rows); y (rows,), class codes; weights (sets, rows); train_set (models,); the weighted
+    losses of each model are added to losses (models,), float64.
     """
-    return _joint_pushes(loss.functions(True))
+    return _multinomial_loss_dloss(loss.functions(True))
 
 
 @cache
-def _joint_pushes(functions):
-    mark = stamp(*functions, _ROWS)
-    part, slope, value = (element(f) for f in functions)
+def _multinomial_loss_dloss(functions):
+    mark = stamp(*functions, one_hot, _ROWS)
+    multinomial_exp, multinomial_dloss, multinomial_value = functions
     rows = scratch(_ROWS)
 
-    def walk(z, y, weights, column, losses, push):
+    def loop(z, y, weights, train_set, losses, out):
         mark  # noqa: B018
         wide_vectors()
-        outputs, kind = len(z) // column.size, z.dtype
-        top, total, chosen, lost = rows(kind), rows(kind), rows(kind), rows(kind)
-        for m in range(column.size):
+        outputs, dtype = len(z) // train_set.size, z.dtype
+        z_max, sum_exp, z_true, loss = rows(dtype), rows(dtype), rows(dtype), rows(dtype)
+        for m in range(train_set.size):
             for begin in range(0, y.size, _ROWS):
-                here = slice(begin, begin + _ROWS)
-                seen, weight = y[here], weights[column[m], here]
-                row = z[m * outputs, here]
-                for i in range(seen.size):
-                    top[i], total[i], chosen[i] = row[i], 0.0, 0.0
+                block = slice(begin, begin + _ROWS)
+                y_block, weight = y[block], weights[train_set[m], block]
+                z_k = z[m * outputs, block]
+                for i in range(y_block.size):
+                    z_max[i], sum_exp[i], z_true[i] = z_k[i], 0.0, 0.0
                 for k in range(1, outputs):
-                    row = z[m * outputs + k, here]
-                    for i in range(seen.size):
-                        top[i] = maximum(top[i], row[i])
+                    z_k = z[m * outputs + k, block]
+                    for i in range(y_block.size):
+                        z_max[i] = maximum(z_max[i], z_k[i])
                 for k in range(outputs):
-                    row, out, place = z[m * outputs + k, here], push[m * outputs + k, here], kind.type(k)
-                    for i in range(seen.size):
-                        out[i] = part(row[i], top[i])
-                    for i in range(seen.size):
-                        total[i] += out[i]
-                        chosen[i] += one_if(seen[i], place) * (row[i] - top[i])
+                    z_k, out_k, code = z[m * outputs + k, block], out[m * outputs + k, block], dtype.type(k)
+                    for i in range(y_block.size):
+                        out_k[i] = multinomial_exp(z_k[i], z_max[i])
+                    for i in range(y_block.size):
+                        sum_exp[i] += out_k[i]
+                        z_true[i] += one_hot(y_block[i], code) * (z_k[i] - z_max[i])
                 for k in range(outputs):
-                    out, place = push[m * outputs + k, here], kind.type(k)
-                    for i in range(seen.size):
-                        out[i] = weight[i] * slope(one_if(seen[i], place), out[i], total[i])
-                for i in range(seen.size):
-                    lost[i] = weight[i] * value(chosen[i], total[i])
-                for i in range(seen.size):
-                    losses[m] += lost[i]
+                    out_k, code = out[m * outputs + k, block], dtype.type(k)
+                    for i in range(y_block.size):
+                        out_k[i] = weight[i] * multinomial_dloss(one_hot(y_block[i], code), out_k[i], sum_exp[i])
+                for i in range(y_block.size):
+                    loss[i] = weight[i] * multinomial_value(z_true[i], sum_exp[i])
+                for i in range(y_block.size):
+                    losses[m] += loss[i]
 
-    return kernel(walk, mark, contract=True)
+    return kernel(loop, mark, contract=True)
 
 
-def bends(loss: Any) -> Any:
-    """Kernel (z, targets, share, epsilon, push, bend) -> sum of the losses, each times the share of its row.
+def loss_dloss_hessian(loss: Any) -> Any:
+    """Kernel (z, targets, weights, epsilon, dloss, hessian) -> sum of the weighted losses.
 
-    z, targets, push, bend (outputs, rows), share (rows,): slopes times shares go to push, curvatures to bend.
+    z, targets, dloss, hessian (outputs, rows), weights (rows,): weighted first and second derivatives by the scores go
+    to dloss and hessian.
     """
-    return _bends(loss.dloss, loss.value, loss.hessian)
+    return _loss_dloss_hessian(loss.dloss, loss.value, loss.hessian)
 
 
 @cache
-def _bends(slope, value, curvature):
-    mark = stamp(slope, value, curvature)
-    slope, value, curvature = (element(f) for f in (slope, value, curvature))
+def _loss_dloss_hessian(dloss_of, value, hessian_of):
+    mark = stamp(dloss_of, value, hessian_of)
 
-    def walk(z, targets, share, epsilon, push, bend):
+    def loop(z, targets, weights, epsilon, dloss, hessian):
         mark  # noqa: B018
         wide_vectors()
         total = 0.0
         for k in range(len(z)):
-            scores, goals, slopes, curves = z[k], targets[k], push[k], bend[k]
-            for i in range(scores.size):
-                slopes[i] = share[i] * slope(goals[i], scores[i], epsilon)
-                curves[i] = share[i] * curvature(goals[i], scores[i], epsilon)
-                total += share[i] * value(goals[i], scores[i], epsilon)
+            z_k, y_k, dloss_k, hessian_k = z[k], targets[k], dloss[k], hessian[k]
+            for i in range(z_k.size):
+                dloss_k[i] = weights[i] * dloss_of(y_k[i], z_k[i], epsilon)
+                hessian_k[i] = weights[i] * hessian_of(y_k[i], z_k[i], epsilon)
+                total += weights[i] * value(y_k[i], z_k[i], epsilon)
         return total
 
-    return kernel(walk, mark, reassociate=True, contract=True)
+    return kernel(loop, mark, reassociate=True, contract=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ _INT64, _FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 _BLOCK = 4096  # elements whose squares are summed before they are added to the others, in a fixed order
 
 
-def prepare(form: ModuleType, addresses: np.ndarray, lengths: np.ndarray) -> Callable[[], float]:
+def prepare(form: Any, addresses: np.ndarray, lengths: np.ndarray) -> Callable[[], float]:
     """A call that returns the sum of squares in double precision; the same bits on any number of threads.
 
     Parameters
@@ -34,7 +33,7 @@ def prepare(form: ModuleType, addresses: np.ndarray, lengths: np.ndarray) -> Cal
 
 
 @cache
-def compiled(form: ModuleType) -> Any:
+def compiled(form: Any) -> Any:
     """Kernel (addresses, lengths, ends, partial): blocks [begin, end) of all segments laid end to end."""
     load, of_g = form.load, form.DTYPE
     mark = stamp(load, of_g)

@@ -1,65 +1,67 @@
-"""Losses: one file each, with value, dloss and, where it is smooth, hessian per sample.
+"""Losses: one file for each, with functions of one sample that run on arrays and in kernels.
 
-A loss file has `task` ("classification": y = ±1, or "regression"), and `value(y, z, epsilon)` and
-`dloss(y, z, epsilon)`, the derivative by the score z, written so that they work on arrays and inside kernels.
-A smooth loss adds `hessian` and `max_curvature`, the largest hessian; a loss of bounded dloss `dloss_bound(epsilon)`.
-A loss for several classes at once adds functions of the scores z of a sample, of which `top` is the largest and
-`chosen` is that of its class less top: `multinomial_exp(z, top)` of each class; with their sum `total`, `multinomial_value(chosen,
-total)` and, of each class, `multinomial_dloss(y, part, total)` (y = 1 for that of the sample, else 0); and `multinomial_max_curvature`.
-A new file in this folder is a new loss.
+A new file in this package is a new loss (docs/add-a-loss.md).
 """
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from lifecycle._check import one_of
+from lifecycle._registry import read, registry
 
 __all__ = ["Loss", "find_loss", "list_losses"]
+
+_SMOOTH = ("hessian", "max_curvature")
+_MULTINOMIAL = ("multinomial_exp", "multinomial_value", "multinomial_dloss", "multinomial_max_curvature")
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a loss file offers."""
+    """What the file of a loss defines: functions of the target y (±1 in classification), the score z and epsilon.
+
+    A smooth loss has `hessian` and `max_curvature`. A loss of several classes at once has the multinomial functions,
+    of the scores of all classes of a sample: z_max is the largest of them, z_true that of the sample's class minus
+    z_max, sum_exp the sum of `multinomial_exp` over the classes; y is 1 for the sample's class and 0 for the others.
+    """
 
     name: str
-    task: str
-    value: Callable
-    dloss: Callable
-    hessian: Callable | None = None
-    max_curvature: float | None = None
-    multinomial_exp: Callable | None = None
-    multinomial_value: Callable | None = None
-    multinomial_dloss: Callable | None = None
-    multinomial_max_curvature: float | None = None
-    dloss_bound: Callable | None = None
+    task: Literal["classification", "regression"]
+    value: Annotated[Callable, "y", "z", "epsilon"]
+    dloss: Annotated[Callable, "y", "z", "epsilon"]  # derivative by z
+    hessian: Annotated[Callable | None, "y", "z", "epsilon"] = None  # second derivative by z
+    max_curvature: float | None = None  # the largest hessian
+    dloss_bound: Annotated[Callable | None, "epsilon"] = None  # the largest |dloss|
+    multinomial_exp: Annotated[Callable | None, "z", "z_max"] = None
+    multinomial_value: Annotated[Callable | None, "z_true", "sum_exp"] = None
+    multinomial_dloss: Annotated[Callable | None, "y", "exp_z", "sum_exp"] = None  # exp_z: multinomial_exp
+    multinomial_max_curvature: float | None = None  # the largest eigenvalue of the hessian by the scores
+
+    def __post_init__(self) -> None:
+        for group in (_SMOOTH, _MULTINOMIAL):
+            missing = [member for member in group if getattr(self, member) is None]
+            if 0 < len(missing) < len(group):
+                raise ValueError(
+                    f"the loss {self.name!r} has no {missing[0]}; {', '.join(group)} must be defined together"
+                )
 
     @property
     def smooth(self) -> bool:
-        """Whether the loss has a hessian (the dloss is continuous)."""
+        """Whether the derivative by the score is continuous."""
         return self.hessian is not None
 
-    def functions(self, joint: bool) -> tuple:
-        """What a kernel is made of; `joint`: that which sees the scores of all classes of a sample at once."""
-        return (
-            (self.multinomial_exp, self.multinomial_dloss, self.multinomial_value)
-            if joint
-            else (self.dloss, self.value)
-        )
+    def functions(self, multinomial: bool) -> tuple:
+        """The functions that a kernel consists of; `multinomial`: of one that sees the scores of all classes."""
+        if multinomial:
+            return self.multinomial_exp, self.multinomial_dloss, self.multinomial_value
+        return self.dloss, self.value
 
 
 @cache
 def list_losses() -> dict[str, Loss]:
     """All losses by name."""
-    found = {}
-    for info in pkgutil.iter_modules(__path__):
-        room = import_module(f"{__name__}.{info.name}")
-        offers: dict[str, Any] = {k: getattr(room, k) for k in Loss.__dataclass_fields__ if hasattr(room, k)}
-        found[info.name] = Loss(**{**offers, "name": info.name})
-    return found
+    return registry(__name__, lambda module: read(module, Loss))
 
 
 def find_loss(name: Any, task: str) -> Loss:

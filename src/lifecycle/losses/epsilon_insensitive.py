@@ -1,4 +1,4 @@
-"""Loss of support vector regression (Vapnik, 1995): max(0, |z - y| - ε)."""
+"""Epsilon-insensitive loss of support vector regression (Vapnik, 1995): max(0, |z - y| - ε)."""
 
 from lifecycle._jit import absolute, element, like, maximum, sign, where
 

@@ -1,4 +1,4 @@
-"""Huber loss (1964), quadratic within ε of the target and linear beyond: r²/2, else ε|r| - ε²/2; r = z - y."""
+"""Huber loss (Huber, 1964): r²/2 where |r| ≤ ε, else ε|r| - ε²/2; r = z - y."""
 
 from lifecycle._jit import absolute, element, like, maximum, minimum, where
 
@@ -8,9 +8,9 @@ max_curvature = 1.0
 
 @element
 def value(y, z, epsilon):
-    away = absolute(z - y)
-    near = minimum(away, epsilon)
-    return near * (away - like(z, 0.5) * near)
+    residual = absolute(z - y)
+    clipped = minimum(residual, epsilon)
+    return clipped * (residual - like(z, 0.5) * clipped)
 
 
 @element

@@ -30,18 +30,18 @@ def hessian(y, z, epsilon):
 
 
 @element
-def multinomial_exp(z, top):
-    return exp(z - top)
+def multinomial_exp(z, z_max):
+    return exp(z - z_max)
 
 
 @element
-def multinomial_dloss(y, part, total):
-    return part / total - y
+def multinomial_dloss(y, exp_z, sum_exp):
+    return exp_z / sum_exp - y
 
 
 @element
-def multinomial_value(chosen, total):
-    return log1p(total - like(total, 1.0)) - chosen
+def multinomial_value(z_true, sum_exp):
+    return log1p(sum_exp - like(sum_exp, 1.0)) - z_true
 
 
 def dloss_bound(epsilon: float) -> float:

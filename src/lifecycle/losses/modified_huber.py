@@ -9,8 +9,8 @@ max_curvature = 2.0
 @element
 def value(y, z, epsilon):
     m = y * z
-    near = minimum(maximum(like(z, 1.0) - m, like(z, 0.0)), like(z, 2.0))
-    return near * near + like(z, 4.0) * maximum(like(z, -1.0) - m, like(z, 0.0))
+    margin_error = minimum(maximum(like(z, 1.0) - m, like(z, 0.0)), like(z, 2.0))
+    return margin_error * margin_error + like(z, 4.0) * maximum(like(z, -1.0) - m, like(z, 0.0))
 
 
 @element

@@ -12,7 +12,7 @@ def value(y, z, epsilon):
 
 @element
 def dloss(y, z, epsilon):
-    # a margin of exactly zero counts as a mistake: otherwise zero coefficients would never move
+    # a margin of exactly zero counts as a mistake: otherwise coefficients of zero would never change
     return where(y * z <= like(z, 0.0), -y, like(z, 0.0))
 
 

@@ -1,4 +1,4 @@
-"""Half the squared error, as in scikit-learn's SGDRegressor: (z - y)² / 2."""
+"""Squared error, halved as in scikit-learn's SGDRegressor: (z - y)² / 2."""
 
 from lifecycle._jit import element, like
 

@@ -3,13 +3,13 @@
 from lifecycle._jit import element, like, maximum, where
 
 task = "classification"
-max_curvature = 2.0  # the largest hessian
+max_curvature = 2.0
 
 
 @element
 def value(y, z, epsilon):
-    short = maximum(like(z, 1.0) - y * z, like(z, 0.0))
-    return short * short
+    margin_error = maximum(like(z, 1.0) - y * z, like(z, 0.0))
+    return margin_error * margin_error
 
 
 @element

@@ -1,4 +1,4 @@
-"""Magnitude pruning: small weights go first (Han et al., 2015)."""
+"""Magnitude pruning: small weights are pruned first (Han et al., 2015)."""
 
 import numpy as np
 

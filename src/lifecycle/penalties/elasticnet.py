@@ -21,11 +21,11 @@ def l1_weight(l1_ratio):
 
 
 @element
-def prox_params(t, l1_ratio):
-    return t * l1_ratio, 1.0 / (1.0 + t * (1.0 - l1_ratio))
+def prox_params(step_size, l1_ratio):
+    return step_size * l1_ratio, 1.0 / (1.0 + step_size * (1.0 - l1_ratio))
 
 
 @element
-def prox(w, s):
-    less, keep = s
-    return keep * (w - minimum(maximum(w, -less), less))
+def prox(w, params):
+    threshold, shrinkage = params
+    return shrinkage * (w - minimum(maximum(w, -threshold), threshold))

@@ -1,4 +1,4 @@
-"""Lasso penalty |w| (Tibshirani, 1996); its proximal step is soft thresholding."""
+"""Lasso penalty |w| (Tibshirani, 1996); its proximal step is soft thresholding (Donoho, 1995)."""
 
 import numpy as np
 
@@ -21,10 +21,11 @@ def l1_weight(l1_ratio):
 
 
 @element
-def prox_params(t, l1_ratio):
-    return (t,)
+def prox_params(step_size, l1_ratio):
+    return (step_size,)
 
 
 @element
-def prox(w, s):
-    return w - minimum(maximum(w, -s[0]), s[0])
+def prox(w, params):
+    (threshold,) = params
+    return w - minimum(maximum(w, -threshold), threshold)

@@ -19,10 +19,11 @@ def l1_weight(l1_ratio):
 
 
 @element
-def prox_params(t, l1_ratio):
-    return (1.0 / (1.0 + t),)
+def prox_params(step_size, l1_ratio):
+    return (1.0 / (1.0 + step_size),)
 
 
 @element
-def prox(w, s):
-    return s[0] * w
+def prox(w, params):
+    (shrinkage,) = params
+    return shrinkage * w

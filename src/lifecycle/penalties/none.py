@@ -1,4 +1,4 @@
-"""No penalty."""
+"""No penalty: zero."""
 
 from lifecycle._jit import element, like
 
@@ -19,10 +19,10 @@ def l1_weight(l1_ratio):
 
 
 @element
-def prox_params(t, l1_ratio):
+def prox_params(step_size, l1_ratio):
     return (1.0,)
 
 
 @element
-def prox(w, s):
+def prox(w, params):
     return w

@@ -1,28 +1,43 @@
-"""Update rules, one per file: how a parameter moves, given its gradient and its slots.
+"""Update rules: one file for each, which says how a parameter changes, given its gradient and its slots.
 
-A rule file has
-  `step(t, lr, …) -> tuple of floats`: the coefficients of step t (from 1), in double precision;
-  `SLOTS`: name of each state array and what it holds ("signed", "non-negative" or "weight");
-  `update(p, g, *slots, s) -> (p, *slots)`: the new value of one element;
-  where an option needs other slots, `variant(**hyper) -> (update, SLOTS)`;
-  where a slot does not start at zero, `initial(**hyper) -> {slot: value}`;
-  where a number is carried from step to step, `SCALARS`, its name and first value: `step` takes it after the
-  hyperparameters and returns the new one at the front of its tuple;
-  where the class is not called after the file, `NAME`.
-The docstring of `step` is the documentation of the rule in every face.
+`step` computes the coefficients of a step, once per step and in double precision. `update` computes the new value of
+one element, in kernels, on arrays and on torch tensors. Names are torch's where torch has one. The docstring of `step`
+is the documentation of the rule in every API. A new file in this package is a new rule (docs/add-a-rule.md).
 """
 
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from lifecycle._registry import camel_case, read, registry
 
 __all__ = ["Rule", "list_rules", "register_rule"]
 
 KINDS = ("signed", "non-negative", "weight")
+
+
+@dataclass(frozen=True)
+class RuleFile:
+    """What the file of a rule defines.
+
+    `step` takes the number of the step (from 1), the hyperparameters and the values of SCALARS. It returns a tuple of
+    floats, which begins with the new values of SCALARS. `update` takes a parameter, its gradient, its slots and this
+    tuple, and returns the new parameter and slots. Where an option needs other slots, `variant` takes the
+    hyperparameters and returns an update function and its SLOTS. Where a slot does not start from zero, `initial` takes
+    the hyperparameters and returns the values from which slots start.
+    """
+
+    name: str
+    SLOTS: Mapping  # the state arrays, and what each holds: one of KINDS
+    step: Annotated[Callable[..., tuple[float, ...]], "t", "lr"]
+    update: Annotated[Callable, "p", "g", "*slots", "s"]
+    variant: Annotated[Callable[..., tuple[Callable, Mapping[str, str]]] | None, "**hyper"] = None
+    initial: Annotated[Callable[..., Mapping[str, float]] | None, "**hyper"] = None
+    SCALARS: Mapping | None = None  # numbers carried from step to step, and their first values
+    NAME: str | None = None  # of the class, if it is not called after the file
 
 
 class Variant(NamedTuple):
@@ -33,46 +48,38 @@ class Variant(NamedTuple):
 
 
 class Rule:
-    """One update rule, read off its module; compare `list_rules()`."""
+    """One update rule, made from its module; compare `list_rules()`."""
 
     def __init__(self, module: ModuleType):
-        self.name = module.__name__.rpartition(".")[2]
-        for wanted in ("step", "update", "SLOTS"):
-            if not hasattr(module, wanted):
-                raise ValueError(f"rule {self.name!r} has no {wanted}; a rule needs step, update and SLOTS")
-        parameters = list(inspect.signature(module.step).parameters.values())
-        if [p.name for p in parameters[:2]] != ["t", "lr"]:
-            raise ValueError(
-                f"step of rule {self.name!r} must begin with (t, lr, …); it has {[p.name for p in parameters]}"
-            )
-        self.step: Callable[..., tuple] = module.step
-        self.scalars: dict[str, float] = dict(getattr(module, "SCALARS", {}))
+        file = read(module, RuleFile)
+        self.name = file.name
+        self.class_name: str = file.NAME or camel_case(file.name)
+        self.doc: str = inspect.getdoc(file.step) or ""
+        self.step = file.step
+        self.scalars: dict[str, float] = dict(file.SCALARS or {})
+        parameters = inspect.signature(file.step).parameters.values()
         if [p.name for p in parameters][len(parameters) - len(self.scalars) :] != list(self.scalars):
             raise ValueError(f"step of rule {self.name!r} must end with its SCALARS, {', '.join(self.scalars)}")
-        self.defaults: dict[str, Any] = {p.name: p.default for p in parameters[1:] if p.name not in self.scalars}
-        missing = [name for name, default in self.defaults.items() if default is inspect.Parameter.empty]
-        if missing:
-            raise ValueError(f"step of rule {self.name!r} gives no default for {', '.join(missing)}")
-        short = self.name.upper() if len(self.name) <= 3 else self.name.title().replace("_", "")
-        self.class_name: str = getattr(module, "NAME", short)
-        self.doc: str = inspect.getdoc(module.step) or ""
-        self._variant: Callable | None = getattr(module, "variant", None)
-        self._initial: Callable | None = getattr(module, "initial", None)
-        self._plain = Variant(module.update, module.SLOTS)
-        arguments = ["p", "g", *module.SLOTS, "s"]
-        if list(inspect.signature(module.update).parameters) != arguments:
-            raise ValueError(f"update of rule {self.name!r} must take ({', '.join(arguments)}), as its SLOTS say")
-        unknown = set(module.SLOTS.values()) - set(KINDS)
-        if unknown:
+        self.defaults: dict[str, Any] = {
+            p.name: p.default for p in parameters if p.name != "t" and p.name not in self.scalars
+        }
+        if self.defaults["lr"] is inspect.Parameter.empty:
+            raise ValueError(f"step of rule {self.name!r} gives no default for lr")
+        signature = ["p", "g", *file.SLOTS, "s"]
+        if list(inspect.signature(file.update).parameters) != signature:
+            raise ValueError(f"update of rule {self.name!r} must take ({', '.join(signature)}), as its SLOTS say")
+        if unknown := set(file.SLOTS.values()) - set(KINDS):
             raise ValueError(f"a slot of rule {self.name!r} is {unknown.pop()!r}; a slot is one of {KINDS}")
+        self._file = file
+        self._default_variant = Variant(file.update, file.SLOTS)
 
     def variant(self, hyper: Mapping[str, Any]) -> Variant:
         """The update and the slots that these hyperparameters need."""
-        return self._plain if self._variant is None else Variant(*self._variant(**hyper))
+        return self._default_variant if self._file.variant is None else Variant(*self._file.variant(**hyper))
 
     def initial(self, hyper: Mapping[str, Any], slot: str) -> float:
-        """Where a slot starts."""
-        return 0.0 if self._initial is None else self._initial(**hyper).get(slot, 0.0)
+        """The value from which a slot starts."""
+        return 0.0 if self._file.initial is None else self._file.initial(**hyper).get(slot, 0.0)
 
     def advance(self, t: int, hyper: Mapping[str, Any], scalars: dict[str, float]) -> tuple[float, ...]:
         """The coefficients of step t; `scalars` become those of the next step."""
@@ -94,17 +101,16 @@ def list_rules() -> dict[str, Rule]:
 
 @cache
 def _built_in() -> dict[str, Rule]:
-    names = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
-    return {name: Rule(import_module(f"{__name__}.{name}")) for name in names}
+    return registry(__name__, Rule)
 
 
 def register_rule(module: ModuleType) -> Rule:
-    """Add the rule that a module defines; from now on it is in every face.
+    """Add the rule that a module defines; from then on every API has it.
 
     Raises
     ------
     ValueError
-        If the module lacks a part of a rule, or the name is taken.
+        If the module does not define a rule, or the name is taken.
     """
     rule = Rule(module)
     if rule.name in list_rules():

@@ -19,19 +19,21 @@ def step(t, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, maximize=False):
     weight_decay : float
         Added to the gradient as weight_decay * p.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
 
     References
     ----------
     Zeiler (2012), Adadelta: an adaptive learning rate method.
     """
-    return -1.0 if maximize else 1.0, weight_decay, lr, 1.0 - rho, eps
+    grad_sign = -1.0 if maximize else 1.0
+    one_minus_rho = 1.0 - rho
+    return grad_sign, weight_decay, lr, one_minus_rho, eps
 
 
 @element
 def update(p, g, square_avg, acc_delta, s):
-    sign, l2, lr, take, eps = s
-    g = sign * g + l2 * p
-    square_avg = square_avg + take * (g * g - square_avg)
+    grad_sign, weight_decay, lr, one_minus_rho, eps = s
+    g = grad_sign * g + weight_decay * p
+    square_avg = square_avg + one_minus_rho * (g * g - square_avg)
     delta = sqrt(acc_delta + eps) / sqrt(square_avg + eps) * g
-    return p - lr * delta, square_avg, acc_delta + take * (delta * delta - acc_delta)
+    return p - lr * delta, square_avg, acc_delta + one_minus_rho * (delta * delta - acc_delta)

@@ -21,21 +21,23 @@ def step(t, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0
     eps : float
         Added to the root, for stability.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
 
     References
     ----------
     Duchi, Hazan, Singer (2011), Adaptive subgradient methods for online learning and stochastic optimization.
     """
-    return -1.0 if maximize else 1.0, weight_decay, lr / (1.0 + (t - 1.0) * lr_decay), eps
+    grad_sign = -1.0 if maximize else 1.0
+    step_size = lr / (1.0 + (t - 1.0) * lr_decay)
+    return grad_sign, weight_decay, step_size, eps
 
 
 @element
 def update(p, g, sum, s):
-    sign, l2, rate, eps = s
-    g = sign * g + l2 * p
+    grad_sign, weight_decay, step_size, eps = s
+    g = grad_sign * g + weight_decay * p
     sum = sum + g * g
-    return p - rate * g / (sqrt(sum) + eps), sum
+    return p - step_size * g / (sqrt(sum) + eps), sum
 
 
 def initial(initial_accumulator_value=0.0, **_):

@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov & Hutter, 2019): Adam whose weight decay does not pass through the means."""
+"""AdamW (Loshchilov & Hutter, 2019): Adam with a weight decay that is not part of the gradient."""
 
 from lifecycle.rules import adam
 from lifecycle.rules.adam import SLOTS, update, variant
@@ -21,13 +21,13 @@ def step(
     eps : float
         Added to the root, for stability.
     weight_decay : float
-        Share of the parameter, times lr, that each step takes away.
+        Each step multiplies the parameter by 1 - lr * weight_decay.
     amsgrad : bool
         Divide by the largest mean square so far.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
     bias_correction : bool
-        Divide the means by 1 - beta**t; without it the step is m / (sqrt(v) + eps).
+        Divide the means by 1 - beta**t; without it the step is lr * exp_avg / (sqrt(exp_avg_sq) + eps).
 
     References
     ----------

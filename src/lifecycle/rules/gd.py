@@ -15,12 +15,13 @@ def step(t, lr=1e-3, weight_decay=0.0, maximize=False):
     weight_decay : float
         Added to the gradient as weight_decay * p.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
     """
-    return -1.0 if maximize else 1.0, weight_decay, lr
+    grad_sign = -1.0 if maximize else 1.0
+    return grad_sign, weight_decay, lr
 
 
 @element
 def update(p, g, s):
-    sign, l2, lr = s
-    return (p - lr * (sign * g + l2 * p),)
+    grad_sign, weight_decay, lr = s
+    return (p - lr * (grad_sign * g + weight_decay * p),)

@@ -13,23 +13,26 @@ def step(t, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, maximize=False):
     lr : float
         Step size; a third to a tenth of Adam's.
     betas : (float, float)
-        Share of the mean in the mixture, and decay of the mean.
+        Weight of the mean in the mixture, and decay of the mean.
     weight_decay : float
-        Share of the parameter, times lr, that each step takes away.
+        Each step multiplies the parameter by 1 - lr * weight_decay.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
 
     References
     ----------
     Chen et al. (2023), Symbolic discovery of optimization algorithms.
     """
-    b1, b2 = betas
-    return -1.0 if maximize else 1.0, 1.0 - lr * weight_decay, lr, 1.0 - b1, 1.0 - b2
+    beta1, beta2 = betas
+    grad_sign = -1.0 if maximize else 1.0
+    decay_factor = 1.0 - lr * weight_decay
+    one_minus_beta1, one_minus_beta2 = 1.0 - beta1, 1.0 - beta2
+    return grad_sign, decay_factor, lr, one_minus_beta1, one_minus_beta2
 
 
 @element
 def update(p, g, exp_avg, s):
-    up, keep, rate, mix, take = s
-    g = up * g
-    p = keep * p - rate * sign(exp_avg + mix * (g - exp_avg))
-    return p, exp_avg + take * (g - exp_avg)
+    grad_sign, decay_factor, lr, one_minus_beta1, one_minus_beta2 = s
+    g = grad_sign * g
+    p = decay_factor * p - lr * sign(exp_avg + one_minus_beta1 * (g - exp_avg))
+    return p, exp_avg + one_minus_beta2 * (g - exp_avg)

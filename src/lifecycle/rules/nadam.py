@@ -20,7 +20,7 @@ def step(
     maximize=False,
     mu_product=1.0,
 ):
-    """NAdam: Adam that looks ahead along its mean gradient, with a momentum that grows towards beta1.
+    """NAdam: Adam with Nesterov's momentum, which grows towards beta1.
 
     Parameters
     ----------
@@ -35,28 +35,34 @@ def step(
     momentum_decay : float
         How fast the momentum of step t, beta1 * (1 - 0.96**(t * momentum_decay) / 2), grows.
     decoupled_weight_decay : bool
-        Take lr * weight_decay of the parameter away instead, as AdamW does.
+        Multiply the parameter by 1 - lr * weight_decay instead, as AdamW does.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
 
     References
     ----------
     Dozat (2016), Incorporating Nesterov momentum into Adam.
     """
-    b1, b2 = betas
-    now = b1 * (1.0 - 0.5 * 0.96 ** (t * momentum_decay))
-    then = b1 * (1.0 - 0.5 * 0.96 ** ((t + 1.0) * momentum_decay))
-    mu_product = mu_product * now
-    root = scalar_sqrt(1.0 - b2**t)  # sqrt(v / c2) + eps = (sqrt(v) + eps * root) / root
-    along, ahead = lr * root * (1.0 - now) / (1.0 - mu_product), lr * root * then / (1.0 - mu_product * then)
-    l2, keep = (0.0, 1.0 - lr * weight_decay) if decoupled_weight_decay else (weight_decay, 1.0)
-    return mu_product, -1.0 if maximize else 1.0, l2, keep, 1.0 - b1, 1.0 - b2, along, ahead, eps * root
+    beta1, beta2 = betas
+    grad_sign = -1.0 if maximize else 1.0
+    l2_penalty, decay_factor = (0.0, 1.0 - lr * weight_decay) if decoupled_weight_decay else (weight_decay, 1.0)
+    one_minus_beta1, one_minus_beta2 = 1.0 - beta1, 1.0 - beta2
+    mu = beta1 * (1.0 - 0.5 * 0.96 ** (t * momentum_decay))
+    mu_next = beta1 * (1.0 - 0.5 * 0.96 ** ((t + 1.0) * momentum_decay))
+    mu_product = mu_product * mu
+    bias_correction2_sqrt = scalar_sqrt(1.0 - beta2**t)
+    # as in Adam, bias_correction2 is a factor of the step sizes and of eps
+    grad_lr = lr * bias_correction2_sqrt * (1.0 - mu) / (1.0 - mu_product)
+    avg_lr = lr * bias_correction2_sqrt * mu_next / (1.0 - mu_product * mu_next)
+    eps_hat = eps * bias_correction2_sqrt
+    return mu_product, grad_sign, l2_penalty, decay_factor, one_minus_beta1, one_minus_beta2, grad_lr, avg_lr, eps_hat
 
 
 @element
 def update(p, g, exp_avg, exp_avg_sq, s):
-    _, sign, l2, keep, c1, c2, along, ahead, eps = s
-    g = sign * g + l2 * p
-    exp_avg = exp_avg + c1 * (g - exp_avg)
-    exp_avg_sq = exp_avg_sq + c2 * (g * g - exp_avg_sq)
-    return keep * p - (along * g + ahead * exp_avg) / (sqrt(exp_avg_sq) + eps), exp_avg, exp_avg_sq
+    _, grad_sign, l2_penalty, decay_factor, one_minus_beta1, one_minus_beta2, grad_lr, avg_lr, eps_hat = s
+    g = grad_sign * g + l2_penalty * p
+    exp_avg = exp_avg + one_minus_beta1 * (g - exp_avg)
+    exp_avg_sq = exp_avg_sq + one_minus_beta2 * (g * g - exp_avg_sq)
+    numerator = grad_lr * g + avg_lr * exp_avg
+    return decay_factor * p - numerator / (sqrt(exp_avg_sq) + eps_hat), exp_avg, exp_avg_sq

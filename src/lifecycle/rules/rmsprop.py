@@ -20,65 +20,66 @@ def step(t, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, cente
     weight_decay : float
         Added to the gradient as weight_decay * p.
     momentum : float
-        Share of the buffer of past steps that each step keeps; without it no buffer is kept.
+        Factor of the buffer of past steps in each step; without it there is no buffer.
     centered : bool
-        Divide by the root of the variance of the gradient instead: the square of its mean is taken off.
+        Divide by the root of the variance of the gradient instead: the square of its mean is subtracted.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
 
     References
     ----------
     Hinton (2012), Neural networks for machine learning, lecture 6e.
     Graves (2013), Generating sequences with recurrent neural networks.
     """
-    return -1.0 if maximize else 1.0, weight_decay, lr, 1.0 - alpha, eps, momentum
+    grad_sign = -1.0 if maximize else 1.0
+    one_minus_alpha = 1.0 - alpha
+    return grad_sign, weight_decay, lr, one_minus_alpha, eps, momentum
 
 
 @element
 def update(p, g, square_avg, s):
-    sign, l2, lr, take, eps, _ = s
-    g = sign * g + l2 * p
-    square_avg = square_avg + take * (g * g - square_avg)
+    grad_sign, weight_decay, lr, one_minus_alpha, eps, _ = s
+    g = grad_sign * g + weight_decay * p
+    square_avg = square_avg + one_minus_alpha * (g * g - square_avg)
     return p - lr * g / (sqrt(square_avg) + eps), square_avg
 
 
 @element
-def with_momentum(p, g, square_avg, momentum_buffer, s):
-    sign, l2, lr, take, eps, keep = s
-    g = sign * g + l2 * p
-    square_avg = square_avg + take * (g * g - square_avg)
-    momentum_buffer = keep * momentum_buffer + g / (sqrt(square_avg) + eps)
+def update_momentum(p, g, square_avg, momentum_buffer, s):
+    grad_sign, weight_decay, lr, one_minus_alpha, eps, momentum = s
+    g = grad_sign * g + weight_decay * p
+    square_avg = square_avg + one_minus_alpha * (g * g - square_avg)
+    momentum_buffer = momentum * momentum_buffer + g / (sqrt(square_avg) + eps)
     return p - lr * momentum_buffer, square_avg, momentum_buffer
 
 
-# rounding can push a variance below zero
+# In the centered variants rounding can make a variance negative: hence its absolute value.
 
 
 @element
-def centered_update(p, g, square_avg, grad_avg, s):
-    sign, l2, lr, take, eps, _ = s
-    g = sign * g + l2 * p
-    square_avg = square_avg + take * (g * g - square_avg)
-    grad_avg = grad_avg + take * (g - grad_avg)
+def update_centered(p, g, square_avg, grad_avg, s):
+    grad_sign, weight_decay, lr, one_minus_alpha, eps, _ = s
+    g = grad_sign * g + weight_decay * p
+    square_avg = square_avg + one_minus_alpha * (g * g - square_avg)
+    grad_avg = grad_avg + one_minus_alpha * (g - grad_avg)
     return p - lr * g / (sqrt(absolute(square_avg - grad_avg * grad_avg)) + eps), square_avg, grad_avg
 
 
 @element
-def centered_with_momentum(p, g, square_avg, grad_avg, momentum_buffer, s):
-    sign, l2, lr, take, eps, keep = s
-    g = sign * g + l2 * p
-    square_avg = square_avg + take * (g * g - square_avg)
-    grad_avg = grad_avg + take * (g - grad_avg)
-    momentum_buffer = keep * momentum_buffer + g / (sqrt(absolute(square_avg - grad_avg * grad_avg)) + eps)
+def update_centered_momentum(p, g, square_avg, grad_avg, momentum_buffer, s):
+    grad_sign, weight_decay, lr, one_minus_alpha, eps, momentum = s
+    g = grad_sign * g + weight_decay * p
+    square_avg = square_avg + one_minus_alpha * (g * g - square_avg)
+    grad_avg = grad_avg + one_minus_alpha * (g - grad_avg)
+    momentum_buffer = momentum * momentum_buffer + g / (sqrt(absolute(square_avg - grad_avg * grad_avg)) + eps)
     return p - lr * momentum_buffer, square_avg, grad_avg, momentum_buffer
 
 
 def variant(momentum=0.0, centered=False, **_):
-    slots = {
-        **SLOTS,
-        **({"grad_avg": "signed"} if centered else {}),
-        **({"momentum_buffer": "signed"} if momentum else {}),
-    }
+    slots = dict(SLOTS)
     if centered:
-        return (centered_with_momentum if momentum else centered_update), slots
-    return (with_momentum if momentum else update), slots
+        slots["grad_avg"] = "signed"
+    if momentum:
+        slots["momentum_buffer"] = "signed"
+        return (update_centered_momentum if centered else update_momentum), slots
+    return (update_centered if centered else update), slots

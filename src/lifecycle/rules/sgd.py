@@ -13,41 +13,42 @@ def step(t, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=Fal
     lr : float
         Step size.
     momentum : float
-        Share of the buffer that each step keeps; without it no buffer is kept.
+        Factor of the buffer in each step; without it there is no buffer.
     dampening : float
-        Share of the gradient that does not enter the buffer (from the second step on).
+        The gradient enters the buffer times 1 - dampening (from the second step on).
     weight_decay : float
         Added to the gradient as weight_decay * p.
     nesterov : bool
-        Look ahead: step along gradient + momentum * buffer. Needs momentum > 0 and dampening 0.
+        Nesterov's momentum: step along gradient + momentum * buffer. Needs momentum > 0 and dampening 0.
     maximize : bool
-        Go up instead of down.
+        Maximize instead of minimize.
 
     References
     ----------
     Polyak (1964), Some methods of speeding up the convergence of iteration methods.
     Sutskever, Martens, Dahl, Hinton (2013), On the importance of initialization and momentum in deep learning.
     """
-    # the buffer starts as the first gradient itself, undamped
-    take = 1.0 if t == 1 else 1.0 - dampening
-    along, ahead = (1.0, momentum) if nesterov else (0.0, 1.0)
-    return -1.0 if maximize else 1.0, weight_decay, lr, momentum, take, along, ahead
+    grad_sign = -1.0 if maximize else 1.0
+    one_minus_dampening = 1.0 if t == 1 else 1.0 - dampening  # the first gradient becomes the buffer, undamped
+    grad_weight, buffer_weight = (1.0, momentum) if nesterov else (0.0, 1.0)
+    return grad_sign, weight_decay, lr, momentum, one_minus_dampening, grad_weight, buffer_weight
 
 
 @element
 def update(p, g, momentum_buffer, s):
-    sign, l2, lr, keep, take, along, ahead = s
-    g = sign * g + l2 * p
-    momentum_buffer = keep * momentum_buffer + take * g
-    return p - lr * (along * g + ahead * momentum_buffer), momentum_buffer
+    grad_sign, weight_decay, lr, momentum, one_minus_dampening, grad_weight, buffer_weight = s
+    g = grad_sign * g + weight_decay * p
+    momentum_buffer = momentum * momentum_buffer + one_minus_dampening * g
+    return p - lr * (grad_weight * g + buffer_weight * momentum_buffer), momentum_buffer
 
 
 @element
-def without_momentum(p, g, s):
-    return (p - s[2] * (s[0] * g + s[1] * p),)
+def update_without_momentum(p, g, s):
+    grad_sign, weight_decay, lr, _, _, _, _ = s
+    return (p - lr * (grad_sign * g + weight_decay * p),)
 
 
 def variant(momentum=0.0, dampening=0.0, nesterov=False, **_):
     if nesterov and (momentum <= 0 or dampening != 0):
         raise ValueError("nesterov=True needs momentum > 0 and dampening = 0")
-    return (update, SLOTS) if momentum != 0 else (without_momentum, {})
+    return (update, SLOTS) if momentum != 0 else (update_without_momentum, {})

@@ -1,13 +1,26 @@
-"""Splitters, one per file; one with a scikit-learn twin returns its twin's indices for the same arguments."""
+"""Splitters: one file for each; one with a scikit-learn twin returns its twin's indices for the same arguments.
 
-from lifecycle.splits._checks import check_folds
-from lifecycle.splits.group_kfold import GroupKFold
-from lifecycle.splits.group_time_series_split import GroupTimeSeriesSplit
-from lifecycle.splits.kfold import KFold
-from lifecycle.splits.purged_kfold import PurgedKFold
-from lifecycle.splits.stratified_group_kfold import StratifiedGroupKFold
-from lifecycle.splits.stratified_kfold import StratifiedKFold
-from lifecycle.splits.time_series_split import TimeSeriesSplit
+A new file in this package is a new splitter (docs/add-a-splitter.md).
+"""
 
-__all__ = ["GroupKFold", "GroupTimeSeriesSplit", "KFold", "PurgedKFold", "StratifiedGroupKFold", "StratifiedKFold",
-           "TimeSeriesSplit", "check_folds"]  # fmt: skip
+from functools import cache
+from typing import Any
+
+from lifecycle._registry import class_names, read_class, registry
+from lifecycle.splits._leakage import check_folds
+from lifecycle.splits._splitter import Splitter
+
+__all__ = ["check_folds", "list_splitters", *class_names("splits")]
+
+
+@cache
+def list_splitters() -> dict[str, type[Splitter]]:
+    """All splitters by the names of their classes."""
+    splitters = registry(__name__, lambda module: read_class(module, Splitter))
+    return {splitter.__name__: splitter for splitter in splitters.values()}
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return list_splitters()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,17 +8,16 @@ try:
 except ImportError as error:
     raise ImportError("lifecycle.torch needs torch: pip install 'lifecycle-ml[torch]'") from error
 
-# threads are imported at once: they must register what they do after a fork before there is one
-from lifecycle import _OPTIMIZERS, _threads  # noqa: F401
+from lifecycle import _threads as _threads  # at once: it must register what it does after a fork before there is one
+from lifecycle._registry import class_names
 
-_MODULES = dict.fromkeys(("MLP", "CNN", "RNN"), "models") | dict.fromkeys(
-    ("TorchClassifier", "TorchRegressor"), "estimators"
-)
-__all__ = sorted([*_MODULES, *_OPTIMIZERS])
+_MODULE_OF = {"MLP": "models", "CNN": "models", "RNN": "models"}
+_MODULE_OF |= {"TorchClassifier": "estimators", "TorchRegressor": "estimators"}
+__all__ = sorted([*_MODULE_OF, *class_names("rules")])
 
 
 def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name, "optimizers" if name[:1].isupper() else None)
+    module = _MODULE_OF.get(name, "optimizers" if name[:1].isupper() else None)
     value = module and getattr(import_module(f"{__name__}.{module}"), name, None)
     if value is None:
         names = "" if name.startswith("_") else f"; it has {', '.join(__all__)}"

@@ -4,7 +4,6 @@ import copy as _copy
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from itertools import chain
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.codecs import absmax
+from lifecycle.codecs import Quantizer, absmax
 from lifecycle.store.adapters import COMPUTED, Layer
 from lifecycle.torch import serialization
 from lifecycle.torch.compressed import Int8Module, best_for, codes_of, mark, scales_of, unmark
@@ -125,7 +124,7 @@ def _write(p: torch.Tensor, array: np.ndarray) -> None:
         p.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
-def quantize_layers(model: Any, names: list[str], codec: ModuleType, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
     net = _net(model)
     counts: dict[int, int] = {}
     for module in net.modules():

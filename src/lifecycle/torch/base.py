@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
 from lifecycle import _check
+from lifecycle._display import axes_or_new
 from lifecycle._progress import progress_bar
 from lifecycle.torch import optimizers
 from lifecycle.torch.batches import as_array, as_sequences, input_dtype_and_device, to_batches
@@ -307,12 +308,7 @@ class TorchEstimator(BaseEstimator):
         matplotlib axes
         """
         check_is_fitted(self, "history_")
-        try:
-            from matplotlib import pyplot as plt
-        except ImportError as error:
-            raise ImportError("plot_history needs matplotlib: pip install 'lifecycle-ml[plot]'") from error
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_or_new(ax, "plot_history", layout=None)
         for name, label in (("train_loss", "training"), ("valid_loss", "validation")):
             points = [(h["epoch"], h[name]) for h in self.history_ if name in h]
             if points:

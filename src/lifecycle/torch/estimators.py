@@ -244,8 +244,8 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions, shape (n,) or (n, targets) as y had."""
-        found = self._forward(X).numpy()
-        return found if self._y_shape else found[:, 0]
+        outputs = self._forward(X).numpy()
+        return outputs if self._y_shape else outputs[:, 0]
 
 
 def _logits(out: torch.Tensor) -> torch.Tensor:

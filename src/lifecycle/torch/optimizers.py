@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from lifecycle import optim
 from lifecycle._check import NonFiniteGradient, number, one_of
-from lifecycle.optim import Optimizer, check_hyperparameters
 from lifecycle.rules import Rule, list_rules
 from lifecycle.torch import _openmp, ema, optim_state_dict, parameter_groups
 from lifecycle.torch._step_plan import StepPlan
@@ -81,7 +81,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if unknown:
             names = [p for p in inspect.signature(type(self)).parameters if p not in ("params", "foreach", "fused")]
             raise TypeError(f"{self.rule.class_name} has no {unknown[0]!r}; it has {', '.join(names)}")
-        defaults = check_hyperparameters(self.rule, {k: parameter_groups.to_numbers(v) for k, v in hyper.items()})
+        defaults = optim.check_hyperparameters(self.rule, {k: parameter_groups.to_numbers(v) for k, v in hyper.items()})
         # a tensor lr stays the caller's tensor, read at each step
         defaults |= {k: v for k, v in hyper.items() if isinstance(v, torch.Tensor)}
         options = {"state_dtype": state_dtype, "ema_decay": ema_decay, "seed": seed}
@@ -247,14 +247,9 @@ def resolve(
     """
     given: dict[str, Any] = {k: v for k, v in (("lr", lr), ("weight_decay", weight_decay)) if v is not None}
     if isinstance(optimizer, str):
-        rules = list_rules()
-        if optimizer not in rules:
-            raise ValueError(f"optimizer must be one of {', '.join(map(repr, sorted(rules)))}; got {optimizer!r}")
-        return _class_of(rules[optimizer])(params, **given)
-    if isinstance(optimizer, Optimizer):
-        if given:
-            name = next(iter(given))
-            raise ValueError(f"{name} is set twice: in {optimizer!r} and as {name}={given[name]!r}; leave one out")
+        return _class_of(optim.class_of(optimizer).rule)(params, **given)
+    if isinstance(optimizer, optim.Optimizer):
+        optim.resolve(optimizer, **given)  # refuses what is given twice
         return _class_of(optimizer.rule)(params, **optimizer.get_params())
     if callable(optimizer):
         made = optimizer(params, **given)

@@ -132,9 +132,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Have an optimizer of this library clip and average in its step, which is faster."""
-        optimizer = self.optimizer
+        optimizer: Any = self.optimizer
         self.fused = isinstance(optimizer, RuleOptimizer)
-        if isinstance(optimizer, RuleOptimizer):
+        if self.fused:
             if self.ema_decay is not None and any(group["ema_decay"] is not None for group in optimizer.param_groups):
                 raise ValueError(
                     f"ema_decay is set twice: in the optimizer and as ema_decay={self.ema_decay!r}; leave one out"

@@ -1,43 +1,46 @@
-"""The rows of X, read in chunks: dense or CSR, in memory or mapped from a file that is larger than it."""
+"""The rows of X, read in chunks: dense or CSR, in memory or mapped from a file that is larger than memory."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-_SMALL, _LARGE = 1 << 18, 1 << 26  # elements: of a chunk that stays in the cache, and of one that is read from a file
+_CACHE_ELEMENTS = 1 << 18  # elements of a chunk that stays in the cache
+_FILE_ELEMENTS = 1 << 26  # elements of a chunk that is read from a file at once
 
 
-class Rows:
-    """X (rows, features), float32 or float64; never copied as a whole."""
+class DesignMatrix:
+    """X (n_samples, n_features), float32 or float64; it is never copied as a whole."""
 
     def __init__(self, X: Any):
         self.X = X
-        self.n, self.features = X.shape
+        self.n_samples, self.n_features = X.shape
         self.dtype = X.dtype
         self.sparse = not isinstance(X, np.ndarray)
-        self.size = X.size  # numbers that are stored
+        self.n_stored = X.size  # numbers in memory
 
-    def chunks(self, elements: int = _SMALL, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-        """First and last row (not included) of pieces of so many elements; they depend on the shape of X only."""
-        size, end = max(64, elements // max(1, self.features)), self.n if end is None else end
+    def chunks(
+        self, elements: int = _CACHE_ELEMENTS, begin: int = 0, end: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """First and last row (not included) of pieces of that many elements; they depend on the shape of X only."""
+        size, end = max(64, elements // max(1, self.n_features)), self.n_samples if end is None else end
         for first in range(begin, end, size):
             yield first, min(first + size, end)
 
-    def large_chunks(self) -> list[tuple[int, int]]:
-        """The pieces within which rows are visited in any order: all of X unless that is large and dense."""
-        return [(0, self.n)] if self.sparse else list(self.chunks(_LARGE))
+    def file_chunks(self) -> list[tuple[int, int]]:
+        """The pieces within which rows are visited in any order: all of X unless it is large and dense."""
+        return [(0, self.n_samples)] if self.sparse else list(self.chunks(_FILE_ELEMENTS))
 
     def read(self, begin: int, end: int, shift: np.ndarray | None = None, dtype: Any = None) -> Any:
-        """Rows begin to end; where they are dense, less a row `shift` and in another precision."""
-        part = self.X[begin:end] if end - begin < self.n else self.X  # a slice of a sparse X is a copy
+        """Rows begin to end, minus the row `shift` where they are dense, in another precision if `dtype` is given."""
+        part = self.X[begin:end] if end - begin < self.n_samples else self.X  # a slice of a sparse X is a copy
         if shift is None or self.sparse or not shift.any():
             return part if dtype is None else part.astype(dtype, copy=False)
-        away = np.subtract(part, shift, dtype=self.dtype)  # before digits are given up
-        return away if dtype is None else away.astype(dtype, copy=False)
+        shifted = np.subtract(part, shift, dtype=self.dtype)  # before digits are given up
+        return shifted if dtype is None else shifted.astype(dtype, copy=False)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Those rows, whose numbers rise, as a dense float64 array that is not to be written to."""
-        in_turn = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
-        part = self.X[rows[0] : rows[-1] + 1] if in_turn else self.X[rows]
+        """Rows with these increasing numbers as a dense float64 array that must not be written to."""
+        contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        part = self.X[rows[0] : rows[-1] + 1] if contiguous else self.X[rows]
         return np.asarray(part.toarray() if self.sparse else part, dtype=np.float64)

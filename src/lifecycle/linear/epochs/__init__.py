@@ -1,203 +1,183 @@
-"""Training by epochs of an update rule: step sizes that shrink, models that leave when they are done."""
+"""Training by epochs of an update rule: which solver fits, and the loop over epochs until models stop."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from lifecycle._threads import one_thread_each
-from lifecycle.linear.data.problem import Task
-from lifecycle.linear.epochs.full_batch import Accelerated, AllRows
-from lifecycle.linear.epochs.minibatch_many import Blocks
-from lifecycle.linear.epochs.minibatch_single import Single
-from lifecycle.linear.epochs.solver import Steps
+from lifecycle.linear.data.frame import CentredFrame
+from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.epochs.accelerated_gradient import AcceleratedGradient
+from lifecycle.linear.epochs.full_batch import FullBatch
+from lifecycle.linear.epochs.minibatch_many import ManyModels
+from lifecycle.linear.epochs.minibatch_single import SingleModel
+from lifecycle.linear.epochs.solver import EpochSolver
+from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
+from lifecycle.linear.learning_rate import StepSizeSchedule, initial_step_sizes, is_gradient_rule
 from lifecycle.linear.objective import Objective
-from lifecycle.linear.outcome import UNFINISHED, Outcome, Settings
+from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.optim import Optimizer
 
-_SHRINK, _FEWEST = 0.2, 1e-3  # lr=None: by how much a step size shrinks on a plateau, and below what it ends
+__all__ = ["fit_by_epochs", "fit_one_epoch"]
 
 
-def by_epochs(
-    task: Task, settings: Settings, optimizers: Sequence[Optimizer], scheduled: bool, batch: int
-) -> list[Outcome]:
-    """Train with one optimizer a model, all of one rule; `scheduled`: lr=None, the step sizes are found here."""
-    all_rows = batch >= task.rows.n
+def fit_by_epochs(
+    problem: Problem, options: TrainingOptions, optimizers: Sequence[Optimizer], finds_lr: bool, batch_size: int
+) -> list[FitResult]:
+    """Train with one optimizer a model, all of one rule; `finds_lr`: lr=None, step sizes come from the data."""
+    full_batch = batch_size >= problem.design.n_samples
     optimizers = [type(o)(**o.get_params()) for o in optimizers]
-    if scheduled:
-        rates = first_rates(task, optimizers[0], all_rows)
-        for optimizer, lr in zip(optimizers, rates, strict=True):
+    if finds_lr:
+        for optimizer, lr in zip(optimizers, initial_step_sizes(problem, optimizers[0], full_batch), strict=True):
             optimizer.set_params(lr=float(lr))
-    coef, intercept = (a.astype(np.float64) for a in settings.start) if settings.start else task.start()
-    keeps_rate = all_rows and task.loss.smooth and moves_by_slope(optimizers[0])
-    run: Steps
-    if keeps_rate and scheduled and optimizers[0].rule.name == "gd" and not settings.average:
-        run = Accelerated(task, coef, intercept)
-    elif all_rows:
-        run = AllRows(task, coef, intercept, optimizers, is_proximal(optimizers[0]), settings)
-    elif settings.alone and not task.rows.sparse:
-        run = Single(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
+    initial = options.initial or problem.initial_coefficients()
+    coef, intercept = (a.astype(np.float64) for a in initial)
+    # 1/L of a smooth loss needs no smaller steps
+    keeps_lr = not finds_lr or (full_batch and problem.loss.smooth and is_gradient_rule(optimizers[0]))
+    frame = problem.features.frame
+    solver: EpochSolver
+    if full_batch and finds_lr and keeps_lr and optimizers[0].rule.name == "gd" and not options.average:
+        solver = AcceleratedGradient(problem, coef, intercept)
+    elif full_batch:
+        solver = FullBatch(problem, coef, intercept, optimizers, options.average)
+    elif options.is_single and not problem.design.sparse:
+        solver = SingleModel(problem, frame, coef, intercept, optimizers[0], batch_size, options)
     else:
-        run = Blocks(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
-    with one_thread_each():  # a thread of BLAS that has worked waits for more, on a core that the kernels need
-        return _Epochs(task, settings, optimizers, run, scheduled, keeps_rate, coef, intercept).run()
+        solver = ManyModels(problem, frame, coef, intercept, optimizers, batch_size, options)
+    # the noise of mini-batches fades only as steps do; where no row may overshoot, steps are small from the first
+    decay_power = 0 if keeps_lr or full_batch else 2 if problem.loss.dloss_bound is not None else 1
+    schedule = StepSizeSchedule(optimizers, options.max_iter, not keeps_lr, decay_power)
+    with one_thread_each():  # a thread of BLAS that has worked spins on a core that the kernels need
+        return _EpochLoop(problem, options, solver, schedule, finds_lr, full_batch, coef, intercept).run()
 
 
-def first_rates(task: Task, optimizer: Optimizer, all_rows: bool) -> np.ndarray:
-    """(models,): the step sizes with which lr=None begins."""
-    kinds = {moves_by_slope(optimizer), begins_by_slope(optimizer)}
-    return np.min([task.first_lr(kind, all_rows) for kind in kinds], axis=0)
-
-
-def one_epoch(task: Task, settings: Settings, optimizer: Optimizer, batch: int, coef: np.ndarray, intercept: np.ndarray,
-              state: dict) -> tuple[Outcome, dict]:  # fmt: skip
+def fit_one_epoch(
+    problem: Problem, frame: CentredFrame, options: TrainingOptions, optimizer: Optimizer, batch_size: int,
+    coef: np.ndarray, intercept: np.ndarray, optimizer_state: dict[str, Any],
+) -> tuple[FitResult, dict[str, Any]]:  # fmt: skip
     """An epoch of one model, and the state of its optimizer, from that of the epoch before ({}: there was none)."""
-    kind = Blocks if task.rows.sparse else Single
-    steps = kind(task, coef, intercept, [optimizer], is_proximal(optimizer), batch, settings)
-    steps.resume(state)
-    which = np.zeros(1, int)
+    solver: SingleModel | ManyModels
+    if problem.design.sparse:  # the steps that sparse rows allow have no state
+        solver = ManyModels(problem, frame, coef, intercept, [optimizer], batch_size, options)
+    else:
+        solver = SingleModel(problem, frame, coef, intercept, optimizer, batch_size, options)
+        solver.load_optimizer_state(optimizer_state)
+    models = np.zeros(1, int)
     with np.errstate(over="ignore", invalid="ignore"):
-        value = float(steps.epoch(which)[0])
-    (coef,), (intercept,) = steps.result(which)
-    error = None if np.isfinite(value) else _diverged(1, optimizer)
-    return Outcome(coef, intercept, [value], error=error), steps.state()
+        objective = float(solver.epoch(models)[0])
+    (coef,), (intercept,) = solver.coefficients(models)
+    error = None if np.isfinite(objective) else _divergence(1, optimizer)
+    state = solver.optimizer_state() if isinstance(solver, SingleModel) else {}
+    return FitResult(coef, intercept, [objective], error=error), state
 
 
-def _diverged(epoch: int, optimizer: Optimizer) -> ValueError:
+def _divergence(epoch: int, optimizer: Optimizer) -> ValueError:
     return ValueError(
         f"the coefficients grew without bound in epoch {epoch} with lr={optimizer.get_params()['lr']:g}: "
         "use a smaller lr (lr=None finds one) or scale the features, e.g. with StandardScaler"
     )
 
 
-class _Epochs:
-    def __init__(self, task: Task, settings: Settings, optimizers: Sequence[Optimizer], run: Steps, scheduled: bool,
-                 keeps_rate: bool, coef: np.ndarray, intercept: np.ndarray):  # fmt: skip
-        self.task, self.settings, self.optimizers, self.steps = task, settings, optimizers, run
-        self.scheduled, self.decays = scheduled, scheduled and not keeps_rate
-        # steps of batches carry noise, which only ever smaller steps leave behind; where no row may overshoot, they
-        # are small from the first
-        self.fades = 0 if not self.decays or isinstance(run, AllRows) else 2 if task.loss.dloss_bound is not None else 1
-        self.held = None
-        if settings.held_out is not None:
-            held = replace(task, weights=settings.held_out)
-            held.__dict__["center"] = task.center
-            self.held = Objective(held)
-        self.first_lr = np.array([o.get_params()["lr"] for o in optimizers])
-        self.factor, self.best, self.waited = (
-            np.ones(task.models),
-            np.full(task.models, np.inf),
-            np.zeros(task.models, int),
-        )
-        if self.held is not None:  # the start, should no epoch be better
-            coef, intercept = coef.copy(), intercept.copy()
-        self.outcomes = [Outcome(c, b, fault=UNFINISHED.format(settings.max_iter))
-                         for c, b in zip(coef, intercept, strict=True)]  # fmt: skip
-        self.lowest = np.full(task.models, np.inf)
+class _EpochLoop:
+    """Epochs of a solver until each model has converged, diverged, or made max_iter of them."""
 
-    def run(self) -> list[Outcome]:
-        which = np.arange(self.task.models)
-        for epoch in range(1, self.settings.max_iter + 1):
-            if self.fades:
-                self._set_rates(which, (1.0 - (epoch - 1) / self.settings.max_iter) ** self.fades)
+    def __init__(self, problem: Problem, options: TrainingOptions, solver: EpochSolver, schedule: StepSizeSchedule,
+                 finds_lr: bool, full_batch: bool, coef: np.ndarray, intercept: np.ndarray):  # fmt: skip
+        self.problem, self.options, self.solver, self.schedule = problem, options, solver, schedule
+        self.finds_lr, self.full_batch = finds_lr, full_batch
+        self.validation: Objective | None = None
+        if options.validation is not None:
+            self.validation = Objective(problem, problem.features.frame, weights=options.validation)
+            coef, intercept = coef.copy(), intercept.copy()  # the result, should no epoch be better
+        n = problem.n_models
+        self.best, self.best_validation = np.full(n, np.inf), np.full(n, np.inf)
+        self.n_stalled = np.zeros(n, int)  # epochs in a row without progress
+        warning = NOT_CONVERGED.format(options.max_iter)
+        self.results = [FitResult(c, b, warning=warning) for c, b in zip(coef, intercept, strict=True)]
+
+    def run(self) -> list[FitResult]:
+        models = np.arange(self.problem.n_models)
+        for epoch in range(1, self.options.max_iter + 1):
+            self.schedule.begin_epoch(models, epoch)
             with np.errstate(over="ignore", invalid="ignore"):
-                values = self.steps.epoch(which)
-            which, values = self._without_diverged(which, values, epoch)
-            if not which.size:
+                objectives = self.solver.epoch(models)
+            models, objectives = self._drop_diverged(models, objectives, epoch)
+            if not models.size:
                 break
-            for m, value in zip(which, values, strict=True):
-                self.outcomes[m].curve.append(float(value))
-            if self.held is not None:
-                coef, intercept = self.steps.result(which)
-                values = self.held.losses(coef, intercept, which)
-                for i, m in enumerate(which):
-                    self.outcomes[m].held_out.append(float(values[i]))
-                    if values[i] < self.lowest[m]:
-                        self.lowest[m] = values[i]
-                        self.outcomes[m].coef, self.outcomes[m].intercept = coef[i].copy(), intercept[i].copy()
-            if self.settings.watch is not None:
-                self.settings.watch(which, self.steps)
-            ended = self._plateaus(which, values)
-            self._keep(which[ended])
-            which = which[~ended]
-            self.settings.advance(len(which))
-            if not which.size:
+            for m, objective in zip(models, objectives, strict=True):
+                self.results[m].objectives.append(float(objective))
+            monitored = objectives if self.validation is None else self._validate(models)
+            if self.options.on_epoch is not None:
+                self.options.on_epoch(models, self.solver)
+            has_converged = self._check_convergence(models, monitored)
+            self._keep(models[has_converged])
+            models = models[~has_converged]
+            self.options.on_progress(len(models))
+            if not models.size:
                 break
-        self._keep(which)
-        if self.fades:  # what no longer moves has arrived
-            for m in which[self.waited[which] > 0]:
-                self.outcomes[m].fault = None
-        if self.held is None and self.settings.tol is not None and not self.scheduled:
-            self._tell_overshoot()
-        return self.outcomes
+        self._keep(models)
+        if self.schedule.decay_power:  # a model that no longer makes progress has converged
+            for m in models[self.n_stalled[models] > 0]:
+                self.results[m].warning = None
+        if self.validation is None and self.options.tol is not None and not self.finds_lr:
+            self._warn_of_overshoot()
+        return self.results
 
-    def _set_rates(self, which: np.ndarray, share: float) -> None:
-        for m in which:
-            self.optimizers[m].set_params(lr=float(self.first_lr[m] * self.factor[m] * share))
+    def _validate(self, models: np.ndarray) -> np.ndarray:
+        """Losses on the held-out rows; the coefficients of the best epoch are kept."""
+        assert self.validation is not None
+        coef, intercept = self.solver.coefficients(models)
+        losses = self.validation.losses(coef, intercept, models)
+        for i, m in enumerate(models):
+            self.results[m].validation_losses.append(float(losses[i]))
+            if losses[i] < self.best_validation[m]:
+                self.best_validation[m] = losses[i]
+                self.results[m].coef, self.results[m].intercept = coef[i].copy(), intercept[i].copy()
+        return losses
 
-    def _tell_overshoot(self) -> None:
-        # batches are noisy: of them only what a constant could do is asked (which for perceptron is no measure)
-        all_rows = isinstance(self.steps, AllRows)
-        for outcome, unit in zip(self.outcomes, self.task.scale, strict=True):
-            if not outcome.curve:
+    def _keep(self, models: np.ndarray) -> None:
+        if self.validation is None and models.size:
+            for m, coef, intercept in zip(models, *self.solver.coefficients(models), strict=True):
+                self.results[m].coef, self.results[m].intercept = coef, intercept
+
+    def _drop_diverged(self, models: np.ndarray, objectives: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        finite = np.isfinite(objectives)  # they contain the penalty, and with it every coefficient
+        for m in models[~finite]:
+            self.results[m].error = _divergence(epoch, self.schedule.optimizers[m])
+        return models[finite], objectives[finite]
+
+    def _check_convergence(self, models: np.ndarray, monitored: np.ndarray) -> np.ndarray:
+        """Which models have converged: on a plateau, where no restart or smaller step size is left to try."""
+        tol = 0.0 if self.options.tol is None else self.options.tol * self.problem.null_loss[models]
+        has_progress = monitored < self.best[models] - tol
+        self.n_stalled[models] = np.where(has_progress, 0, self.n_stalled[models] + 1)
+        self.best[models] = np.minimum(self.best[models], monitored)
+        accelerated = self.solver if isinstance(self.solver, AcceleratedGradient) else None
+        if accelerated is not None:
+            accelerated.note_progress(models[has_progress])
+        has_converged = np.zeros(len(models), bool)
+        for i, m in enumerate(models):
+            if self.n_stalled[m] < self.options.n_iter_no_change:
                 continue
-            bound = min(outcome.curve) if all_rows else np.inf if self.task.loss.name == "perceptron" else unit
-            if outcome.curve[-1] > bound + self.settings.tol * unit:
-                outcome.fault = (
-                    f"ended with a loss of {outcome.curve[-1]:.3g}, where {bound:.3g} was reached or is reached by a "
-                    "constant: use a smaller lr (lr=None finds one) or scale the features"
+            self.n_stalled[m] = 0
+            if accelerated is not None and accelerated.restart(m):
+                continue
+            if not self.schedule.shrink(m) and self.options.tol is not None:
+                self.results[m].warning, has_converged[i] = None, True
+        return has_converged
+
+    def _warn_of_overshoot(self) -> None:
+        """Warn where a constant lr was so large that the loss ended above what was reached before."""
+        for result, null_loss in zip(self.results, self.problem.null_loss, strict=True):
+            if not result.objectives:
+                continue
+            # mini-batches are noisy: they are compared with the null model (for perceptron it is no measure)
+            reached = min(result.objectives) if self.full_batch else null_loss
+            if not self.full_batch and self.problem.loss.name == "perceptron":
+                reached = np.inf
+            if result.objectives[-1] > reached + self.options.tol * null_loss:
+                result.warning = (
+                    f"ended with a loss of {result.objectives[-1]:.3g}, where {reached:.3g} was reached or is reached "
+                    "by a constant: use a smaller lr (lr=None finds one) or scale the features"
                 )
-
-    def _keep(self, which: np.ndarray) -> None:
-        if self.held is None and which.size:
-            for m, c, b in zip(which, *self.steps.result(which), strict=True):
-                self.outcomes[m].coef, self.outcomes[m].intercept = c, b
-
-    def _without_diverged(self, which: np.ndarray, values: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        finite = np.isfinite(values)  # which hold the penalty: if a coefficient is not, they are not
-        for m in which[~finite]:
-            self.outcomes[m].error = _diverged(epoch, self.optimizers[m])
-        return which[finite], values[finite]
-
-    def _plateaus(self, which: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Which of them end: where a value has stalled, a step size shrinks, or training ends if it may no more."""
-        tol = 0.0 if self.settings.tol is None else self.settings.tol * self.task.scale[which]
-        self.waited[which] = np.where(values < self.best[which] - tol, 0, self.waited[which] + 1)
-        self.best[which] = np.minimum(self.best[which], values)
-        if isinstance(self.steps, Accelerated):
-            self.steps.fresh[which[self.waited[which] == 0]] = False
-        ended = np.zeros(len(which), bool)
-        for i, m in enumerate(which):
-            if self.waited[m] < self.settings.n_iter_no_change:
-                continue
-            self.waited[m] = 0
-            if isinstance(self.steps, Accelerated) and self.steps.begin_anew(m):
-                continue
-            if self.decays and self.factor[m] * _SHRINK >= _FEWEST:
-                self.factor[m] *= _SHRINK
-                self._set_rates(which[[i]], 1.0)
-            elif self.settings.tol is not None:
-                self.outcomes[m].fault = None
-                ended[i] = True
-        return ended
-
-
-def moves_by_slope(optimizer: Optimizer) -> bool:
-    """Whether a step is proportional to the slope (else to lr)."""
-    return optimizer.rule.name in ("gd", "sgd")
-
-
-def begins_by_slope(optimizer: Optimizer) -> bool:
-    """Whether its first step is proportional to the slope, as that of RAdam is, which adapts only later."""
-    rule, hyper = optimizer.rule, optimizer.get_params()
-    update, slots = rule.variant(hyper)
-    s = rule.advance(1, hyper, dict(rule.scalars))
-    starts = [rule.initial(hyper, name) for name in slots]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        one, two = (float(update(np.float64(0.0), np.float64(g), *map(np.float64, starts), s)[0]) for g in (1.0, 2.0))
-    return bool(np.isclose(two, 2.0 * one, rtol=1e-9, atol=0.0))
-
-
-def is_proximal(optimizer: Optimizer) -> bool:
-    """Whether a step is -lr * slope and nothing else, so that the penalty's proximal step with lr follows it."""
-    return moves_by_slope(optimizer) and not optimizer.rule.variant(optimizer.get_params()).slots

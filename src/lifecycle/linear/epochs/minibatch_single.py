@@ -1,77 +1,81 @@
-"""Epochs of a step for each batch of rows, in a new order each time, of one model by itself."""
+"""Epochs of mini-batches for one model: SIMD runs across its features."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lifecycle.linear.data.problem import Task
-from lifecycle.linear.epochs.minibatch_many import Order
-from lifecycle.linear.epochs.solver import Steps
-from lifecycle.linear.outcome import Settings
-from lifecycle.loops import linear_single
+from lifecycle.linear.data.frame import CentredFrame
+from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.epochs.row_order import RowOrder, first_averaged_step, n_steps
+from lifecycle.linear.epochs.solver import EpochSolver
+from lifecycle.linear.learning_rate import is_proximal
+from lifecycle.linear.training_options import TrainingOptions
+from lifecycle.loops.linear_minibatch_single import BatchRows, Model, ModelState, single_minibatch_epoch
+from lifecycle.loops.linear_update import update_kind
 from lifecycle.optim import Optimizer
 
 
-class Single(Steps):
-    """One model."""
+class SingleModel(EpochSolver):
+    """One model, the only one of the problem."""
 
-    def __init__(self, task: Task, coef: np.ndarray, intercept: np.ndarray, optimizers: Sequence[Optimizer],
-                 proximal: bool, batch: int, settings: Settings):  # fmt: skip
-        self.task, self.coef, self.intercept, self.batch = task, coef, intercept, batch
-        self.optimizer = optimizers[0]
-        rule = self.optimizer.rule
-        update, slots = rule.variant(self.optimizer.get_params())
-        self.kernel = linear_single.compiled(update, len(slots), rule.step, len(rule.scalars), task.loss, task.joint,
-                                         task.penalty)  # fmt: skip
-        self.theta = np.concatenate([coef.ravel(), intercept.ravel()])
-        starts = [rule.initial(self.optimizer.get_params(), name) for name in slots]
-        self.slots = np.repeat(np.array(starts, np.float64)[:, None], self.theta.size, axis=1)
-        self.carried = np.array(list(rule.scalars.values()), np.float64)
-        self.order = Order(task, settings)
-        self.targets = np.ascontiguousarray(task.targets(task.y.astype(np.float64)).T)
-        self.share = task.weights.share[task.column[0]]
-        self.weights = task.weights.column(task.column[0]) * self.share
-        self.center = task.center[task.column[0]]
-        self.first = 0 if not settings.average else max(1, -(-settings.average // batch))
-        self.t, self.mean = 0, np.zeros_like(self.theta)
-        self.settings = (float(task.epsilon[0]), float(task.alpha[0] * self.share), float(task.l1_ratio[0]), proximal,
-                         bool(task.fit_intercept))  # fmt: skip
-
-    def epoch(self, which: np.ndarray) -> np.ndarray:
-        task, hyper = self.task, self.optimizer.get_params()
-        arguments = tuple(hyper[name] for name in self.optimizer.rule.defaults)
-        total = 0.0
-        for begin, end, order in self.order:
-            here = slice(begin, end)
-            total += self.kernel(task.rows.read(begin, end), self.targets[here], self.weights[here], order, self.center,
-                                 self.batch, self.theta, self.slots, self.mean, arguments, self.carried, self.settings,
-                                 self.t, self.first)  # fmt: skip
-            self.t += -(-len(order) // self.batch)
-        self.coef, self.intercept = self._parts(self.theta)
-        return np.array([total / self.share / task.rows.n]) + task.penalty_value(self.coef)
-
-    def _parts(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = theta.size - self.task.outputs
-        return theta[:size].reshape(1, self.task.outputs, -1).copy(), theta[size:].reshape(1, -1).copy()
-
-    def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._parts(self.mean if self.first and self.t >= self.first else self.theta)
-
-    def _remembers(self) -> tuple:
-        rule = self.optimizer.rule
-        return rule.name, tuple(rule.variant(self.optimizer.get_params()).slots), self.theta.size, self.first
-
-    def state(self) -> dict[str, Any]:
-        """What the optimizer remembers."""
-        kept = {"of": self._remembers(), "slots": self.slots, "carried": self.carried, "t": self.t}
-        return {**kept, "mean": self.mean, "theta": self.theta} if self.first else kept
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from there, if it is the state of such an optimizer of so many coefficients; else begin anew."""
-        if state.get("of") != self._remembers():
-            return
-        state = {name: value for name, value in state.items() if name != "of"}
-        self.__dict__.update(
-            {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in state.items()}
+    def __init__(self, problem: Problem, frame: CentredFrame, coef: np.ndarray, intercept: np.ndarray,
+                 optimizer: Optimizer, batch_size: int, options: TrainingOptions):  # fmt: skip
+        self.problem, self.frame, self.optimizer, self.batch_size = problem, frame, optimizer, batch_size
+        rule, hyper = optimizer.rule, optimizer.get_params()
+        update, slots = rule.variant(hyper)
+        self.kernel = single_minibatch_epoch(
+            update, len(slots), rule.step, len(rule.scalars), problem.loss, problem.multinomial, problem.penalty
         )
+        theta = np.concatenate([coef.ravel(), intercept.ravel()])
+        initial = np.array([rule.initial(hyper, name) for name in slots], np.float64)
+        scalars = np.array(list(rule.scalars.values()), np.float64)
+        slots_of_theta = np.repeat(initial[:, None], theta.size, axis=1)
+        self.state, self.t = ModelState(theta, slots_of_theta, np.zeros_like(theta), scalars), 0
+        self.average_from = first_averaged_step(options.average, batch_size)
+        self.order = RowOrder(problem.design, options.shuffle, options.random_state)
+        self.targets = np.ascontiguousarray(problem.encode_targets(problem.y.astype(np.float64)).T)
+        k = problem.train_set[0]
+        self.fraction = problem.weights.fraction[k]
+        self.weights = problem.weights.of_set(k) * self.fraction
+        alpha, l1_ratio = float(problem.alpha[0] * self.fraction), float(problem.l1_ratio[0])
+        kind = update_kind(is_proximal(optimizer), alpha * problem.penalty.l1_weight(l1_ratio))
+        epsilon, fit_intercept = float(problem.epsilon[0]), bool(problem.fit_intercept)
+        self.model = Model(frame.center[k], epsilon, alpha, l1_ratio, kind, fit_intercept, ())
+
+    def epoch(self, models: np.ndarray) -> np.ndarray:
+        problem, hyper, total = self.problem, self.optimizer.get_params(), 0.0
+        model = self.model._replace(hyper=tuple(hyper[name] for name in self.optimizer.rule.defaults))
+        for begin, end, order in self.order:
+            piece = slice(begin, end)
+            X = problem.design.read(begin, end)
+            rows = BatchRows(X, self.targets[piece], self.weights[piece], order, self.batch_size)
+            total += self.kernel(rows, model, self.state, self.t, self.average_from)
+            self.t += n_steps(len(order), self.batch_size)
+        coef, _ = self._split(self.state.theta)
+        return np.array([total / self.fraction / problem.design.n_samples]) + problem.penalty_value(coef)
+
+    def _split(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Copies of coefficients (1, n_outputs, n_features) and intercepts (1, n_outputs)."""
+        size = theta.size - self.problem.n_outputs
+        return theta[:size].reshape(1, self.problem.n_outputs, -1).copy(), theta[size:].reshape(1, -1).copy()
+
+    def coefficients(self, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._split(self.state.mean if self.average_from and self.t >= self.average_from else self.state.theta)
+
+    def _signature(self) -> tuple:
+        """What two optimizers must have in common for one to take the state of the other."""
+        rule = self.optimizer.rule
+        slots = tuple(rule.variant(self.optimizer.get_params()).slots)
+        return rule.name, slots, self.state.theta.size, self.average_from
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """What the optimizer has to keep to go on later."""
+        kept = {"signature": self._signature(), "slots": self.state.slots, "scalars": self.state.scalars, "t": self.t}
+        return {**kept, "mean": self.state.mean, "theta": self.state.theta} if self.average_from else kept
+
+    def load_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Go on from `optimizer_state()` of such an optimizer with as many coefficients; else begin anew."""
+        if state.get("signature") != self._signature():
+            return
+        arrays = {k: value.copy() for k, value in state.items() if k in ModelState._fields}
+        self.state, self.t = self.state._replace(**arrays), state["t"]

@@ -18,12 +18,15 @@ from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dposv
 
 from lifecycle._threads import one_thread_each
+from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.data.fold_sums import sums_by_column
-from lifecycle.linear.data.problem import SMALL, Task
+from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.data.statistics import FEW_FEATURES
+from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
 from lifecycle.linear.newton.dense_objective import Dense
 from lifecycle.linear.newton.subsample import FEW, Samples
 from lifecycle.linear.objective import Objective
-from lifecycle.linear.outcome import UNFINISHED, Outcome, Settings
+from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.solvers import lbfgs, newton
 
 _HELD = 1 << 26  # numbers of Hessians that are kept
@@ -36,20 +39,25 @@ _NOISE = {"float64": 1e-14, "float32": 1e-6}  # relative error of a value
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # decrease, in losses of a constant, that no step can be seen to bring
 
 
-def by_newton(task: Task, settings: Settings) -> list[Outcome]:
+CAPABILITIES = Capabilities(
+    losses="smooth", penalties="without l1", sparse_penalties="without l1", max_variables=20_000, takes_steps=False
+)
+
+
+def fit_newton(task: Problem, options: TrainingOptions) -> list[FitResult]:
     """Steps until one promises to bring less than tol, and to change no more than the last digits."""
-    variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
+    variables = (task.design.n_features + 1) * (task.n_outputs if task.multinomial else 1)
     # a thread of BLAS that has worked waits for more, on a core that others need
-    with one_thread_each() if variables <= SMALL else nullcontext():
-        return _by_newton(task, settings)
+    with one_thread_each() if variables <= FEW_FEATURES else nullcontext():
+        return _by_newton(task, options)
 
 
-def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
+def _by_newton(task: Problem, options: TrainingOptions) -> list[FitResult]:
     solved, samples = _Solved(task, np.float64), Samples(task)
-    coef, intercept = task.start() if settings.start is None else settings.start
-    theta = solved.joined(coef, intercept - np.einsum("mkp,mp->mk", coef, task.offset[task.column]))
-    limits = np.zeros(task.models) if settings.tol is None else settings.tol * task.scale
-    outcomes = [Outcome(c, b) for c, b in zip(coef, intercept, strict=True)]
+    coef, intercept = task.initial_coefficients() if options.initial is None else options.initial
+    theta = solved.joined(coef, intercept - np.einsum("mkp,mp->mk", coef, task.features.frame.offset[task.train_set]))
+    limits = np.zeros(task.n_models) if options.tol is None else options.tol * task.null_loss
+    outcomes = [FitResult(c, b) for c, b in zip(coef, intercept, strict=True)]
     guess = _Guess()
     along: tuple | None = None
     paths: dict[tuple, _Path] = {}  # of a column's rows and an epsilon
@@ -58,56 +66,63 @@ def _by_newton(task: Task, settings: Settings) -> list[Outcome]:
         problem, whole = samples.problem(models)
         if whole and len(models) == 1:
             m = models[0]
-            path = paths.setdefault((int(task.column[m]), float(task.epsilon[m])), _Path())
+            path = paths.setdefault((int(task.train_set[m]), float(task.epsilon[m])), _Path())
             # without a penalty there may be many minima, or none, and which one is found depends on the start
-            goes_on = settings.start is None and solved.ridge[m] > 0
+            goes_on = options.initial is None and solved.ridge[m] > 0
             start = path.ahead(theta[m], solved.ridge[m]) if goes_on else theta[m]
-            theta[m], outcomes[m].curve, done = _steps(problem, start, limits[m], _STEP["float64"], settings.max_iter)
-            outcomes[m].fault = None if done else UNFINISHED.format(settings.max_iter)
+            theta[m], outcomes[m].objectives, done = _steps(
+                problem, start, limits[m], _STEP["float64"], options.max_iter
+            )
+            outcomes[m].warning = None if done else NOT_CONVERGED.format(options.max_iter)
             path.points += [(solved.ridge[m], theta[m])] if solved.ridge[m] > 0 else []
             alone += 1
-            settings.advance(task.models - alone)
+            options.on_progress(task.n_models - alone)
         else:  # of what the others have found, these models get the curvature and no coefficient
-            along = _follow(problem, along, theta[models[0]], limits[models].min(), settings.max_iter)
+            along = _follow(problem, along, theta[models[0]], limits[models].min(), options.max_iter)
             guess.give(models, along[1])
     together = np.array(sorted(guess.of), int)
     # where the curvature sits in a handful of rows, only Newton's own steps arrive: a model alone has them left
-    own = (settings.max_iter // 2) * (task.models == 1 and samples.affords_all)
-    most = replace(settings, max_iter=settings.max_iter - own)
+    own = (options.max_iter // 2) * (task.n_models == 1 and samples.affords_all)
+    most = replace(options, max_iter=options.max_iter - own)
     unfinished = _together(task, most, samples, together, theta, limits, guess, outcomes)
     if unfinished and own:
         problem, _ = samples.problem([0], everything=True)
-        theta[0], curve, done = _steps(problem, theta[0], limits[0], _STEP[str(task.rows.dtype)], own)
-        outcomes[0].curve += curve
+        theta[0], curve, done = _steps(problem, theta[0], limits[0], _STEP[str(task.design.dtype)], own)
+        outcomes[0].objectives += curve
         unfinished = set() if done else unfinished
     for m, outcome in enumerate(outcomes):
-        if m in unfinished and task.models > 1:  # it did not arrive among others, and goes its own way
-            outcomes[m] = _by_newton(task.alone(m), replace(settings, advance=lambda n: None))[0]
+        if m in unfinished and task.n_models > 1:  # it did not arrive among others, and goes its own way
+            outcomes[m] = _by_newton(task.isolate(m), replace(options, on_progress=lambda n: None))[0]
             continue
         if m in unfinished:
-            outcome.fault = UNFINISHED.format(settings.max_iter)
+            outcome.warning = NOT_CONVERGED.format(options.max_iter)
         coef, intercept = solved.parted(theta[[m]])
-        if task.joint:  # softmax does not see what all classes share, and the penalty wants none of it: it is rounding
+        if (
+            task.multinomial
+        ):  # softmax does not see what all classes share, and the penalty wants none of it: it is rounding
             coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean()
-        outcome.coef, outcome.intercept = coef[0], intercept[0] + coef[0] @ task.offset[task.column[m]]
+        outcome.coef, outcome.intercept = (
+            coef[0],
+            intercept[0] + coef[0] @ task.features.frame.offset[task.train_set[m]],
+        )
     return outcomes
 
 
-def _groups(task: Task) -> Iterator[list[int]]:
+def _groups(task: Problem) -> Iterator[list[int]]:
     """Models that differ in their rows only, along the path, from the strongest penalty to the weakest."""
-    rows = np.count_nonzero(task.weights.counts, axis=0)[task.column]
+    rows = np.count_nonzero(task.weights.counts, axis=0)[task.train_set]
     # few rows leave directions open, in which a Hessian of other rows would lead
-    few = rows <= FEW * (task.rows.features + 1)
+    few = rows <= FEW * (task.design.n_features + 1)
     groups: dict[tuple, list[int]] = {}
-    for m in range(task.models):
+    for m in range(task.n_models):
         key = float(task.alpha[m]), float(task.l1_ratio[m]), float(task.epsilon[m]), m if few[m] else -1
         groups.setdefault(key, []).append(m)
     return (groups[key] for key in sorted(groups, reverse=True))
 
 
 def _together(
-    task: Task, settings: Settings, samples: Samples, models: np.ndarray, theta: np.ndarray, limits: np.ndarray,
-    guess: "_Guess", outcomes: list[Outcome],
+    task: Problem, options: TrainingOptions, samples: Samples, models: np.ndarray, theta: np.ndarray, limits: np.ndarray,
+    guess: "_Guess", outcomes: list[FitResult],
 ) -> set[int]:  # fmt: skip
     """Steps of many models at once from theta, in place; those who have not arrived after `max_iter`.
 
@@ -115,20 +130,20 @@ def _together(
     """
     if not models.size:
         return set()
-    few = samples.few() if settings.start is None else None
+    few = samples.few() if options.initial is None else None
     if few is not None:
-        _run(_Solved(few, np.float64).descend(models, theta, limits, np.inf, guess))
+        _run(_Solved(few, np.float64, task.null_loss).descend(models, theta, limits, np.inf, guess))
     renewed, left = dict.fromkeys(models.tolist(), 0), set[int]()
-    visible = np.maximum(limits, _NOISE["float32"] * task.scale)  # what single precision can promise
-    for dtype, limit, step in ((np.float32, visible, _COARSE), (np.float64, limits, _STEP[str(task.rows.dtype)])):
+    visible = np.maximum(limits, _NOISE["float32"] * task.null_loss)  # what single precision can promise
+    for dtype, limit, step in ((np.float32, visible, _COARSE), (np.float64, limits, _STEP[str(task.design.dtype)])):
         left, patience, last = set(models.tolist()), _PATIENCE, dtype == np.float64
         turns = _Solved(task, dtype).descend(models, theta, limit, step, guess)
         for turn, (values, gone, slow) in enumerate(turns, 1):
             for m, value in values.items() if last else ():
-                outcomes[m].curve.append(value)
+                outcomes[m].objectives.append(value)
             left, patience = left - set(gone), patience - 1
-            settings.advance(len(left) if last else len(models))
-            if turn == settings.max_iter or not left:
+            options.on_progress(len(left) if last else len(models))
+            if turn == options.max_iter or not left:
                 break
             slow = [m for m in slow if renewed[m] < _RENEWALS]
             if slow and patience <= 0:
@@ -145,9 +160,10 @@ def _run(turns: Iterator) -> None:
 class _Solved:
     """The objectives of a task as functions of one vector a model: coefficients, then intercepts that are fitted."""
 
-    def __init__(self, task: Task, dtype: Any):
-        self.task, self.size = task, task.outputs * task.rows.features
-        self.objective = Objective(task, np.zeros_like(task.offset), dtype)
+    def __init__(self, task: Problem, dtype: Any, null_loss: Any = None):
+        self.null_loss = task.null_loss if null_loss is None else null_loss
+        self.task, self.size = task, task.n_outputs * task.design.n_features
+        self.objective = Objective(task, task.features.frame.without_offset(), dtype)
         self.ridge = task.alpha * np.array([task.penalty.gradient(1.0, ratio) for ratio in task.l1_ratio])
 
     def joined(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
@@ -155,13 +171,13 @@ class _Solved:
         return np.hstack(parts).astype(np.float64)
 
     def parted(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        k = self.task.outputs
+        k = self.task.n_outputs
         coef = theta[:, : self.size].reshape(len(theta), k, -1)
         return coef, theta[:, self.size :] if self.task.fit_intercept else np.zeros((len(theta), k))
 
     def gradients(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         losses, by_coef, by_intercept = self.objective.gradients(*self.parted(theta), which)
-        if self.task.joint:  # softmax does not see what all classes share: its slope is rounding
+        if self.task.multinomial:  # softmax does not see what all classes share: its slope is rounding
             by_coef = by_coef - by_coef.mean(axis=1, keepdims=True)
             by_intercept = by_intercept - by_intercept.mean(axis=1, keepdims=True)
         ridge, coef = self.ridge[which], theta[:, : self.size]
@@ -173,7 +189,7 @@ class _Solved:
         """Turns of L-BFGS from theta, in place."""
         kind = str(self.objective.dtype)
         return lbfgs.descend(self.gradients, guess, theta, models, limits, step,
-                                    _ROUNDING[kind] * self.task.scale, _NOISE[kind], self.size)  # fmt: skip
+                                    _ROUNDING[kind] * self.null_loss, _NOISE[kind], self.size)  # fmt: skip
 
 
 class _Guess:
@@ -202,13 +218,13 @@ def _renew(samples: Samples, guess: "_Guess", models: list[int], theta: np.ndarr
     for m in models:
         groups.setdefault((task.alpha[m], task.l1_ratio[m], task.epsilon[m]), []).append(m)
     drawn, weights = samples.draw(samples.trained, samples.most)
-    counts, base = task.weights.counts[drawn], task.base
+    counts, base = task.weights.counts[drawn], task.sample_weight
     base = None if base is None else base[drawn]
     X, targets = samples.take(drawn)
-    enough = np.count_nonzero(counts, axis=0) > FEW * (task.rows.features + 1)
+    enough = np.count_nonzero(counts, axis=0) > FEW * (task.design.n_features + 1)
     for group in groups.values():
-        some = [m for m in group if enough[task.column[m]]]
-        columns, parts = np.unique(task.column[some]), samples.problem(group)[0].parts()
+        some = [m for m in group if enough[task.train_set[m]]]
+        columns, parts = np.unique(task.train_set[some]), samples.problem(group)[0].parts()
         size = len(parts[0][1])
         if len(columns) * len(parts) * size**2 > _HELD or not some:
             continue  # all that they share stays as it is
@@ -217,7 +233,7 @@ def _renew(samples: Samples, guess: "_Guess", models: list[int], theta: np.ndarr
         found = sums_by_column(counts[:, columns], base, partial(_curvatures, own, at))
         for i, column in enumerate(columns):
             inverse = _inverse(problem, found[i][:-1].reshape(-1, size, size) / found[i][-1])
-            guess.give([m for m in some if task.column[m] == column], inverse)
+            guess.give([m for m in some if task.train_set[m] == column], inverse)
 
 
 def _curvatures(problem: Dense, at: np.ndarray, rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

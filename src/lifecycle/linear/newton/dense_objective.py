@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from lifecycle._threads import in_order
-from lifecycle.linear.data.problem import SMALL
-from lifecycle.loops.linear_loss import bends
-from lifecycle.loops.linear_single import row_of
+from lifecycle.linear.data.statistics import FEW_FEATURES
+from lifecycle.loops.linear_loss import loss_dloss_hessian
+from lifecycle.loops.linear_update import sample_loss
 from lifecycle.losses import Loss
 
 _ROWS = 1024  # of which the products are made at once
@@ -80,11 +80,11 @@ class Dense:
         scores = coef @ self.X.T + (theta[self.size :, None] if self.fit_intercept else 0.0)
         pushes = np.empty_like(scores)
         if self.joint:
-            losses = row_of(self.loss.functions(True))(self.targets, scores, self.epsilon, pushes)
+            losses = sample_loss(self.loss.functions(True))(self.targets, scores, self.epsilon, pushes)
             chances = pushes + self.targets  # the slope of the cross-entropy is p - y
             return float(losses @ self.share), pushes * self.share, partial(self._summed, self._of_softmax, chances)
         bend = np.empty_like(scores)
-        value = bends(self.loss)(scores, self.targets, self.share, self.epsilon, pushes, bend)
+        value = loss_dloss_hessian(self.loss)(scores, self.targets, self.share, self.epsilon, pushes, bend)
         return value, pushes, partial(self._summed, self._of_scores, bend)
 
     def with_ridge(self, curvature: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ class Dense:
         if len(chunks) == 1:
             return part(self.table, seen, self.share)
         # where one fills memory, several may not wait to be added, and BLAS has threads of its own
-        run = partial(in_order, size=len(self.X) * self.variables**2) if self.variables <= SMALL else map
+        run = partial(in_order, size=len(self.X) * self.variables**2) if self.variables <= FEW_FEATURES else map
         found = np.zeros((self.variables, self.variables))
         for hessian in run(lambda rows: part(self.table[rows], seen[:, rows], self.share[rows]), chunks):
             found += hessian

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.linear.data.design_matrix import Rows
-from lifecycle.linear.data.problem import Task
-from lifecycle.linear.data.sample_weights import Weights
+from lifecycle.linear.data.design_matrix import DesignMatrix
+from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.data.sample_weights import SampleWeights
 from lifecycle.linear.newton.dense_objective import Dense
 
 FEW = 3  # rows for each variable
@@ -19,42 +19,41 @@ _HELD = 1 << 26  # numbers of samples that are kept
 
 
 class Samples:
-    """Rows are drawn in proportion to how much they weigh in the directions of the single features (their leverage if
+    """DesignMatrix are drawn in proportion to how much they weigh in the directions of the single features (their leverage if
     these were orthogonal; Cohen et al., 2015), or rare features would go unseen, and count for what they stand for.
     """
 
-    def __init__(self, task: Task):
-        variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
-        self.task, self.size = task, max(_SIZE, _PER_VARIABLE * (task.rows.features + 1))
-        self.trained = np.asarray(task.weights.counts[:, np.unique(task.column)].any(axis=1))
+    def __init__(self, task: Problem):
+        variables = (task.design.n_features + 1) * (task.n_outputs if task.multinomial else 1)
+        self.task, self.size = task, max(_SIZE, _PER_VARIABLE * (task.design.n_features + 1))
+        self.trained = np.asarray(task.weights.counts[:, np.unique(task.train_set)].any(axis=1))
         sampled = np.count_nonzero(self.trained) > self.size
-        self.leverage = _leverage(task, self.trained) if sampled else np.ones(task.rows.n, np.float32)
-        self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.rows.features))
-        self.affords_all = task.rows.n * variables**2 <= _STEP_PRODUCTS and task.rows.size <= _ELEMENTS
+        self.leverage = _leverage(task, self.trained) if sampled else np.ones(task.design.n_samples, np.float32)
+        self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.design.n_features))
+        self.affords_all = task.design.n_samples * variables**2 <= _STEP_PRODUCTS and task.design.n_stored <= _ELEMENTS
         self.drawn: dict[tuple, tuple[Dense, bool]] = {}
 
-    def few(self) -> Task | None:
+    def few(self) -> Problem | None:
         """The task on some rows, for models to start from: each sees its own of them. None where it would not pay."""
         task, (rows, weights) = self.task, self.draw(self.trained, self.size)
         counts = task.weights.counts[rows]
-        enough = np.count_nonzero(counts, axis=0).min() > FEW * (task.rows.features + 1)
-        if len(rows) * _WORTH > task.rows.n or not enough:
+        enough = np.count_nonzero(counts, axis=0).min() > FEW * (task.design.n_features + 1)
+        if len(rows) * _WORTH > task.design.n_samples or not enough:
             return None
-        few = replace(task, rows=Rows(task.rows.take(rows)), y=task.y[rows], base=None,
-                      weights=Weights(counts * weights[:, None], np.float64))  # fmt: skip
-        few.__dict__.update({name: getattr(task, name) for name in ("center", "shift", "scale")})  # the same units
-        return few
+        own = SampleWeights(counts * weights[:, None], np.float64)
+        design = DesignMatrix(task.design.take(rows))
+        return replace(task, design=design, y=task.y[rows], weights=own, sample_weight=None)
 
     def problem(self, models: list[int], everything: bool = False) -> tuple[Dense, bool]:
         """The problem of models that differ in their rows only, on a sample, and whether these are all of them."""
-        columns = tuple(np.unique(self.task.column[models]).tolist())
+        columns = tuple(np.unique(self.task.train_set[models]).tolist())
         if columns not in self.drawn or everything:
             trained = np.asarray((self.task.weights.counts[:, columns] != 0).any(axis=1))
-            rows, weights = self.draw(trained, self.task.rows.n if everything else self.size)
-            weights = weights * np.mean([self.task.weights.column(k, rows) for k in columns], axis=0)
+            rows, weights = self.draw(trained, self.task.design.n_samples if everything else self.size)
+            weights = weights * np.mean([self.task.weights.of_set(k, rows) for k in columns], axis=0)
             if sum(kept.X.size for kept, _ in self.drawn.values()) > _HELD:
                 self.drawn.clear()
-            kept = Dense(*self.take(rows), weights / weights.sum(), self.task.loss, self.task.joint, 0.0, 0.0,
+            kept = Dense(*self.take(rows), weights / weights.sum(), self.task.loss, self.task.multinomial, 0.0, 0.0,
                          self.task.fit_intercept)  # fmt: skip
             kept.table, kept.squares  # noqa: B018  (made once, for all penalties)
             self.drawn[columns] = kept, np.count_nonzero(trained) <= self.size
@@ -71,7 +70,7 @@ class Samples:
         even = self.leverage[trained].mean() or 1.0  # one half by leverage, one half evenly
         # RandomState(0), the seed of so many splitters, would draw the very rows that a fold holds out
         rows, weights, draws = [], [], np.random.default_rng(0)
-        for begin, end in self.task.rows.chunks():
+        for begin, end in self.task.design.chunks():
             chance = np.minimum(1.0, (self.leverage[begin:end] / even + 1.0) * (0.5 * size / n))
             here = np.flatnonzero(trained[begin:end] & (draws.random(end - begin) < chance))
             rows.append(begin + here)
@@ -80,24 +79,26 @@ class Samples:
 
     def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """X, seen from the shift, and the targets of these rows."""
-        return self.task.rows.take(rows) - self.task.shift, self.task.targets(self.task.y[rows]).astype(np.float64)
+        return self.task.design.take(rows) - self.task.features.shift, self.task.encode_targets(
+            self.task.y[rows]
+        ).astype(np.float64)
 
 
-def _leverage(task: Task, trained: np.ndarray) -> np.ndarray:
+def _leverage(task: Problem, trained: np.ndarray) -> np.ndarray:
     """(n,): squared features over their sums over the rows that are marked, added, and so for classes."""
-    sums, found = np.zeros(task.rows.features), np.empty(task.rows.n, np.float32)
-    for begin, end in task.rows.chunks():
+    sums, found = np.zeros(task.design.n_features), np.empty(task.design.n_samples, np.float32)
+    for begin, end in task.design.chunks():
         sums += trained[begin:end].astype(np.float64) @ _squares(task, begin, end)
     unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
     of_class = np.zeros(1)
     if task.loss.task == "classification":
         of_class = 1.0 / np.maximum(np.bincount(task.y.astype(np.intp), weights=trained), 1.0)
-    for begin, end in task.rows.chunks():
+    for begin, end in task.design.chunks():
         found[begin:end] = _squares(task, begin, end) @ unit
         found[begin:end] += of_class[task.y[begin:end].astype(np.intp)] if len(of_class) > 1 else 0.0
     return found
 
 
-def _squares(task: Task, begin: int, end: int) -> Any:
-    X = task.rows.read(begin, end, task.shift)
-    return X.multiply(X).toarray() if task.rows.sparse else X * X
+def _squares(task: Problem, begin: int, end: int) -> Any:
+    X = task.design.read(begin, end, task.features.shift)
+    return X.multiply(X).toarray() if task.design.sparse else X * X

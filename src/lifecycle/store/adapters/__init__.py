@@ -6,12 +6,12 @@ else in the library names a framework, and no name that stands in a file is ever
 
 from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
+from lifecycle.codecs import Quantizer
 
 __all__ = ["COMPUTED", "Adapter", "Layer", "adapter_for", "adapter_for_kind", "checkpoints_of"]
 
@@ -62,7 +62,7 @@ class Adapter(Protocol):
     def replace_weight(self, model: Any, name: str, array: np.ndarray) -> None:
         """Put values in a weight's place; a quantized weight stays quantized."""
 
-    def quantize_layers(self, model: Any, names: list[str], codec: ModuleType, activations: str | None) -> Any:
+    def quantize_layers(self, model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
         """The model with these weights quantized, in place where the room can."""
 
     def copy(self, model: Any) -> Any:

@@ -5,13 +5,12 @@ and scales are what is stored.
 """
 
 import copy as _copy
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel, one_of
-from lifecycle.codecs import absmax
+from lifecycle.codecs import Quantizer, absmax
 from lifecycle.store.adapters import Layer
 from lifecycle.store.json_values import attributes_apart, params_apart, params_together, set_attributes
 
@@ -56,7 +55,7 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     model.coef_ = np.array(array, dtype=old.dtype)
 
 
-def quantize_layers(model: Any, names: list[str], codec: ModuleType, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
     if activations == "dynamic":
         raise ValueError('activations="dynamic" needs torch layers; a linear estimator takes "auto" or None')
     for name in names:

@@ -9,12 +9,12 @@ import copy as _copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
+from lifecycle.codecs import Quantizer
 from lifecycle.store import adapters
 from lifecycle.store.adapters import Adapter, Layer
 from lifecycle.store.json_values import attributes_apart, params_apart, params_together, set_attributes
@@ -115,7 +115,7 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     room.replace_weight(end, name, array)
 
 
-def quantize_layers(model: Any, names: list[str], codec: ModuleType, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
     room, end = _room(model)
     return _with_end(model, room.quantize_layers(end, names, codec, activations))
 

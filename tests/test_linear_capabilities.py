@@ -1,0 +1,87 @@
+"""What a solver can train is declared once: the check before any work and the documentation follow the declaration."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import lifecycle as lc
+from lifecycle.linear import solver_choice
+from lifecycle.losses import list_losses
+
+PAGE = Path(__file__).parents[1] / "docs" / "validation.md"
+X = np.random.default_rng(0).normal(size=(100, 4))  # more rows than a batch of "adam"
+Y = {"classification": (X[:, 0] > 0).astype(int), "regression": X[:, 0] + X[:, 1]}
+ESTIMATORS = {"classification": lc.LinearClassifier, "regression": lc.LinearRegressor}
+# what selects each declared solver
+SELECTED_BY = [
+    {"optimizer": "exact"},
+    {"optimizer": "newton"},
+    {"optimizer": "gd"},
+    {"optimizer": "sgd"},
+    {"optimizer": "adam"},
+]
+CASES = list(zip(SELECTED_BY, solver_choice.SOLVERS.values(), strict=True))
+
+
+def table() -> str:
+    """The declarations as the table of the page."""
+    rows = ["| optimizer | losses | penalties | sparse X | variables | lr, batch_size, early_stopping, average |"]
+    rows.append("| :-- | :-- | :-- | :-- | :-- | :-- |")
+    sparse_x = {"any": "yes", "without l1": 'with penalty "l2" or None', "none": "no"}
+    for name, can in solver_choice.SOLVERS.items():
+        losses = "`squared_error`" if can.losses == "squared_error" else can.losses
+        penalties = "any" if can.penalties == "any" else '"l2" or None'
+        variables = "any number" if can.max_variables is None else f"at most {can.max_variables:,}"
+        cells = name, losses, penalties, sparse_x[can.sparse_penalties], variables, "yes" if can.takes_steps else "no"
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def test_the_documentation_prints_the_declaration():
+    shown = re.search(r"<!-- solvers -->\n\n(.*?)\n\n<!-- end of solvers -->", PAGE.read_text("utf-8"), re.DOTALL)
+    assert shown is not None
+    assert shown[1] == table()
+
+
+@pytest.mark.parametrize("loss", list_losses().values(), ids=list_losses())
+@pytest.mark.parametrize(("arguments", "can"), CASES, ids=[a["optimizer"] for a, _ in CASES])
+def test_a_solver_trains_the_losses_that_it_declares_and_refuses_the_others(arguments, can, loss):
+    model = ESTIMATORS[loss.task](loss.name, **arguments, max_iter=5, tol=None)
+    if can.losses == "any" or (can.losses == "smooth" and loss.smooth) or can.losses == loss.name:
+        assert np.isfinite(model.fit(X, Y[loss.task]).coef_).all()
+    else:
+        with pytest.raises(ValueError, match=r"needs a smooth loss|needs loss='squared_error'"):
+            model.fit(X, Y[loss.task])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("penalty", ["l2", None, "l1", "elasticnet"])
+@pytest.mark.parametrize(("arguments", "can"), CASES, ids=[a["optimizer"] for a, _ in CASES])
+def test_a_solver_trains_the_penalties_that_it_declares_and_refuses_the_others(arguments, can, penalty, kind):
+    model = lc.LinearRegressor(penalty=penalty, **arguments, max_iter=5, tol=None)
+    allowed = can.penalties if kind is np.asarray else can.sparse_penalties
+    if allowed == "any" or (allowed == "without l1" and penalty in ("l2", None)):
+        assert np.isfinite(model.fit(kind(X), Y["regression"]).coef_).all()
+    else:
+        with pytest.raises(ValueError, match=r"needs penalty='l2' or None|X is sparse"):
+            model.fit(kind(X), Y["regression"])
+
+
+@pytest.mark.parametrize(("arguments", "can"), CASES, ids=[a["optimizer"] for a, _ in CASES])
+def test_arguments_of_steps_are_refused_where_there_are_none(arguments, can):
+    model = lc.LinearRegressor(**arguments, early_stopping=True, max_iter=5, tol=None)
+    if can.takes_steps:
+        model.fit(X, Y["regression"])
+    else:
+        with pytest.raises(ValueError, match="early_stopping=True has no meaning"):
+            model.fit(X, Y["regression"])
+
+
+def test_too_many_variables_are_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr("lifecycle.linear.training.fit_newton", lambda *_: pytest.fail("work was done"))
+    wide = sparse.csr_array((100, 20_000))
+    with pytest.raises(ValueError, match="20001 variables at once, and more than 20000"):
+        lc.LinearClassifier(optimizer="newton").fit(wide, Y["classification"])
