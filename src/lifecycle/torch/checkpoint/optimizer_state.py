@@ -8,10 +8,10 @@ from torch import nn
 from lifecycle._check import integer, number, one_of
 from lifecycle.optim import check_hyperparameters
 from lifecycle.rules import list_rules
-from lifecycle.torch import _slots
-from lifecycle.torch._step_plan import OF_A_GROUP
 from lifecycle.torch.checkpoint.comparison import check_class, check_names
-from lifecycle.torch.optimizers import RuleOptimizer, checked, plain
+from lifecycle.torch.optimizers import RuleOptimizer
+from lifecycle.torch.parameter_groups import OPTIONS, check_options, to_numbers
+from lifecycle.torch.state_tensors import SCALE_SUFFIX, check_slots
 
 # attributes of a RuleOptimizer that its state dict lacks
 ATTRIBUTES = ("max_grad_norm", "nonfinite", "skipped_steps")
@@ -77,8 +77,8 @@ def _check_slots(name: str, slots: dict[str, Any], p: torch.Tensor, class_name: 
         return
     scalars = {"step", *rule.scalars}
     try:
-        tensors = [slot for slot in slots if slot not in scalars and not slot.endswith(_slots.SCALE)]
-        _slots.check(p, slots, tensors, anywhere=True)
+        tensors = [slot for slot in slots if slot not in scalars and not slot.endswith(SCALE_SUFFIX)]
+        check_slots(p, slots, tensors, any_device=True)
     except ValueError as error:
         raise ValueError(f"the checkpoint does not fit the optimizer: {name}: {error}") from None
 
@@ -88,8 +88,8 @@ def _check_options(group: dict[str, Any], optimizer: torch.optim.Optimizer) -> N
     try:
         if isinstance(optimizer, RuleOptimizer):
             rule = optimizer.rule
-            check_hyperparameters(rule, {k: plain(group[k]) for k in rule.defaults if k in group})
-            checked({k: group[k] for k in OF_A_GROUP if k in group})
+            check_hyperparameters(rule, {k: to_numbers(group[k]) for k in rule.defaults if k in group})
+            check_options({k: group[k] for k in OPTIONS if k in group})
         elif group.get("state_dtype") not in (None, "float32"):
             raise ValueError(f"its state is {group['state_dtype']}, which torch's {class_name} cannot read")
         elif missing := sorted(set(optimizer.defaults) - _OPTIONAL - set(group)):
