@@ -1,6 +1,6 @@
 """One kernel call for all tensors of a kind: what they have in common, the table of their memory, and the call."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import chain, pairwise, repeat
 from operator import attrgetter, is_, itemgetter
@@ -142,7 +142,7 @@ class KernelCall:
             return False
         self.addresses[:, 1], self.grads = self.grad_pointers, grads
         if self.signature.averaged:
-            for group, rows in self._groups():
+            for group, rows in zip(self.groups, self.rows, strict=True):
                 self.scalars[rows, -1] = 1.0 - group.options["ema_decay"]
         return True
 
@@ -153,15 +153,12 @@ class KernelCall:
 
     def step(self, factor: float) -> None:
         """Step every tensor by its gradient times `factor`."""
-        for group, rows in self._groups():
+        for group, rows in zip(self.groups, self.rows, strict=True):
             self.scalars[rows, :-2] = group.coefficients
             if self.stochastic:
                 self.keys[rows] = group.noise_keys()
         self.scalars[:, -2] = factor
         self.call()
-
-    def _groups(self) -> Iterator[tuple[TensorGroup, slice]]:
-        return zip(self.groups, self.rows, strict=True)
 
 
 _pointer, _dtype, _is_cpu = torch.Tensor.data_ptr, attrgetter("dtype"), attrgetter("is_cpu")

@@ -30,11 +30,6 @@ def averages(optimizer: torch.optim.Optimizer) -> list[tuple[torch.Tensor, torch
     return [(p, state["ema"]) for p, state in optimizer.state.items() if "ema" in state]
 
 
-def largest_decay(optimizer: torch.optim.Optimizer) -> float:
-    """The largest `ema_decay` of its groups, 0 where none has one."""
-    return max(group["ema_decay"] or 0.0 for group in optimizer.param_groups)
-
-
 @contextmanager
 def averages_in_model(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], keep_changes: bool = False) -> Iterator[None]:
     """Each parameter is its average inside the block; with `keep_changes` what the block writes enters the average."""
@@ -52,8 +47,9 @@ def averages_in_model(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], keep_c
                 p.copy_(weight)
 
 
-def warn_if_dominated_by_first_weights(decay: float, steps: int) -> None:
-    """Warn where the weights after the first step make up a fifth of the average or more."""
+def warn_if_dominated_by_first_weights(optimizer: Any, steps: int, decay: float | None = None) -> None:
+    """Warn where the weights after the first step make up a fifth of the average or more; None: the groups' decay."""
+    decay = decay or max(group["ema_decay"] or 0.0 for group in optimizer.param_groups)
     if steps and decay ** (steps - 1) > 0.2:
         warnings.warn(
             f"the average of the weights of {steps} steps with ema_decay={decay:g} still consists to "
@@ -67,16 +63,17 @@ class WeightAverage:
     """The average of the weights in a training loop: computed in the step of our optimizers, after it for the others.
 
     `decay` is that of all parameters; None: only groups of our optimizers that have an `ema_decay` are averaged.
-    `in_step` says whether the optimizer is one of ours.
+    `in_step` says whether the optimizer is one of this library.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, decay: float | None, in_step: bool):
-        self.optimizer, self.decay, self.in_step, self.steps = optimizer, decay, in_step, 0
+        self.optimizer, self.decay, self.steps = optimizer, decay, 0
         self.params = [p for group in optimizer.param_groups for p in group["params"]]
         self.means: list[torch.Tensor] = []
-        self.state_steps = [optimizer.state.get(p, {}).get("step", 0) for p in self.params] if in_step else []
         if in_step and decay is not None:
             self._set_in_groups(decay)
+        self.in_step = in_step and any(group["ema_decay"] is not None for group in optimizer.param_groups)
+        self.state_steps = [optimizer.state.get(p, {}).get("step", 0) for p in self.params] if in_step else []
 
     def _set_in_groups(self, decay: float | None) -> None:
         for group in self.optimizer.param_groups:
@@ -120,7 +117,6 @@ class WeightAverage:
         """Leave the averages in the model."""
         pairs = self._pairs()
         if pairs:
-            decay = largest_decay(self.optimizer) if self.decay is None else self.decay
-            warn_if_dominated_by_first_weights(decay, self.steps)
+            warn_if_dominated_by_first_weights(self.optimizer, self.steps, self.decay)
         for p, mean in pairs:
             p.copy_(mean)

@@ -149,7 +149,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError("the averages are in the model already: this is inside averaged_weights()")
         pairs = ema.averages(self)
         steps = max((self.state[p].get("step", 0) for p, _ in pairs), default=0)
-        ema.warn_if_dominated_by_first_weights(ema.largest_decay(self), steps)
+        ema.warn_if_dominated_by_first_weights(self, steps)
         self.averaging = True
         try:
             with ema.averages_in_model(pairs):
