@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import lifecycle as lc
-from lifecycle._check import ModelsFailed
 
 from .data import cancer, diabetes
 from .linear_models import assert_same_model, ignore_convergence, kfold_rows, make_model
@@ -20,7 +19,9 @@ def test_the_numbers_of_training_sets_test_sets_and_params_must_agree():
         estimator.fit_many(X, y, train=[rows], params=[{}, {}])
     with pytest.raises(ValueError, match=r"test has rows for 3 models, params are of 1: one for each"):
         estimator.fit_many(X, y, train=[rows], params=[{}], test=[rows] * 3)
-    with pytest.raises(ModelsFailed, match=r"a mask of rows must have as many elements as X has rows, 569; it has 3"):
+    with pytest.raises(
+        lc.ModelsFailed, match=r"a mask of rows must have as many elements as X has rows, 569; it has 3"
+    ):
         estimator.fit_many(X, y, train=[np.ones(3, bool)], params=[{}])
     with pytest.raises(ValueError, match="Invalid parameter 'beta'"):
         estimator.fit_many(X, y, train=[rows], params=[{"beta": 1}])
@@ -43,7 +44,7 @@ def test_models_that_cannot_be_fitted_are_named_and_the_others_are_fitted():
     }
     estimator = make_model("log_loss", max_iter=20, tol=None)
     test = [rows[:50]] * 8
-    with pytest.raises(ModelsFailed, match=r"^6 of 8 models could not be fitted; model 1: alpha must be") as caught:
+    with pytest.raises(lc.ModelsFailed, match=r"^6 of 8 models could not be fitted; model 1: alpha must be") as caught:
         estimator.fit_many(X, y, train=train, params=params, test=test)
     assert isinstance(caught.value, ValueError)
     assert sorted(caught.value.errors) == [1, 2, 3, 4, 5, 7]
@@ -73,7 +74,7 @@ def test_a_model_that_diverges_leaves_the_others_as_they_are(optimizer, batch_si
         estimator.set_params(max_iter=400)
         params = [{"lr": lr} for lr in (1e-3, 1e3, 2e-3)]
     train, sentence = kfold_rows(len(X)), r"^1 of 3 models could not be fitted; model 1: the coefficients grew"
-    with pytest.raises(ModelsFailed, match=sentence) as caught:
+    with pytest.raises(lc.ModelsFailed, match=sentence) as caught:
         estimator.fit_many(X, y, train=train, params=params, test=train)
     assert list(caught.value.errors) == [1]
     assert "grew without bound in epoch " in str(caught.value.errors[1])

@@ -6,7 +6,6 @@ from scipy import sparse
 from sklearn.base import clone
 
 import lifecycle as lc
-from lifecycle._check import ModelsFailed
 
 from .linear_models import (
     CLASSIFICATION,
@@ -94,7 +93,7 @@ def test_what_would_make_x_dense_is_refused(arguments, reason):
     sentence = rf"^X is sparse, and {reason}, which would make it dense: use optimizer='gd', .* or X.toarray\(\)$"
     with pytest.raises(ValueError, match=sentence):
         make_model("log_loss", **arguments).fit(sparse.csr_array(X), y)
-    with pytest.raises(ModelsFailed) as caught:
+    with pytest.raises(lc.ModelsFailed) as caught:
         make_model("log_loss").fit_many(sparse.csr_array(X), y, train=kfold_rows(80, 2), params=[arguments, {}])
     assert list(caught.value.errors) == [0]
     assert np.isfinite(caught.value.models[1].coef_).all()
