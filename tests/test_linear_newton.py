@@ -12,7 +12,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 import lifecycle as lc
-from lifecycle.linear import newton
+from lifecycle.linear.newton import subsample
+from lifecycle.linear.newton.preconditioner import Preconditioner
+from lifecycle.linear.newton.shared_preconditioner import FullObjective
+from lifecycle.linear.newton.single_model import RegularizationPath
 from lifecycle.solvers import lbfgs
 
 from .data import cancer, wine
@@ -29,15 +32,16 @@ from .linear_models import (
 
 def record_new_preconditioners(monkeypatch):
     """{model: (problem, product with its inverse Hessian, theta of that Hessian)}; every model gets a new one soon."""
-    recorded, renew = {}, newton._renew
+    recorded, renew = {}, Preconditioner.renew
 
-    def renew_and_record(samples, preconditioner, models, theta):
-        renew(samples, preconditioner, models, theta)
-        recorded.update({m: (samples.task, preconditioner.of[m], theta[models].mean(axis=0)) for m in models})
+    def renew_and_record(self, models, theta):
+        renew(self, models, theta)
+        at = theta[models].mean(axis=0)
+        recorded.update({m: (self.subsample.problem, self.factors[m].solve, at) for m in models.tolist()})
 
-    monkeypatch.setattr(newton, "_renew", renew_and_record)
-    monkeypatch.setattr(newton, "FEW", 1)
-    monkeypatch.setattr(lbfgs, "_SLOW", 0.0)
+    monkeypatch.setattr(Preconditioner, "renew", renew_and_record)
+    monkeypatch.setattr(subsample, "_MIN_ROWS_PER_VARIABLE", 1)
+    monkeypatch.setattr(lbfgs, "_SLOW_RATE", 0.0)
     return recorded
 
 
@@ -45,24 +49,24 @@ class ObjectiveOfTheta:
     """The objectives of a recorded problem as functions of one vector a model."""
 
     def __init__(self, problem):
-        self.functions, self.is_multinomial = newton._Solved(problem, np.float64), problem.joint
+        self.functions, self.is_multinomial = FullObjective(problem, np.float64), problem.multinomial
 
     def gradient(self, theta, m):
-        return self.functions.gradients(theta[None], np.array([m]))[1][0]
+        return self.functions.evaluate(theta[None], np.array([m]))[1][0]
 
     def without_common_part(self, step):
         """The part of a step that changes the softmax: adding a constant to all classes does not."""
         if not self.is_multinomial:
             return step
-        coef, intercept = self.functions.parted(step[None])
-        return self.functions.joined(coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean())[0]
+        coef, intercept = self.functions.unpack(step[None])
+        return self.functions.pack(coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean())[0]
 
 
 def make_path(points):
-    """The path of minima (l2 weight, theta) from which newton extrapolates the next start."""
-    path = newton._Path()
+    """(start, l2 weight) -> where newton starts after the minima (l2 weight, theta) of a path."""
+    path = RegularizationPath()
     path.points.extend(points)
-    return path.ahead
+    return lambda start, l2_weight: path.extrapolate(l2_weight, default=start)
 
 
 # -- where it converges ---------------------------------------------------------------------------------------------

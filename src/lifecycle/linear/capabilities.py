@@ -52,8 +52,7 @@ def check_arguments(capabilities: Capabilities, model: Any, loss: Any, penalty: 
 
 def check_data(capabilities: Capabilities, model: Any, optimizer: Any, problem: Any, batch_size: int) -> None:
     """Refuse a problem whose data a solver cannot serve; raises ValueError."""
-    sparse = problem.design.sparse
-    n_variables = (problem.n_outputs if problem.multinomial else 1) * (problem.design.n_features + 1)
+    sparse, n_variables = problem.design.sparse, problem.n_joint_variables
     if capabilities.max_variables is not None and n_variables > capabilities.max_variables:
         others = "'gd' or 'sgd'" if sparse else "'gd', 'sgd' or 'adam'"
         raise ValueError(

@@ -1,4 +1,7 @@
-"""Ridge and least squares for all penalties and all training sets, from products that training sets share."""
+"""Ridge and least squares in closed form for all penalties and training sets, from Gram matrices that these share.
+
+The Gram matrix of a training set is Z̃ᵀ diag(v) Z̃ for the rows z̃ = (x, y, 1) and weights v.
+"""
 
 from contextlib import nullcontext
 from functools import partial
@@ -7,14 +10,13 @@ import numpy as np
 
 from lifecycle._threads import in_order, one_thread_each
 from lifecycle.linear.capabilities import Capabilities
-from lifecycle.linear.data.fold_sums import sums_by_column
+from lifecycle.linear.data.fold_sums import sums_by_train_set
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.linear.fit_result import FitResult
-from lifecycle.solvers import ridge as ridge_solver
+from lifecycle.solvers import ridge
 
-_CHUNK = 1 << 17  # elements
-
+_CHUNK_ELEMENTS = 1 << 17
 
 CAPABILITIES = Capabilities(
     losses="squared_error", penalties="without l1", sparse_penalties="without l1", takes_steps=False
@@ -24,63 +26,58 @@ CAPABILITIES = Capabilities(
 def fit_exact(problem: Problem) -> list[FitResult]:
     """The minimizers, and the objective there."""
     with one_thread_each() if problem.design.n_features <= FEW_FEATURES else nullcontext():
-        return _solved(problem)
+        return _solve(problem)
 
 
-def _solved(problem: Problem) -> list[FitResult]:
-    ridge = problem.alpha * np.array([problem.penalty.gradient(1.0, ratio) for ratio in problem.l1_ratio])
+def _solve(problem: Problem) -> list[FitResult]:
+    l2_weight = problem.alpha * np.array([problem.penalty.gradient(1.0, ratio) for ratio in problem.l1_ratio])
     coef, intercept = problem.initial_coefficients()
-    curve = np.empty(problem.n_models)
-    products = _products(problem) if problem.design.n_features <= problem.design.n_samples else {}
+    objective = np.empty(problem.n_models)
+    grams = _gram_matrices(problem) if problem.design.n_features <= problem.design.n_samples else {}
     for k in np.unique(problem.train_set):
         models = np.flatnonzero(problem.train_set == k)
-        found = ridge_solver.from_products(products[k], ridge[models], problem.fit_intercept) if k in products else None
-        if found is None:  # few rows, or features so alike that products of them lose what tells them apart
+        solutions = ridge.from_gram(grams[k], l2_weight[models], problem.fit_intercept) if k in grams else None
+        if solutions is None:  # few rows, or features so collinear that a Gram matrix does not tell them apart
             rows = problem.weights.rows_of_set(k)
-            y, weights = problem.y[rows].astype(np.float64), problem.weights.of_set(k, rows)
-            found = ridge_solver.solve(
-                problem.design.take(rows) - problem.features.center[k], y, weights, ridge[models], problem.fit_intercept
-            )
-        for m, w, loss in zip(models, *found, strict=True):
-            coef[m, 0], curve[m] = w, 0.5 * loss + 0.5 * ridge[m] * float(w @ w)
-        if (
-            problem.design.sparse and problem.fit_intercept
-        ):  # the features are not centred, but at their means is that of y
-            intercept[models, 0] -= (
-                coef[models, 0] @ (problem.weights.of_set(k) @ problem.design.X) / problem.design.n_samples
-            )
-    return [FitResult(c, b, [value]) for c, b, value in zip(coef, intercept, curve.tolist(), strict=True)]
+            X, y = problem.design.take(rows) - problem.features.center[k], problem.y[rows]
+            weights = problem.weights.of_set(k, rows)
+            solutions = ridge.from_svd(X, y.astype(np.float64), weights, l2_weight[models], problem.fit_intercept)
+        for m, w, loss in zip(models, *solutions, strict=True):
+            coef[m, 0], objective[m] = w, 0.5 * loss + 0.5 * l2_weight[m] * float(w @ w)
+        if problem.design.sparse and problem.fit_intercept:
+            # features that are not centred: at their means the model gives the mean of y
+            x_sum = problem.weights.of_set(k) @ problem.design.X
+            intercept[models, 0] -= coef[models, 0] @ x_sum / problem.design.n_samples
+    return [FitResult(c, b, [value]) for c, b, value in zip(coef, intercept, objective.tolist(), strict=True)]
 
 
-def _products(problem: Problem) -> dict[int, np.ndarray]:
-    """(features + 2, features + 2) for each column of weights: weighted products of the features, y and 1."""
-    y_shift = (
-        problem.initial_coefficients()[1].mean() if problem.fit_intercept else 0.0
-    )  # of the rows that are trained on
-    return sums_by_column(
-        problem.weights.counts, problem.sample_weight, lambda rows, base: _of_rows(problem, rows, base, y_shift)
-    )
+def _gram_matrices(problem: Problem) -> dict[int, np.ndarray]:
+    """(features + 2, features + 2) for each training set."""
+    # the mean of y of the rows that are trained on
+    y_shift = problem.initial_coefficients()[1].mean() if problem.fit_intercept else 0.0
+    return sums_by_train_set(problem.weights.counts, problem.sample_weight, partial(_gram_matrix, problem, y_shift))
 
 
-def _of_rows(problem: Problem, rows: np.ndarray, base: np.ndarray | None, y_shift: float) -> np.ndarray:
+def _gram_matrix(problem: Problem, y_shift: float, rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """That of some rows, less the shift of the features and of y."""
     p, shift = problem.design.n_features, problem.features.shift if problem.features.shift.any() else None
-    size = max(64, p, _CHUNK // (p + 2))
+    size = max(64, p, _CHUNK_ELEMENTS // (p + 2))
 
-    def products(begin: int) -> np.ndarray:
-        some = rows[begin : begin + size]
-        X, others = problem.design.take(some), np.column_stack([problem.y[some] - y_shift, np.ones(len(some))])
+    def chunk_gram(begin: int) -> np.ndarray:
+        chunk = rows[begin : begin + size]
+        X, y_and_one = problem.design.take(chunk), np.column_stack([problem.y[chunk] - y_shift, np.ones(len(chunk))])
         X = X if shift is None else X - shift
-        if base is not None:
-            root = np.sqrt(base[some])[:, None]
-            X, others = X * root, others * root
-        found = np.empty((p + 2, p + 2))
-        found[:p, :p], found[:p, p:], found[p:, p:] = X.T @ X, X.T @ others, others.T @ others
-        found[p:, :p] = found[:p, p:].T
-        return found
+        if weights is not None:
+            root = np.sqrt(weights[chunk])[:, None]
+            X, y_and_one = X * root, y_and_one * root
+        gram = np.empty((p + 2, p + 2))
+        gram[:p, :p], gram[:p, p:], gram[p:, p:] = X.T @ X, X.T @ y_and_one, y_and_one.T @ y_and_one
+        gram[p:, :p] = gram[:p, p:].T
+        return gram
 
-    total = np.zeros((p + 2, p + 2))
-    # where one fills memory, several may not wait to be added, and BLAS has threads of its own
+    # large matrices may not wait in memory to be added, and BLAS uses threads for each of them
     run = partial(in_order, size=len(rows) * (p + 2) ** 2) if p <= FEW_FEATURES else map
-    for part in run(products, range(0, len(rows), size)):
-        total += part
+    total = np.zeros((p + 2, p + 2))
+    for gram in run(chunk_gram, range(0, len(rows), size)):
+        total += gram
     return total

@@ -1,116 +1,107 @@
-"""L-BFGS (Nocedal, 1980) for many functions at once, from a first guess of their inverse Hessians."""
+"""L-BFGS for many functions at once, from an approximation of their inverse Hessians.
 
+With s_k = x_{k+1} − x_k, y_k = ∇f(x_{k+1}) − ∇f(x_k) and ρ_k = 1 / y_kᵀs_k of the last steps, and a preconditioner
+H⁰ in place of the usual γI, the direction is p = −H ∇f(x), where H is H⁰ after the updates
+
+    H ← (I − ρ_k s_k y_kᵀ) H (I − ρ_k y_k s_kᵀ) + ρ_k s_k s_kᵀ.
+
+A pair of no curvature, y_kᵀs_k ≤ 1e-10 ‖s_k‖ ‖y_k‖, is left out. The step predicts a decrease of −½ ∇f(x)ᵀp. Sources:
+Nocedal (1980); Nocedal & Wright, Numerical Optimization (2006), algorithms 7.4 and 7.5.
+"""
+
+from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-_PAIRS = 8  # steps that are remembered
-_HALVINGS = 40
-_SLOW_AFTER, _SLOW = 3, 0.4**3
+from lifecycle.solvers.convergence import Tolerances
+from lifecycle.solvers.line_search import Points, backtracking
+
+_MEMORY = 8  # pairs (s_k, y_k)
+_WINDOW = 3  # iterations over which predicted decreases are compared
+_SLOW_RATE = 0.4  # of the predicted decrease from one iteration to the next
+
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray]  # s_k, y_k (m, variables) and ρ_k (m,), zero: left out
 
 
-def descend(
-    gradients: Callable, precondition: Callable, x: np.ndarray, which: np.ndarray, limits: np.ndarray, step: float,
-    rounding: np.ndarray, noise: float, lead: int | None = None,
-) -> Iterator[tuple[dict[int, float], list[int], list[int]]]:  # fmt: skip
-    """Yield, after each turn, the values of the functions that took a step, those that have arrived, and those of the
-    others that are slow: their promises shrink to more than two fifths a turn, so that a better guess would pay.
+class Iteration(NamedTuple):
+    """The functions that took part (m,), their values after the step, which of them have converged, and which of the
+    others are slow: their predicted decrease shrinks to more than two fifths in an iteration."""
+
+    functions: np.ndarray
+    value: np.ndarray
+    converged: np.ndarray
+    slow: np.ndarray
+
+
+def minimize(
+    evaluate: Callable, precondition: Callable, x: np.ndarray, functions: np.ndarray, tolerances: Tolerances
+) -> Iterator[Iteration]:
+    """Yield after each iteration, until all functions have converged.
+
+    They converge by `tolerances`, or where the predicted decrease is below the rounding of the value and no longer
+    shrinks, or where the line search finds no step.
 
     Parameters
     ----------
-    gradients : (points (m, variables), which (m,)) -> values (m,), gradients (m, variables)
-    precondition : (gradients (m, variables), which (m,)) -> about the inverse Hessians times them
-        May change between two turns: what steps have shown of the Hessians stays true.
-    x : float64, (functions, variables), where to start, changed in place, but where a function is not finite
-    which : the functions that are minimized
-    limits, step, rounding : (functions,), number, (functions,)
-        One arrives with a step that promises a decrease of no more than `limits` and changes x by no more than `step`
-        times its largest element, or where promises below the noise no longer shrink, or that promises no more than
-        `rounding`, or where no step is seen to go down.
-    noise : relative error of a value; an increase of no more counts as none
-    lead : how many of the first elements a step is measured by, None: all
+    evaluate : (points (m, variables), functions (m,)) -> values (m,), gradients (m, variables)
+    precondition : (gradients (m, variables), functions (m,)) -> H⁰ times the gradients
+        May change between two iterations: the pairs stay true.
+    x : float64, (all functions, variables)
+        The start, changed in place, except where a function is not finite.
+    functions : numbers of those that are minimized
     """
-    steps: list[np.ndarray] = []
-    turns: list[np.ndarray] = []
-    promises: list[np.ndarray] = []
-    value, gradient = np.full(len(x), np.inf), np.zeros_like(x)
-    value[which], gradient[which] = gradients(x[which], which)
-    which = which[np.isfinite(value[which])]
-    while which.size:
-        direction = -_solved(gradient[which], [s[which] for s in steps], [y[which] for y in turns],
-                             lambda g, which=which: precondition(g, which))  # fmt: skip
-        slope = (gradient[which] * direction).sum(axis=1)
+    points = Points(functions, x[functions], *evaluate(x[functions], functions))
+    points = points.select(np.isfinite(points.value))
+    tolerance, rounding = (np.broadcast_to(t, len(x)) for t in (tolerances.predicted_decrease, tolerances.rounding))
+    pairs: deque[Pair] = deque(maxlen=_MEMORY)
+    history: deque[np.ndarray] = deque(maxlen=_WINDOW)  # of predicted decreases
+    while points.functions.size:
+        functions, noise = points.functions, tolerances.value_error * np.abs(points.value)
+        # direction
+        direction = -two_loop_recursion(points, pairs, precondition)
+        slope = (points.gradient * direction).sum(axis=1)
         uphill = ~(slope < 0)
         if uphill.any():
-            direction[uphill] = -precondition(gradient[which][uphill], which[uphill])
-            slope = (gradient[which] * direction).sum(axis=1)
-        moves = np.abs(direction).max(axis=1)
-        small = moves <= (step * largest(x[which], lead) if np.isfinite(step) else np.inf)
-        promise = -0.5 * slope
-        # what no value could show, and stays as large as it was for a few turns, is made of rounding
-        stays = promise <= 0.1 * noise * np.abs(value[which])
-        stays &= promise > 0.5 * np.min([p[which] for p in promises[-3:]], axis=0) if len(promises) > 2 else False
-        arrived = (promise <= limits[which]) & (small | stays) | (promise <= rounding[which])
-        latest = np.full(len(x), np.inf)
-        latest[which] = promise
-        promises.append(latest)
-        moved, pulled = np.zeros_like(x), np.zeros_like(x)
-        length, waiting = np.ones(len(x)), np.ones(len(which), bool)
-        for _ in range(_HALVINGS):
-            now = which[waiting]
-            if not now.size:
-                break
-            move = length[now, None] * direction[waiting]
-            new_value, new_gradient = gradients(x[now] + move, now)
-            slack = 1e-4 * length[now] * slope[waiting] + noise * np.abs(value[now])
-            good = np.isfinite(new_value) & (new_value <= value[now] + slack)
-            taken = now[good]
-            x[taken] += move[good]
-            moved[taken], pulled[taken] = move[good], (new_gradient - gradient[now])[good]
-            value[taken], gradient[taken] = new_value[good], new_gradient[good]
-            back = now[~good]
-            length[back] *= _shorter(value[back], slope[waiting][~good] * length[back], new_value[~good],
-                                     (new_gradient[~good] * move[~good]).sum(axis=1))  # fmt: skip
-            waiting[np.flatnonzero(waiting)[good]] = False
-            # a decrease that rounding hides cannot be looked for
-            hidden = waiting & (arrived | (-slope * length[which] <= 10.0 * noise * np.abs(value[which])))
-            arrived |= hidden
-            waiting &= ~hidden
-        arrived |= waiting
-        steps, turns = [*steps, moved][-_PAIRS:], [*turns, pulled][-_PAIRS:]
-        before = promises[-1 - _SLOW_AFTER][which] if len(promises) > _SLOW_AFTER else np.inf
-        slow = ~arrived & (promise > _SLOW * before)
-        yield {int(m): float(value[m]) for m in which}, which[arrived].tolist(), which[slow].tolist()
-        which = which[~arrived]
+            direction[uphill] = -precondition(points.gradient[uphill], functions[uphill])
+            slope = (points.gradient * direction).sum(axis=1)
+        # convergence
+        decrease = -0.5 * slope
+        stagnant = slow = np.zeros(len(functions), bool)
+        if len(history) == _WINDOW:
+            stagnant = (decrease <= 0.1 * noise) & (decrease > 0.5 * np.min(history, axis=0))
+            slow = decrease > _SLOW_RATE**_WINDOW * history[0]
+        history.append(decrease)
+        small = tolerances.is_small(direction, points.x)
+        converged = (decrease <= tolerance[functions]) & (small | stagnant) | (decrease <= rounding[functions])
+        # line search; where a function has converged, the full step only
+        end, s, accepted = backtracking(evaluate, points, direction, ~converged, tolerances.value_error)
+        pairs.append(curvature_pair(s, end.gradient - points.gradient))
+        points, x[functions] = end, end.x
+        converged |= ~accepted
+        yield Iteration(functions, points.value, converged, slow & ~converged)
+        if converged.any():
+            points = points.select(~converged)
+            pairs = deque((tuple(a[~converged] for a in pair) for pair in pairs), _MEMORY)
+            history = deque((decrease[~converged] for decrease in history), _WINDOW)
 
 
-def largest(x: np.ndarray, lead: int | None) -> np.ndarray:
-    """(functions,): the largest of the leading elements, of all where these are zero."""
-    first = np.abs(x[:, :lead]).max(axis=1, initial=0.0)
-    return np.where(first > 0, first, np.abs(x).max(axis=1))
+def curvature_pair(s: np.ndarray, y: np.ndarray) -> Pair:
+    """(s, y, ρ) of a step and the difference of gradients, with ρ = 0 where the curvature is not positive."""
+    ys = (s * y).sum(axis=1)
+    positive = ys > 1e-10 * np.sqrt((s * s).sum(axis=1) * (y * y).sum(axis=1))
+    return s, y, np.divide(1.0, ys, out=np.zeros_like(ys), where=positive)
 
 
-def _shorter(value: np.ndarray, slope: np.ndarray, new_value: np.ndarray, new_slope: np.ndarray) -> np.ndarray:
-    """Of steps that went too far, the parts that lead to the least of the cubics through values and slopes at both ends
-    (Nocedal & Wright, 2006, 3.59); a tenth at least and half at most."""
-    with np.errstate(all="ignore"):
-        d = slope + new_slope - 3.0 * (new_value - value)
-        root = np.sqrt(d * d - slope * new_slope)
-        part = 1.0 - (new_slope + root - d) / (new_slope - slope + 2.0 * root)
-    return np.clip(np.where(np.isfinite(part), part, 0.5), 0.1, 0.5)
-
-
-def _solved(gradient: np.ndarray, steps: list[np.ndarray], turns: list[np.ndarray], guess: Callable) -> np.ndarray:
-    """The two loops: products with the inverse Hessians that remembered steps and their changes of slope tell of."""
-    q, kept = gradient.copy(), []
-    for s, y in zip(reversed(steps), reversed(turns), strict=True):
-        bend = (s * y).sum(axis=1)
-        use = bend > 1e-10 * np.sqrt((s * s).sum(axis=1) * (y * y).sum(axis=1))
-        rho = np.divide(1.0, bend, out=np.zeros_like(bend), where=use)
-        a = rho * (s * q).sum(axis=1)
-        q -= a[:, None] * y
-        kept.append((s, y, rho, a))
-    q = guess(q)
-    for s, y, rho, a in reversed(kept):
-        q += (a - rho * (y * q).sum(axis=1))[:, None] * s
-    return q
+def two_loop_recursion(points: Points, pairs: deque[Pair], precondition: Callable) -> np.ndarray:
+    """H ∇f(x) of each function (algorithm 7.4)."""
+    q, alphas = points.gradient.copy(), []
+    for s, y, rho in reversed(pairs):
+        alphas.append(rho * (s * q).sum(axis=1))
+        q -= alphas[-1][:, None] * y
+    r = precondition(q, points.functions)
+    for s, y, rho in pairs:
+        beta = rho * (y * r).sum(axis=1)
+        r += (alphas.pop() - beta)[:, None] * s
+    return r

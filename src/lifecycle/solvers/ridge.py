@@ -1,14 +1,21 @@
-"""Ridge and least squares in closed form, for any number of penalties at the price of one."""
+"""Ridge regression and least squares in closed form, for any number of penalties at the cost of one.
+
+For weights v_i that sum to 1 and centred features and targets (fit_intercept), the coefficients c minimize
+
+    Σ v_i (y_i − x_iᵀc)² + α ‖c‖².
+
+With A = diag(√v) X = U diag(d) Vᵀ they are c = V diag(d / (d² + α)) Uᵀ diag(√v) y; from the Gram matrix
+AᵀA = V diag(λ) Vᵀ they are c = V diag(1 / (λ + α)) Vᵀ Xᵀ diag(v) y, which keeps half as many digits. Source: Hastie,
+Tibshirani & Friedman, The Elements of Statistical Learning (2009), section 3.4.1.
+"""
 
 import numpy as np
 
-_TELLS_APART = 1e-7  # least share of the largest eigenvalue, penalty included, at which products of features suffice
+_MIN_EIGENVALUE = 1e-7  # α included, relative to the largest: below it a Gram matrix keeps too few digits
 
 
-def solve(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarray, fit_intercept: bool):
-    """Minimize Σ wᵢ (yᵢ - xᵢ·c - b)² / Σ wᵢ + alpha ‖c‖² for each alpha; with alpha = 0 the solution of least norm.
-
-    From the singular values of the rows' triangular factor.
+def from_svd(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarray, fit_intercept: bool):
+    """Solve for each alpha from the singular values of X; with alpha = 0 the solution of least norm.
 
     Parameters
     ----------
@@ -18,16 +25,16 @@ def solve(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarray,
     -------
     coefficients : (penalties, features)
     losses : (penalties,)
-        Mean squared errors; the intercept is mean(y) - mean(X) · c, or 0.
+        Weighted mean squared errors; the intercept is mean(y) - mean(X) · c, or 0.
     """
-    share = weights / weights.sum()
-    x_mean = share @ X if fit_intercept else np.zeros(X.shape[1])
-    y_mean = share @ y if fit_intercept else 0.0
-    root = np.sqrt(share)[:, None]
+    weights = weights / weights.sum()
+    x_mean = weights @ X if fit_intercept else np.zeros(X.shape[1])
+    y_mean = weights @ y if fit_intercept else 0.0
+    root = np.sqrt(weights)[:, None]
     A, B = root * (X - x_mean), root * (y - y_mean)[:, None]
     p = A.shape[1]
-    if A.shape[0] > p + 1:
-        R: np.ndarray = np.linalg.qr(np.hstack([A, B]), mode="r")  # type: ignore[assignment]  # the same normal equations from p + 1 rows
+    if A.shape[0] > p + 1:  # the triangular factor has the same normal equations in p + 1 rows
+        R: np.ndarray = np.linalg.qr(np.hstack([A, B]), mode="r")  # type: ignore[assignment]
         A, B = R[:, :p], R[:, p:]
     U, d, Vt = np.linalg.svd(A, full_matrices=False)
     d = np.where(d > d.max(initial=0.0) * max(X.shape) * np.finfo(np.float64).eps, d, 0.0)
@@ -36,17 +43,17 @@ def solve(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarray,
     return coef, ((B.T - coef @ A.T) ** 2).sum(axis=1)
 
 
-def from_products(products: np.ndarray, alphas: np.ndarray, fit_intercept: bool):
-    """The same from weighted sums of products of (features, y, 1), float64, (features + 2, features + 2).
+def from_gram(gram: np.ndarray, alphas: np.ndarray, fit_intercept: bool):
+    """Solve from the weighted Gram matrix of (features, y, 1), float64, (features + 2, features + 2).
 
-    None where the features are so alike that their products do not tell them apart: `solve` does.
+    None where the features are so collinear that their Gram matrix does not tell them apart; `from_svd` does.
     """
-    total = products[-1, -1]
-    mean = products[:-1, -1] / total if fit_intercept else np.zeros(len(products) - 1)
-    moments = products[:-1, :-1] / total - np.outer(mean, mean)
-    d, V = np.linalg.eigh(moments[:-1, :-1])
-    if not d[0] + alphas.min() > _TELLS_APART * d[-1]:
+    total = gram[-1, -1]
+    mean = gram[:-1, -1] / total if fit_intercept else np.zeros(len(gram) - 1)
+    moments = gram[:-1, :-1] / total - np.outer(mean, mean)
+    eigenvalues, V = np.linalg.eigh(moments[:-1, :-1])
+    if not eigenvalues[0] + alphas.min() > _MIN_EIGENVALUE * eigenvalues[-1]:
         return None
-    along = V.T @ moments[:-1, -1]
-    coef = (along / (d + alphas[:, None])) @ V.T
-    return coef, np.maximum(moments[-1, -1] - 2.0 * coef @ moments[:-1, -1] + ((coef @ V) ** 2) @ d, 0.0)
+    coef = (V.T @ moments[:-1, -1] / (eigenvalues + alphas[:, None])) @ V.T
+    losses = moments[-1, -1] - 2.0 * coef @ moments[:-1, -1] + ((coef @ V) ** 2) @ eigenvalues
+    return coef, np.maximum(losses, 0.0)

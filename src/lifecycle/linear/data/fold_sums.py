@@ -5,51 +5,48 @@ from collections.abc import Callable
 import numpy as np
 
 
-def sums_by_column(
-    counts: np.ndarray, base: np.ndarray | None, of_rows: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+def sums_by_train_set(
+    counts: np.ndarray, base: np.ndarray | None, sum_rows: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 ) -> dict[int, np.ndarray]:
-    """For each column of counts (n, columns), the sum of what `of_rows` (row numbers, weights (n,) or None: ones)
-    gives, up to a factor where a column is a multiple of `base`.
+    """For each column of counts (n, n_sets), `sum_rows` (row numbers, weights (n,) or None: ones) of its rows, up to a
+    factor where the column is a multiple of `base`.
 
-    Training sets whose held-out rows do not overlap (the folds of one partition) share all but the sums over the rows
-    held out: together they cost as much as one. Sums are only added, never taken away, so that no row leaves its
-    rounding in a sum that it is not part of.
+    Training sets whose held-out rows do not overlap (the folds of one partition) share the sum over the rows that all
+    of them have, and the sums over the rows that each of them holds out: together they cost as much as one. Sums are
+    only added, never subtracted, so that no row leaves its rounding in the sum of a training set without it.
     """
-    found, families = {}, []
-    for columns in _families(counts):
-        multiples = [k for k in columns if _is_multiple(counts[:, k], base)]
-        families += [(multiples, base)] if multiples else []
-        families += [([k], counts[:, k].astype(np.float64)) for k in columns if k not in multiples]
-    for columns, weights in families:
-        held = [np.flatnonzero(counts[:, k] == 0) for k in columns]
-        common = np.flatnonzero((counts[:, columns] != 0).all(axis=1))
-        parts = [of_rows(common, weights)]
-        parts += [of_rows(rows, weights) if len(columns) > 1 else np.zeros_like(parts[0]) for rows in held]
-        for i, k in enumerate(columns):
-            found[k] = np.zeros_like(parts[0])
-            for j, part in enumerate(parts):
-                if j != i + 1:
-                    found[k] += part
-    return found
+    totals, shared = {}, []
+    for train_sets in _partitions(counts):
+        multiples = [k for k in train_sets if _is_multiple(counts[:, k], base)]
+        shared += [(multiples, base)] if multiples else []
+        shared += [([k], counts[:, k].astype(np.float64)) for k in train_sets if k not in multiples]
+    for train_sets, weights in shared:
+        common = sum_rows(np.flatnonzero((counts[:, train_sets] != 0).all(axis=1)), weights)
+        held_out = {}
+        if len(train_sets) > 1:
+            held_out = {k: sum_rows(np.flatnonzero(counts[:, k] == 0), weights) for k in train_sets}
+        for k in train_sets:
+            totals[k] = sum((part for other, part in held_out.items() if other != k), start=common)
+    return totals
 
 
 def _is_multiple(counts: np.ndarray, base: np.ndarray | None) -> bool:
-    """Whether they are a multiple of the base (None: of ones) where they are not zero."""
-    seen = counts != 0
-    ratio = counts[seen] / (1.0 if base is None else base[seen])
+    """Whether the counts are a multiple of the base (None: of ones) where they are not zero."""
+    rows = counts != 0
+    ratio = counts[rows] / (1.0 if base is None else base[rows])
     return bool(ratio.max() - ratio.min() <= 1e-6 * ratio.max())
 
 
-def _families(counts: np.ndarray) -> list[list[int]]:
-    """The columns, in groups whose zeros do not overlap."""
-    families: list[tuple[list[int], np.ndarray]] = []
+def _partitions(counts: np.ndarray) -> list[list[int]]:
+    """The columns in groups whose zeros do not overlap."""
+    partitions: list[tuple[list[int], np.ndarray]] = []
     for k in range(counts.shape[1]):
-        held = counts[:, k] == 0
-        for columns, union in families:
-            if not (union & held).any():
+        held_out = counts[:, k] == 0
+        for columns, union in partitions:
+            if not (union & held_out).any():
                 columns.append(k)
-                union |= held
+                union |= held_out
                 break
         else:
-            families.append(([k], held))
-    return [columns for columns, _ in families]
+            partitions.append(([k], held_out))
+    return [columns for columns, _ in partitions]

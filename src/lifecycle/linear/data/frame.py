@@ -25,8 +25,16 @@ class CentredFrame:
         """The frame of all training sets alike in which features are seen from `shift`."""
         return CentredFrame(np.broadcast_to(self.shift.astype(np.float64), self.center.shape), self.shift)
 
+    def to_shifted(self, coef: np.ndarray, intercept: np.ndarray, train_set: np.ndarray) -> np.ndarray:
+        """Intercepts of features seen from `shift`, from those of centred ones; coef (n_models, n_outputs, …)."""
+        return intercept - np.einsum("mkp,mp->mk", coef, self.offset[train_set])
+
+    def from_shifted(self, coef: np.ndarray, intercept: np.ndarray, train_set: np.ndarray) -> np.ndarray:
+        """Intercepts of centred features, from those of features seen from `shift`."""
+        return intercept + np.einsum("mkp,mp->mk", coef, self.offset[train_set])
+
     def to_centred(self, coef: np.ndarray, intercept: np.ndarray, train_set: np.ndarray) -> np.ndarray:
-        """Intercepts of centred features, from those of raw ones; coef (n_models, n_outputs, n_features)."""
+        """Intercepts of centred features, from those of raw ones."""
         return intercept + np.einsum("mkp,mp->mk", coef, self.center[train_set])
 
     def to_raw(self, coef: np.ndarray, intercept: np.ndarray, train_set: np.ndarray) -> np.ndarray:

@@ -65,6 +65,11 @@ class Problem:
         bound = self.loss.multinomial_max_curvature if self.multinomial else self.loss.max_curvature
         return 1.0 if bound is None else bound
 
+    @property
+    def n_joint_variables(self) -> int:
+        """Coefficients and intercepts of a model that one loss depends on."""
+        return (self.design.n_features + 1) * (self.n_outputs if self.multinomial else 1)
+
     def subset(self, models: np.ndarray) -> "Problem":
         """The problem of these models only, with the training sets and statistics of all."""
         per_model = ("train_set", "alpha", "l1_ratio", "epsilon")

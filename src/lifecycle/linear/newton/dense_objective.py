@@ -1,9 +1,18 @@
-"""The objective of one model over a few rows in memory: value, gradient and Hessian, for Newton's method."""
+"""The objective of one model over rows in memory: value, gradient and Hessian.
+
+With the rows x̃_i = (x_i, 1) of X̃, weights v_i and scores z_i = wᵀx_i + b of θ = (w, b),
+
+    f(θ)   = Σ v_i ℓ(y_i, z_i) + ½ α ‖w‖²
+    ∇f(θ)  = X̃ᵀ (v ℓ′(z)) + α (w, 0)
+    ∇²f(θ) = X̃ᵀ diag(v ℓ″(z)) X̃ + α diag(1, …, 1, 0).
+
+For the multinomial loss with probabilities p, block (j, k) of the first term is X̃ᵀ diag(v (p_j δ_jk − p_j p_k)) X̃.
+θ holds the coefficients of all outputs, (n_outputs, n_features) in C order, and then their intercepts.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 
@@ -13,127 +22,122 @@ from lifecycle.loops.linear_loss import loss_dloss_hessian
 from lifecycle.loops.linear_update import sample_loss
 from lifecycle.losses import Loss
 
-_ROWS = 1024  # of which the products are made at once
+_CHUNK_ROWS = 1024
 
 
-@dataclass
-class Dense:
-    """Losses times their shares + ridge/2 ‖coefficients‖² of theta: coefficients (outputs, features), then intercepts.
+class DenseDesign:
+    """What objectives over the same weighted rows share: X (n, n_features), float64, and the weights v (n,)."""
 
-    X is (n, features); targets (outputs, n): ±1, one-hot or real; share (n,).
-    """
-
-    X: np.ndarray
-    targets: np.ndarray
-    share: np.ndarray
-    loss: Loss
-    joint: bool
-    ridge: float
-    epsilon: float
-    fit_intercept: bool
-
-    def __post_init__(self) -> None:
-        self.outputs, self.features = len(self.targets), self.X.shape[1]
-        self.size = self.outputs * self.features
-        self.variables = self.size + (self.outputs if self.fit_intercept else 0)
-
-    def varied(self, **changes: Any) -> "Dense":
-        """A problem of the same rows and shares, which keeps what was made of the features."""
-        made = replace(self, **changes)
-        made.__dict__.update({name: self.__dict__[name] for name in ("table", "squares") if name in self.__dict__})
-        return made
-
-    @cached_property
-    def table(self) -> np.ndarray:
-        """The features, and a column of ones for an intercept."""
-        if not self.fit_intercept:
-            return self.X
-        table = np.column_stack([self.X, np.ones(len(self.X))])
-        self.X = table[:, :-1]  # instead of two copies
-        return table
+    def __init__(self, X: np.ndarray, sample_weight: np.ndarray, fit_intercept: bool):
+        self.matrix = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X  # X̃
+        self.X = self.matrix[:, : X.shape[1]]  # instead of two copies
+        self.sample_weight, self.fit_intercept = sample_weight, fit_intercept
 
     @cached_property
     def squares(self) -> np.ndarray:
-        """(features,): of each, weighted."""
-        return self.share @ self.X**2
+        """(n_features,): weighted sums of squared features."""
+        return self.sample_weight @ self.X**2
 
-    def look(self, theta: np.ndarray) -> tuple[float, np.ndarray, Callable[[], np.ndarray]]:
-        """Value, gradient and, when called for, the Hessian of the objective."""
-        value, pushes, curvature = self._look(theta)
-        coef = theta[: self.size]
-        gradient = np.concatenate([(pushes @ self.X).ravel() + self.ridge * coef, pushes.sum(axis=1)])
-        return (value + 0.5 * self.ridge * float(coef @ coef), gradient[: self.variables],
-                lambda: self.with_ridge(curvature()))  # fmt: skip
 
-    def value(self, theta: np.ndarray) -> float:
-        """The objective."""
-        coef = theta[: self.size]
-        return self._look(theta)[0] + 0.5 * self.ridge * float(coef @ coef)
+@dataclass
+class DenseObjective:
+    """f over a design, for targets (n_outputs, n) that are ±1, one-hot or real; `l2_weight` is α."""
 
-    def curvature(self, theta: np.ndarray) -> np.ndarray:
-        """Hessian of the losses, of a problem of one part."""
-        return self._look(theta)[2]()
+    design: DenseDesign
+    targets: np.ndarray
+    loss: Loss
+    multinomial: bool
+    l2_weight: float
+    epsilon: float
 
-    def _look(self, theta: np.ndarray) -> tuple[float, np.ndarray, Callable[[], np.ndarray]]:
-        """Of the losses: their sum, the slopes by the scores (outputs, n), and a function for the Hessian."""
-        coef = theta[: self.size].reshape(self.outputs, self.features)
-        scores = coef @ self.X.T + (theta[self.size :, None] if self.fit_intercept else 0.0)
-        pushes = np.empty_like(scores)
-        if self.joint:
-            losses = sample_loss(self.loss.functions(True))(self.targets, scores, self.epsilon, pushes)
-            chances = pushes + self.targets  # the slope of the cross-entropy is p - y
-            return float(losses @ self.share), pushes * self.share, partial(self._summed, self._of_softmax, chances)
-        bend = np.empty_like(scores)
-        value = loss_dloss_hessian(self.loss)(scores, self.targets, self.share, self.epsilon, pushes, bend)
-        return value, pushes, partial(self._summed, self._of_scores, bend)
+    def __post_init__(self) -> None:
+        self.n_outputs, self.n_features = len(self.targets), self.design.X.shape[1]
+        self.n_coef = self.n_outputs * self.n_features
+        self.n_variables = self.n_coef + self.n_outputs * self.design.fit_intercept
 
-    def with_ridge(self, curvature: np.ndarray) -> np.ndarray:
-        """Hessian of the objective."""
-        hessian = curvature.copy()
-        hessian[np.arange(self.size), np.arange(self.size)] += self.ridge
+    def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray, Callable[[], np.ndarray]]:
+        """Value, gradient and a function () -> the Hessian."""
+        value, dloss, loss_hessian = self._losses(theta)
+        coef = theta[: self.n_coef]
+        gradient = np.concatenate([(dloss @ self.design.X).ravel() + self.l2_weight * coef, dloss.sum(axis=1)])
+        value += 0.5 * self.l2_weight * float(coef @ coef)
+        return value, gradient[: self.n_variables], lambda: self.add_penalty(loss_hessian())
+
+    def loss_hessian(self, theta: np.ndarray) -> np.ndarray:
+        """The Hessian without the penalty."""
+        return self._losses(theta)[2]()
+
+    def add_penalty(self, loss_hessian: np.ndarray) -> np.ndarray:
+        """The Hessian, from that without the penalty."""
+        hessian = loss_hessian.copy()
+        hessian[np.arange(self.n_coef), np.arange(self.n_coef)] += self.l2_weight
         return hessian
 
-    def _summed(self, part: Callable, seen: np.ndarray) -> np.ndarray:
-        """Hessians of pieces of the rows, which `seen` (outputs, n) says something of."""
-        chunks = [slice(begin, begin + _ROWS) for begin in range(0, len(self.X), _ROWS)]
-        if len(chunks) == 1:
-            return part(self.table, seen, self.share)
-        # where one fills memory, several may not wait to be added, and BLAS has threads of its own
-        run = partial(in_order, size=len(self.X) * self.variables**2) if self.variables <= FEW_FEATURES else map
-        found = np.zeros((self.variables, self.variables))
-        for hessian in run(lambda rows: part(self.table[rows], seen[:, rows], self.share[rows]), chunks):
-            found += hessian
-        return found
+    def diagonal_bound(self) -> np.ndarray:
+        """(n_variables,): a bound of the Hessian's diagonal."""
+        curvature = self.loss.multinomial_max_curvature if self.multinomial else self.loss.max_curvature
+        by_feature = curvature * self.design.squares + self.l2_weight
+        bound = np.tile(np.where(by_feature > 0, by_feature, 1.0), self.n_outputs)
+        return np.concatenate([bound, np.full(self.n_variables - self.n_coef, curvature)])
 
-    def _of_scores(self, table: np.ndarray, bend: np.ndarray, share: np.ndarray) -> np.ndarray:
-        table = table * np.sqrt(bend[0])[:, None]
-        return table.T @ table
+    def blocks(self) -> list[tuple["DenseObjective", np.ndarray]]:
+        """The objectives of outputs that share no loss, each with its variables in θ; the Hessian has these blocks."""
+        if self.multinomial or self.n_outputs == 1:
+            return [(self, np.arange(self.n_variables))]
+        coef = np.arange(self.n_coef).reshape(self.n_outputs, self.n_features)
+        intercept = np.arange(self.n_coef, self.n_variables).reshape(self.n_outputs, -1)
+        return [
+            (replace(self, targets=self.targets[[k]]), np.concatenate([coef[k], intercept[k]]))
+            for k in range(self.n_outputs)
+        ]
 
-    def _of_softmax(self, table: np.ndarray, chances: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """Hessian of the cross-entropy: diag(p) - p pᵀ of each row, times the products of its features."""
-        k, p = self.outputs, table.shape[1]
-        root = table * np.sqrt(share)[:, None]
-        by_row = (chances.T[:, :, None] * root[:, None, :]).reshape(len(root), k * p)
-        hessian = -(by_row.T @ by_row)
-        for j in range(k):
-            here = slice(j * p, (j + 1) * p)
-            hessian[here, here] += (root * chances[j][:, None]).T @ root
-        # from class after class, each with its intercept, to all coefficients and then the intercepts
-        order = np.arange(k * p).reshape(k, p)
-        order = np.concatenate([order[:, : self.features].ravel(), order[:, self.features :].ravel()])
+    def _losses(self, theta: np.ndarray) -> tuple[float, np.ndarray, Callable[[], np.ndarray]]:
+        """The sum of the losses, their derivatives by the scores (n_outputs, n), and () -> their Hessian."""
+        coef = theta[: self.n_coef].reshape(self.n_outputs, self.n_features)
+        scores = coef @ self.design.X.T + (theta[self.n_coef :, None] if self.design.fit_intercept else 0.0)
+        dloss, weight = np.empty_like(scores), self.design.sample_weight
+        if self.multinomial:
+            losses = sample_loss(self.loss.functions(True))(self.targets, scores, self.epsilon, dloss)
+            probabilities = dloss + self.targets  # as the derivative of the cross-entropy is p − y
+            return float(losses @ weight), dloss * weight, partial(self._multinomial_hessian, probabilities)
+        curvature = np.empty_like(scores)
+        value = loss_dloss_hessian(self.loss)(scores, self.targets, weight, self.epsilon, dloss, curvature)
+        return value, dloss, partial(self._sum, _weighted_gram, curvature)
+
+    def _multinomial_hessian(self, probabilities: np.ndarray) -> np.ndarray:
+        hessian = self._sum(_multinomial_blocks, probabilities)
+        # from the coefficients and intercept of each class to the order of θ
+        order = np.arange(self.n_variables).reshape(self.n_outputs, -1)
+        order = np.concatenate([order[:, : self.n_features].ravel(), order[:, self.n_features :].ravel()])
         return hessian[np.ix_(order, order)]
 
-    def metric(self) -> np.ndarray:
-        """Bound of the diagonal of the Hessian."""
-        steepest = self.loss.multinomial_max_curvature if self.joint else self.loss.max_curvature
-        features = steepest * self.squares + self.ridge
-        metric = np.tile(np.where(features > 0, features, 1.0), self.outputs)
-        return np.concatenate([metric, np.full(self.variables - self.size, steepest)])
+    def _sum(self, chunk_hessian: Callable, by_score: np.ndarray) -> np.ndarray:
+        """The sum of Hessians of chunks of rows; `by_score` (n_outputs, n) are their curvatures or probabilities."""
+        matrix, weight = self.design.matrix, self.design.sample_weight
+        chunks = [slice(begin, begin + _CHUNK_ROWS) for begin in range(0, len(matrix), _CHUNK_ROWS)]
+        if len(chunks) == 1:
+            return chunk_hessian(matrix, by_score, weight)
+        # large Hessians may not wait in memory to be added, and BLAS uses threads for each of them
+        run = partial(in_order, size=len(matrix) * self.n_variables**2) if self.n_variables <= FEW_FEATURES else map
+        total = np.zeros((self.n_variables, self.n_variables))
+        for hessian in run(lambda rows: chunk_hessian(matrix[rows], by_score[:, rows], weight[rows]), chunks):
+            total += hessian
+        return total
 
-    def parts(self) -> list[tuple["Dense", np.ndarray]]:
-        """Problems whose variables do not meet in a loss, and where in theta these are."""
-        if self.joint or self.outputs == 1:
-            return [(self, np.arange(self.variables))]
-        p, own = self.features, int(self.fit_intercept)
-        where = [np.r_[k * p : (k + 1) * p, self.size + k : self.size + k + own] for k in range(self.outputs)]
-        return [(self.varied(targets=self.targets[[k]]), mine) for k, mine in enumerate(where)]
+
+def _weighted_gram(matrix: np.ndarray, curvature: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """X̃ᵀ diag(v ℓ″) X̃; the curvatures (1, n) include the weights."""
+    root = matrix * np.sqrt(curvature[0])[:, None]
+    return root.T @ root
+
+
+def _multinomial_blocks(matrix: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Σ v (diag(p) − p pᵀ) ⊗ x̃ x̃ᵀ over rows."""
+    (k, n), p = probabilities.shape, matrix.shape[1]
+    root = matrix * np.sqrt(weight)[:, None]
+    outer = (probabilities.T[:, :, None] * root[:, None, :]).reshape(n, k * p)
+    hessian = -(outer.T @ outer)
+    for j in range(k):
+        block = slice(j * p, (j + 1) * p)
+        hessian[block, block] += (root * probabilities[j][:, None]).T @ root
+    return hessian

@@ -1,5 +1,12 @@
-"""Some of the rows that models train on, and Newton's problems over them."""
+"""A sample of the training rows, drawn by leverage scores, and objectives over it.
 
+Row i is drawn with probability min(1, ½ (l_i / mean(l) + 1) m / n), to give about m of n rows, and counts for one over
+that. l_i = Σ_j x_ij² / Σ_i x_ij² (+ one over the size of its class) is its leverage score if the features were
+orthogonal; rows drawn evenly would leave rare features out. Source: Cohen et al., Uniform Sampling for Matrix
+Approximation (2015).
+"""
+
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -8,97 +15,112 @@ import numpy as np
 from lifecycle.linear.data.design_matrix import DesignMatrix
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.sample_weights import SampleWeights
-from lifecycle.linear.newton.dense_objective import Dense
+from lifecycle.linear.newton.dense_objective import DenseDesign, DenseObjective
 
-FEW = 3  # rows for each variable
-_SIZE, _PER_VARIABLE = 4096, 4  # rows from which models start, or so many for each variable if that is more
-_WORTH = 4  # rows for each sampled one from which they are worth a start
-_PRODUCTS, _ELEMENTS = 1 << 29, 1 << 22  # multiplications, and numbers read, of Hessians for those who are slow
-_STEP_PRODUCTS = 1 << 31  # multiplications of one Newton step that are not too many
-_HELD = 1 << 26  # numbers of samples that are kept
+_MIN_ROWS_PER_VARIABLE = 3  # with fewer, the Hessian of one training set says too little of that of another
+_SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE = 4096, 4  # of which the larger number of rows is drawn
+_MIN_REDUCTION = 4  # rows for each sampled one from which L-BFGS on the sample pays
+# multiplications and elements of X, of Hessians of single training sets
+_MAX_PRODUCTS, _MAX_ELEMENTS = 1 << 29, 1 << 22
+_MAX_STEP_PRODUCTS = 1 << 31  # multiplications of a Newton step on all rows
+_CACHE_ELEMENTS = 1 << 26
 
 
-class Samples:
-    """DesignMatrix are drawn in proportion to how much they weigh in the directions of the single features (their leverage if
-    these were orthogonal; Cohen et al., 2015), or rare features would go unseen, and count for what they stand for.
-    """
+class Subsample:
+    """The sample of a problem's rows, with as many rows as Hessians of its variables need."""
 
-    def __init__(self, task: Problem):
-        variables = (task.design.n_features + 1) * (task.n_outputs if task.multinomial else 1)
-        self.task, self.size = task, max(_SIZE, _PER_VARIABLE * (task.design.n_features + 1))
-        self.trained = np.asarray(task.weights.counts[:, np.unique(task.train_set)].any(axis=1))
-        sampled = np.count_nonzero(self.trained) > self.size
-        self.leverage = _leverage(task, self.trained) if sampled else np.ones(task.design.n_samples, np.float32)
-        self.most = max(self.size, min(_PRODUCTS // variables**2, _ELEMENTS // task.design.n_features))
-        self.affords_all = task.design.n_samples * variables**2 <= _STEP_PRODUCTS and task.design.n_stored <= _ELEMENTS
-        self.drawn: dict[tuple, tuple[Dense, bool]] = {}
+    def __init__(self, problem: Problem):
+        self.problem, n_features = problem, problem.design.n_features
+        n_variables = problem.n_joint_variables
+        self.n_rows = max(_SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE * (n_features + 1))
+        self.max_rows = max(self.n_rows, min(_MAX_PRODUCTS // n_variables**2, _MAX_ELEMENTS // n_features))
+        self.affords_all_rows = (
+            problem.design.n_samples * n_variables**2 <= _MAX_STEP_PRODUCTS and problem.design.n_stored <= _MAX_ELEMENTS
+        )
+        self.trained = np.asarray(problem.weights.counts[:, np.unique(problem.train_set)].any(axis=1))
+        self.leverage = np.ones(problem.design.n_samples, np.float32)
+        if np.count_nonzero(self.trained) > self.n_rows:
+            self.leverage = _leverage_scores(problem, self.trained)
+        self._cache: dict[tuple, DenseObjective] = {}
 
-    def few(self) -> Problem | None:
-        """The task on some rows, for models to start from: each sees its own of them. None where it would not pay."""
-        task, (rows, weights) = self.task, self.draw(self.trained, self.size)
-        counts = task.weights.counts[rows]
-        enough = np.count_nonzero(counts, axis=0).min() > FEW * (task.design.n_features + 1)
-        if len(rows) * _WORTH > task.design.n_samples or not enough:
+    def objective(self, models: list[int], all_rows: bool = False) -> DenseObjective:
+        """The objective of models that differ in their training sets only, with the mean weights of these."""
+        problem, m = self.problem, models[0]
+        train_sets = tuple(np.unique(problem.train_set[models]).tolist())
+        if train_sets not in self._cache or all_rows:
+            trained = np.asarray((problem.weights.counts[:, train_sets] != 0).any(axis=1))
+            rows, weights = self.draw(trained, problem.design.n_samples if all_rows else self.n_rows)
+            weights = weights * np.mean([problem.weights.of_set(k, rows) for k in train_sets], axis=0)
+            if sum(cached.design.X.size for cached in self._cache.values()) > _CACHE_ELEMENTS:
+                self._cache.clear()
+            X, targets = self.read(rows)
+            design = DenseDesign(X, weights / weights.sum(), problem.fit_intercept)
+            self._cache[train_sets] = DenseObjective(design, targets, problem.loss, problem.multinomial, 0.0, 0.0)
+        l2_weight = float(problem.alpha[m] * problem.penalty.gradient(1.0, problem.l1_ratio[m]))
+        return replace(self._cache[train_sets], l2_weight=l2_weight, epsilon=float(problem.epsilon[m]))
+
+    def sampled_problem(self) -> Problem | None:
+        """The problem on the sample, each model on its own training rows of it; None where that would not pay."""
+        problem, (rows, weights) = self.problem, self.draw(self.trained, self.n_rows)
+        counts = problem.weights.counts[rows]
+        if len(rows) * _MIN_REDUCTION > problem.design.n_samples or not self.has_enough_rows(counts).all():
             return None
-        own = SampleWeights(counts * weights[:, None], np.float64)
-        design = DesignMatrix(task.design.take(rows))
-        return replace(task, design=design, y=task.y[rows], weights=own, sample_weight=None)
+        design, y = DesignMatrix(problem.design.take(rows)), problem.y[rows]
+        sampled = SampleWeights(counts * weights[:, None], np.float64)
+        return replace(problem, design=design, y=y, weights=sampled, sample_weight=None)
 
-    def problem(self, models: list[int], everything: bool = False) -> tuple[Dense, bool]:
-        """The problem of models that differ in their rows only, on a sample, and whether these are all of them."""
-        columns = tuple(np.unique(self.task.train_set[models]).tolist())
-        if columns not in self.drawn or everything:
-            trained = np.asarray((self.task.weights.counts[:, columns] != 0).any(axis=1))
-            rows, weights = self.draw(trained, self.task.design.n_samples if everything else self.size)
-            weights = weights * np.mean([self.task.weights.of_set(k, rows) for k in columns], axis=0)
-            if sum(kept.X.size for kept, _ in self.drawn.values()) > _HELD:
-                self.drawn.clear()
-            kept = Dense(*self.take(rows), weights / weights.sum(), self.task.loss, self.task.multinomial, 0.0, 0.0,
-                         self.task.fit_intercept)  # fmt: skip
-            kept.table, kept.squares  # noqa: B018  (made once, for all penalties)
-            self.drawn[columns] = kept, np.count_nonzero(trained) <= self.size
-        kept, whole = self.drawn[columns]
-        task, m = self.task, models[0]
-        ridge = float(task.alpha[m] * task.penalty.gradient(1.0, task.l1_ratio[m]))
-        return kept.varied(ridge=ridge, epsilon=float(task.epsilon[m])), whole
+    def has_enough_rows(self, counts: np.ndarray) -> np.ndarray:
+        """(n_sets,): whether the counts (rows, n_sets) have enough rows for the Hessian of the problem's variables."""
+        return np.count_nonzero(counts, axis=0) > _MIN_ROWS_PER_VARIABLE * (self.problem.design.n_features + 1)
 
-    def draw(self, trained: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """About `size` of the rows that are marked, and how many each stands for."""
+    def draw(self, trained: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """About `n_rows` of the rows that are marked, and how many each stands for."""
         n = np.count_nonzero(trained)
-        if n <= size:
+        if n <= n_rows:
             return np.flatnonzero(trained), np.ones(n)
-        even = self.leverage[trained].mean() or 1.0  # one half by leverage, one half evenly
+        mean_leverage = self.leverage[trained].mean() or 1.0
         # RandomState(0), the seed of so many splitters, would draw the very rows that a fold holds out
-        rows, weights, draws = [], [], np.random.default_rng(0)
-        for begin, end in self.task.design.chunks():
-            chance = np.minimum(1.0, (self.leverage[begin:end] / even + 1.0) * (0.5 * size / n))
-            here = np.flatnonzero(trained[begin:end] & (draws.random(end - begin) < chance))
-            rows.append(begin + here)
-            weights.append(1.0 / chance[here])
+        rows, weights, rng = [], [], np.random.default_rng(0)
+        for begin, end in self.problem.design.chunks():
+            probability = np.minimum(1.0, (self.leverage[begin:end] / mean_leverage + 1.0) * (0.5 * n_rows / n))
+            drawn = np.flatnonzero(trained[begin:end] & (rng.random(end - begin) < probability))
+            rows.append(begin + drawn)
+            weights.append(1.0 / probability[drawn])
         return np.concatenate(rows), np.concatenate(weights)
 
-    def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """X, seen from the shift, and the targets of these rows."""
-        return self.task.design.take(rows) - self.task.features.shift, self.task.encode_targets(
-            self.task.y[rows]
-        ).astype(np.float64)
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """X less the shift, and the targets of these rows."""
+        problem = self.problem
+        targets = problem.encode_targets(problem.y[rows]).astype(np.float64)
+        return problem.design.take(rows) - problem.features.shift, targets
 
 
-def _leverage(task: Problem, trained: np.ndarray) -> np.ndarray:
-    """(n,): squared features over their sums over the rows that are marked, added, and so for classes."""
-    sums, found = np.zeros(task.design.n_features), np.empty(task.design.n_samples, np.float32)
-    for begin, end in task.design.chunks():
-        sums += trained[begin:end].astype(np.float64) @ _squares(task, begin, end)
+def group_by_penalty(problem: Problem, models: Iterable[int], separate: Collection[int] = ()) -> list[list[int]]:
+    """Models that differ in their training sets only, from the strongest penalty to the weakest; those in `separate`
+    are groups of one."""
+    groups: dict[tuple, list[int]] = {}
+    for m in models:
+        key = float(problem.alpha[m]), float(problem.l1_ratio[m]), float(problem.epsilon[m]), m if m in separate else -1
+        groups.setdefault(key, []).append(m)
+    return [groups[key] for key in sorted(groups, reverse=True)]
+
+
+def _leverage_scores(problem: Problem, trained: np.ndarray) -> np.ndarray:
+    """(n,): squared features, each over its sum over the rows that are marked, and for classes one over their size."""
+    sums, scores = np.zeros(problem.design.n_features), np.empty(problem.design.n_samples, np.float32)
+    for begin, end in problem.design.chunks():
+        sums += trained[begin:end].astype(np.float64) @ _squares(problem, begin, end)
     unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
-    of_class = np.zeros(1)
-    if task.loss.task == "classification":
-        of_class = 1.0 / np.maximum(np.bincount(task.y.astype(np.intp), weights=trained), 1.0)
-    for begin, end in task.design.chunks():
-        found[begin:end] = _squares(task, begin, end) @ unit
-        found[begin:end] += of_class[task.y[begin:end].astype(np.intp)] if len(of_class) > 1 else 0.0
-    return found
+    of_class = None
+    if problem.loss.task == "classification":
+        of_class = 1.0 / np.maximum(np.bincount(problem.y.astype(np.intp), weights=trained), 1.0)
+    for begin, end in problem.design.chunks():
+        scores[begin:end] = _squares(problem, begin, end) @ unit
+        if of_class is not None:
+            scores[begin:end] += of_class[problem.y[begin:end].astype(np.intp)]
+    return scores
 
 
-def _squares(task: Problem, begin: int, end: int) -> Any:
-    X = task.design.read(begin, end, task.features.shift)
-    return X.multiply(X).toarray() if task.design.sparse else X * X
+def _squares(problem: Problem, begin: int, end: int) -> Any:
+    X = problem.design.read(begin, end, problem.features.shift)
+    return X.multiply(X).toarray() if problem.design.sparse else X * X

@@ -1,0 +1,103 @@
+"""L-BFGS for many models at once whose preconditioners are shared: in float32 on all rows, then in float64.
+
+A model begins at zero, or at the minimum over the sampled rows of its own training set. The minimum over other rows
+would stay in it: in directions that its rows leave open, or where it stops early.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.newton.preconditioner import SAMPLE_ITERATIONS, Preconditioner
+from lifecycle.linear.objective import Objective
+from lifecycle.linear.training_options import TrainingOptions
+from lifecycle.solvers import lbfgs
+from lifecycle.solvers.convergence import Tolerances
+
+_MAX_RENEWALS, _RENEWAL_INTERVAL = 20, 3  # of a model's preconditioner, and iterations between two at least
+_FLOAT32_STEP = 1e-3  # relative to the largest coefficient: after smaller steps float64 takes over
+# steps after which the coefficients no longer depend on where the steps began
+STEP = {"float64": 1e-8, "float32": 1e-5}
+_VALUE_ERROR = {"float64": 1e-14, "float32": 1e-6}
+_ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # relative to the loss of a constant
+
+
+def minimize(
+    problem: Problem, options: TrainingOptions, preconditioner: Preconditioner, theta: np.ndarray, tolerance: np.ndarray
+) -> tuple[dict[int, list[float]], np.ndarray]:
+    """Change θ in place for the models that have a preconditioner.
+
+    Returns
+    -------
+    curves : the objective of each of these models after each step in float64
+    converged : bool, (all models,)
+    """
+
+    def iterations(problem: Problem, dtype: Any, decrease: np.ndarray, step: float) -> Iterator[lbfgs.Iteration]:
+        objective = FullObjective(problem, dtype)
+        rounding, error = _ROUNDING[objective.dtype] * null_loss, _VALUE_ERROR[objective.dtype]
+        tolerances = Tolerances(decrease, step, objective.n_coef, rounding, error)
+        return lbfgs.minimize(objective.evaluate, preconditioner, theta, models, tolerances)
+
+    models, null_loss = np.array(sorted(preconditioner.factors), int), problem.null_loss
+    sample = preconditioner.subsample.sampled_problem() if options.initial is None else None
+    if sample is not None:
+        for _ in islice(iterations(sample, np.float64, tolerance, np.inf), SAMPLE_ITERATIONS):
+            pass
+    curves: dict[int, list[float]] = {m: [] for m in models.tolist()}
+    renewals, converged = np.zeros(problem.n_models, int), np.zeros(problem.n_models, bool)
+    visible_decrease = np.maximum(tolerance, _VALUE_ERROR["float32"] * null_loss)
+    for dtype, decrease, step in (
+        (np.float32, visible_decrease, _FLOAT32_STEP),
+        (np.float64, tolerance, STEP[str(problem.design.dtype)]),
+    ):
+        final, last_renewal = dtype == np.float64, 0
+        converged[:] = False
+        for i, (functions, values, done, slow) in enumerate(iterations(problem, dtype, decrease, step), 1):
+            converged[functions[done]] = True
+            for m, value in zip(functions.tolist(), values.tolist(), strict=True) if final else ():
+                curves[m].append(value)
+            options.on_progress(len(models) - (int(converged.sum()) if final else 0))
+            if i == options.max_iter:
+                break
+            slow = functions[slow & (renewals[functions] < _MAX_RENEWALS)]
+            if slow.size and i - last_renewal >= _RENEWAL_INTERVAL:
+                preconditioner.renew(slow, theta)
+                renewals[slow], last_renewal = renewals[slow] + 1, i
+    return curves, converged
+
+
+class FullObjective:
+    """The mean loss over all rows + ½ α ‖w‖² of each model as functions of θ: its coefficients, (n_outputs, n_features)
+    in C order, then its intercepts if they are fitted."""
+
+    def __init__(self, problem: Problem, dtype: Any):
+        self.problem, self.n_coef = problem, problem.n_outputs * problem.design.n_features
+        self.losses = Objective(problem, problem.features.frame.without_offset(), dtype)
+        self.dtype = str(self.losses.dtype)
+        self.l2_weight = problem.alpha * np.array([problem.penalty.gradient(1.0, ratio) for ratio in problem.l1_ratio])
+
+    def pack(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        """θ (models, variables)."""
+        blocks = [coef.reshape(len(coef), -1), *([intercept] if self.problem.fit_intercept else [])]
+        return np.hstack(blocks).astype(np.float64)
+
+    def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (models, n_outputs, n_features) and intercepts (models, n_outputs)."""
+        n_outputs = self.problem.n_outputs
+        coef = theta[:, : self.n_coef].reshape(len(theta), n_outputs, -1)
+        return coef, theta[:, self.n_coef :] if self.problem.fit_intercept else np.zeros((len(theta), n_outputs))
+
+    def evaluate(self, theta: np.ndarray, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (models,) and gradients (models, variables)."""
+        losses, by_coef, by_intercept = self.losses.gradients(*self.unpack(theta), models)
+        if self.problem.multinomial:  # the softmax does not depend on what all classes share: that gradient is rounding
+            by_coef = by_coef - by_coef.mean(axis=1, keepdims=True)
+            by_intercept = by_intercept - by_intercept.mean(axis=1, keepdims=True)
+        l2_weight, coef = self.l2_weight[models], theta[:, : self.n_coef]
+        gradient = self.pack(by_coef, by_intercept)
+        gradient[:, : self.n_coef] += l2_weight[:, None] * coef
+        return losses + 0.5 * l2_weight * (coef**2).sum(axis=1), gradient

@@ -1,0 +1,30 @@
+"""When the solvers stop."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Tolerances(NamedTuple):
+    """What a step predicts and changes at most where the minimization of m functions has converged.
+
+    predicted_decrease : float or (m,), of the quadratic model of a function
+    step : largest element of the step, relative to the largest element of x; inf: steps of any size
+    n_scale : how many of the first elements of x a step is compared with, unless they are all zero; None: all
+    rounding : float or (m,), predicted decrease at which a function has converged whatever else holds
+    value_error : relative rounding error of a value
+    """
+
+    predicted_decrease: np.ndarray | float
+    step: float
+    n_scale: int | None = None
+    rounding: np.ndarray | float = 0.0
+    value_error: float = 1e-15
+
+    def is_small(self, step: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """(m,): whether max |step| ≤ tolerance · max |x|, for step and x (m, variables)."""
+        if np.isinf(self.step):
+            return np.ones(len(x), bool)
+        leading = np.abs(x[:, : self.n_scale]).max(axis=1, initial=0.0)
+        scale = np.where(leading > 0, leading, np.abs(x).max(axis=1))
+        return np.abs(step).max(axis=1) <= self.step * scale
