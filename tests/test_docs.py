@@ -1,4 +1,4 @@
-"""The documentation is true: its code runs, its new rule passes its tests, its pages are all there."""
+"""The documentation is true: its code runs, what its pages add passes the tests, and every page is in the navigation."""
 
 import importlib.util
 import os
