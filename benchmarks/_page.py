@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, and the table in docs/optimizers.md, from the records in benchmarks/results."""
+"""docs/benchmarks.md and parts of docs/optimizers.md and docs/validation.md, from the records in benchmarks/results."""
 
 import json
 import re
@@ -11,8 +11,8 @@ from ._harness import RESULTS, markdown
 NAMES = ("optimizers", "quality", "rules", "training", "validation", "adult")  # in the order of the page
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
-GUIDE = DOCS / "optimizers.md"  # one table of which is made here
-EXAMPLE = DOCS / "validation.md"  # of which code, output and picture of the example are
+GUIDE = DOCS / "optimizers.md"  # one table in it is generated
+EXAMPLE = DOCS / "validation.md"  # code, output and picture of its example are generated
 BETWEEN = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEAD = """# Benchmarks
 
@@ -30,7 +30,7 @@ def text(folder: Path = RESULTS) -> str:
             result = json.loads(path.read_text(encoding="utf-8"))
             parts.append(import_module(f"benchmarks.{name}").table(result) + "\n" + ran_on(result))
         else:
-            parts.append(f"`{name}`: not measured yet; `python -m benchmarks {name}` does it.\n")
+            parts.append(f"`{name}`: not measured yet; `python -m benchmarks {name}` measures it.\n")
     return "\n".join(parts)
 
 
@@ -45,7 +45,7 @@ def ran_on(result: dict) -> str:
 
 
 def guide(folder: Path = RESULTS) -> str:
-    """The guide to the optimizers, with what states cost and what they do to the answer."""
+    """The guide to the optimizers, with the memory, speed and accuracy of each state format."""
     speed, quality = (json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in ("optimizers", "quality"))
     times = {one["case"]: one["rows"] for one in speed["cases"] if one["rule"] == "AdamW"}
     shown = ("one tensor of 16 M", "the reference CNN")
@@ -65,14 +65,14 @@ def guide(folder: Path = RESULTS) -> str:
 
 
 def example(folder: Path = RESULTS) -> str:
-    """The guide to validation, with what its example printed."""
+    """The guide to validation, with the output of its example."""
     result = json.loads((folder / "adult.json").read_text(encoding="utf-8"))
     shown = import_module("benchmarks.adult").guide(result)
     return BETWEEN.sub(lambda _: shown, EXAMPLE.read_text(encoding="utf-8"))
 
 
 def write(folder: Path = RESULTS, page: Path = PAGE) -> Path:
-    """Generate the page, and the plots that it shows."""
+    """Generate the page and its plots."""
     page.write_text(text(folder), encoding="utf-8")
     for name in NAMES:
         draw = getattr(import_module(f"benchmarks.{name}"), "plots", None)

@@ -1,4 +1,4 @@
-"""Slow, obvious oracles. Imports numpy only, so that they share no fault with what they judge."""
+"""Slow, obvious reference implementations. They import numpy only, so that they share no fault with the library."""
 
 import numpy as np
 
@@ -26,8 +26,17 @@ def adamw(p, grads, lr, weight_decay=0.01, **hyper):
     return adam(p, grads, lr, weight_decay=weight_decay, decoupled_weight_decay=True, **hyper)
 
 
-def adam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, bias_correction=True,
-         decoupled_weight_decay=False):  # fmt: skip
+def adam(
+    p,
+    grads,
+    lr,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    amsgrad=False,
+    bias_correction=True,
+    decoupled_weight_decay=False,
+):
     p = np.array(p, dtype=np.float64)
     m, v, largest = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p)
     for t, g in enumerate(grads, 1):
@@ -39,8 +48,9 @@ def adam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=F
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
         largest = np.maximum(largest, v)
-        used = largest if amsgrad else v
-        m_hat, v_hat = (m / (1 - betas[0] ** t), used / (1 - betas[1] ** t)) if bias_correction else (m, used)
+        m_hat, v_hat = m, largest if amsgrad else v
+        if bias_correction:
+            m_hat, v_hat = m_hat / (1 - betas[0] ** t), v_hat / (1 - betas[1] ** t)
         p = p - lr * m_hat / (np.sqrt(v_hat) + eps)
     return p
 
@@ -57,12 +67,12 @@ def adagrad(p, grads, lr, lr_decay=0.0, weight_decay=0.0, initial_accumulator_va
 
 def rmsprop(p, grads, lr, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
     p = np.array(p, dtype=np.float64)
-    square, mean, buffer = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p)
+    square_avg, grad_avg, buffer = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p)
     for g in grads:
         g = np.asarray(g, np.float64) + weight_decay * p
-        square = alpha * square + (1 - alpha) * g**2
-        mean = alpha * mean + (1 - alpha) * g
-        step = g / (np.sqrt(square - mean**2 if centered else square) + eps)
+        square_avg = alpha * square_avg + (1 - alpha) * g**2
+        grad_avg = alpha * grad_avg + (1 - alpha) * g
+        step = g / (np.sqrt(square_avg - grad_avg**2 if centered else square_avg) + eps)
         buffer = momentum * buffer + step
         p = p - lr * buffer
     return p
@@ -70,12 +80,12 @@ def rmsprop(p, grads, lr, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, 
 
 def adadelta(p, grads, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0):
     p = np.array(p, dtype=np.float64)
-    square, moved = np.zeros_like(p), np.zeros_like(p)
+    square_avg, acc_delta = np.zeros_like(p), np.zeros_like(p)
     for g in grads:
         g = np.asarray(g, np.float64) + weight_decay * p
-        square = rho * square + (1 - rho) * g**2
-        delta = np.sqrt(moved + eps) / np.sqrt(square + eps) * g
-        moved = rho * moved + (1 - rho) * delta**2
+        square_avg = rho * square_avg + (1 - rho) * g**2
+        delta = np.sqrt(acc_delta + eps) / np.sqrt(square_avg + eps) * g
+        acc_delta = rho * acc_delta + (1 - rho) * delta**2
         p = p - lr * delta
     return p
 
@@ -91,29 +101,30 @@ def adamax(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
     return p
 
 
-def nadam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3,
-          decoupled_weight_decay=False):  # fmt: skip
+def nadam(
+    p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3, decoupled_weight_decay=False
+):
     p = np.array(p, dtype=np.float64)
-    m, v, product = np.zeros_like(p), np.zeros_like(p), 1.0
+    m, v, mu_product = np.zeros_like(p), np.zeros_like(p), 1.0
     for t, g in enumerate(grads, 1):
         g = np.asarray(g, np.float64)
         if decoupled_weight_decay:
             p = p - lr * weight_decay * p
         else:
             g = g + weight_decay * p
-        now, then = (betas[0] * (1 - 0.96 ** (k * momentum_decay) / 2) for k in (t, t + 1))
-        product *= now
+        mu, mu_next = (betas[0] * (1 - 0.96 ** (k * momentum_decay) / 2) for k in (t, t + 1))
+        mu_product *= mu
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
-        ahead = then * m / (1 - product * then) + (1 - now) * g / (1 - product)
-        p = p - lr * ahead / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+        m_hat = mu_next * m / (1 - mu_product * mu_next) + (1 - mu) * g / (1 - mu_product)
+        p = p - lr * m_hat / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
     return p
 
 
 def radam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False):
     p = np.array(p, dtype=np.float64)
     m, v = np.zeros_like(p), np.zeros_like(p)
-    longest = 2 / (1 - betas[1]) - 1
+    rho_inf = 2 / (1 - betas[1]) - 1
     for t, g in enumerate(grads, 1):
         g = np.asarray(g, np.float64)
         if decoupled_weight_decay:
@@ -122,11 +133,11 @@ def radam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decouple
             g = g + weight_decay * p
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
-        length = longest - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
+        rho = rho_inf - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
         step = m / (1 - betas[0] ** t)
-        if length > 5:
-            share = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-            step = step * np.sqrt(share) * np.sqrt(1 - betas[1] ** t) / (np.sqrt(v) + eps)
+        if rho > 5:
+            rectification = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+            step = step * rectification * np.sqrt(1 - betas[1] ** t) / (np.sqrt(v) + eps)
         p = p - lr * step
     return p
 
@@ -140,11 +151,13 @@ def lion(p, grads, lr, betas=(0.9, 0.99), weight_decay=0.0):
     return p
 
 
-def minibatch_epoch(X, Y, weights, order, batch, coef, intercept, rule, grads, slopes, lr, l1, l2, proximal,
-                    fit_intercept):  # fmt: skip
+def minibatch_epoch(
+    X, Y, weights, order, batch_size, coef, intercept, rule, grads, dloss, lr, l1, l2, is_proximal, fit_intercept
+):
     """An epoch of a linear model; `rule(p, grads, lr)` as above, `grads` the gradients so far, which it extends.
 
-    The penalty is l1 * |w| + l2 * w²/2; `proximal`: it acts after the step, on its own.
+    The penalty is l1 * |w| + l2 * w²/2. If `is_proximal`, its proximal step follows each step of the loss; else l2 is
+    in the gradient, and l1 makes an orthant-wise step (Andrew & Gao, 2007).
     """
     coef, intercept = np.array(coef, np.float64), np.array(intercept, np.float64)
     thetas = []
@@ -154,38 +167,69 @@ def minibatch_epoch(X, Y, weights, order, batch, coef, intercept, rule, grads, s
         zero = np.zeros(g.size)
         return rule(zero, [*grads, g], lr) - (rule(zero, grads, lr) if grads else zero)
 
-    for begin in range(0, len(order), batch):
-        rows = order[begin : begin + batch]
-        pushes = slopes(Y[rows], X[rows] @ coef.T + intercept) * weights[rows, None] / len(rows)
-        g, old = pushes.T @ X[rows], coef
-        if not proximal:
-            g = g + l2 * coef
-            for at in np.ndindex(*g.shape):
-                if coef[at] != 0:
-                    g[at] += l1 * np.sign(coef[at])
-                elif abs(g[at]) <= l1:
-                    g[at] = 0.0
-                else:
-                    g[at] -= l1 * np.sign(g[at])
-        whole = np.concatenate([g.ravel(), pushes.sum(axis=0)])
-        moved = step(whole)
-        grads.append(whole)
-        coef = coef + moved[: g.size].reshape(g.shape)
+    for begin in range(0, len(order), batch_size):
+        rows = order[begin : begin + batch_size]
+        by_score = dloss(Y[rows], X[rows] @ coef.T + intercept) * weights[rows, None] / len(rows)
+        g, old = by_score.T @ X[rows], coef
+        if not is_proximal:
+            g = pseudo_gradient(coef, g + l2 * coef, l1)
+        gradient = np.concatenate([g.ravel(), by_score.sum(axis=0)])
+        difference = step(gradient)
+        grads.append(gradient)
+        coef = coef + difference[: g.size].reshape(g.shape)
         if fit_intercept:
-            intercept = intercept + moved[g.size :]
-        if proximal:
-            coef = np.sign(coef) * np.maximum(np.abs(coef) - lr * l1, 0.0) / (1.0 + lr * l2)
+            intercept = intercept + difference[g.size :]
+        if is_proximal:
+            coef = prox(coef, lr, l1, l2)
         elif l1:
-            for at in np.ndindex(*g.shape):
-                side = np.sign(old[at]) if old[at] != 0 else -np.sign(g[at])
-                if np.sign(coef[at]) != side:
-                    coef[at] = 0.0
+            coef = project_orthant(coef, old, g)
         thetas.append(np.concatenate([coef.ravel(), intercept]))
     return coef, intercept, thetas
 
 
+def pseudo_gradient(w, g, l1):
+    """g plus the subgradient of l1 |w| that makes the sum smallest."""
+    result = np.array(g, np.float64)
+    for at in np.ndindex(*result.shape):
+        if w[at] != 0:
+            result[at] += l1 * np.sign(w[at])
+        elif abs(result[at]) <= l1:
+            result[at] = 0.0
+        else:
+            result[at] -= l1 * np.sign(result[at])
+    return result
+
+
+def project_orthant(new, w, g):
+    """new, with zero where it left the orthant of w (of -g, where w is zero)."""
+    result = np.array(new, np.float64)
+    for at in np.ndindex(*result.shape):
+        orthant = np.sign(w[at]) if w[at] != 0 else -np.sign(g[at])
+        if np.sign(result[at]) != orthant:
+            result[at] = 0.0
+    return result
+
+
+def prox(w, t, l1, l2):
+    """The minimizer over u of t (l1 |u| + l2 u²/2) + (u - w)²/2."""
+    return np.sign(w) * np.maximum(np.abs(w) - t * l1, 0.0) / (1.0 + t * l2)
+
+
+def proximal_sgd(X, y, weights, order, coef, intercept, dloss, value, lr, l1, l2, fit_intercept):
+    """A step -lr w dloss for each row of weight w, then the proximal step of l1 |c| + l2 c²/2; and Σ w value."""
+    coef, total = np.array(coef, np.float64), 0.0
+    for i in order:
+        z = coef @ X[i] + intercept
+        total += weights[i] * value(y[i], z)
+        step = lr * weights[i] * dloss(y[i], z)
+        coef = prox(coef - step * X[i], lr, l1, l2)
+        if fit_intercept:
+            intercept = intercept - step
+    return coef, intercept, total
+
+
 def purged_kfold(start, end, n_splits, embargo):
-    """(train, test) of each fold: the rows in order of start, in blocks; training rows that meet one are left out."""
+    """(train, test) of each fold: blocks of rows in order of start; training rows that overlap are left out."""
     n = len(start)
     order = sorted(range(n), key=lambda i: (start[i], i))
     sizes = [n // n_splits + (k < n % n_splits) for k in range(n_splits)]
@@ -195,9 +239,9 @@ def purged_kfold(start, end, n_splits, embargo):
         first, last = min(start[i] for i in test), max(end[i] for i in test)
         train = []
         for i in range(n):
-            meets = start[i] <= last and end[i] >= first
+            overlaps = start[i] <= last and end[i] >= first
             too_soon = start[i] > last and start[i] <= last + embargo
-            if not meets and not too_soon:
+            if not overlaps and not too_soon:
                 train.append(i)
         folds.append((train, sorted(test)))
     return folds
@@ -218,17 +262,3 @@ def group_time_series_split(groups, n_splits, gap):
         past, tested = seen[: begin - gap], seen[begin : begin + size]
         folds.append(([i for i, g in enumerate(groups) if g in past], [i for i, g in enumerate(groups) if g in tested]))
     return folds
-
-
-def proximal_sgd(X, y, weights, order, coef, intercept, slope, value, lr, l1, l2, fit_intercept):
-    """A step for each row of weight w: -lr w slope, then the proximal step of l1 |c| + l2 c²/2; and Σ w value."""
-    coef, total = np.array(coef, np.float64), 0.0
-    for i in order:
-        z = coef @ X[i] + intercept
-        total += weights[i] * value(y[i], z)
-        push = lr * weights[i] * slope(y[i], z)
-        coef = coef - push * X[i]
-        coef = np.sign(coef) * np.maximum(np.abs(coef) - lr * l1, 0.0) / (1.0 + lr * l2)
-        if fit_intercept:
-            intercept = intercept - push
-    return coef, intercept, total

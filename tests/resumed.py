@@ -1,4 +1,4 @@
-"""A run that is stopped and goes on: `python -m tests.resumed STATE RULE CHECKPOINT OUT` is its second half."""
+"""A run that is stopped and continued: `python -m tests.resumed STATE RULE CHECKPOINT OUT` is its second half."""
 
 import json
 import random
@@ -27,7 +27,7 @@ def build(state, rule):
 
 
 def train(net, optimizer, scheduler, steps):
-    """Rows that hang on all three random generators."""
+    """Steps on data that depend on all three random generators."""
     for _ in range(steps):
         x = torch.randn(16, 1, 8, 8) + float(np.random.rand()) + random.random()
         loss = nn.functional.cross_entropy(net(x), torch.randint(10, (16,)))
@@ -39,17 +39,17 @@ def train(net, optimizer, scheduler, steps):
 
 def bits(net, optimizer, scheduler):
     """Every byte of the model and of the optimizer's state, and the rates."""
-    whole = list(net.state_dict().values())
+    tensors = list(net.state_dict().values())
     for p in net.parameters():
-        whole += [value for name, value in sorted(optimizer.state[p].items()) if isinstance(value, torch.Tensor)]
-    flat = [t.detach().contiguous().view(-1) for t in whole]
+        tensors += [value for name, value in sorted(optimizer.state[p].items()) if isinstance(value, torch.Tensor)]
+    flat = [t.detach().contiguous().view(-1) for t in tensors]
     return [t.view(torch.uint8).tolist() for t in flat], scheduler.get_last_lr()
 
 
 def main(state, rule, checkpoint, out):
     net, optimizer, scheduler = build(None if state == "None" else state, rule)
-    told = lc.load_checkpoint(checkpoint, model=net, optimizer=optimizer, scheduler=scheduler)
-    train(net, optimizer, scheduler, told["left"])
+    metadata = lc.load_checkpoint(checkpoint, model=net, optimizer=optimizer, scheduler=scheduler)
+    train(net, optimizer, scheduler, metadata["left"])
     with open(out, "w") as file:
         json.dump(bits(net, optimizer, scheduler), file)
 

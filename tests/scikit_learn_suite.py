@@ -1,7 +1,7 @@
-"""pytest plugin: scikit-learn's own tests get our classes and functions under scikit-learn's names.
+"""pytest plugin: scikit-learn's tests get our classes and functions under scikit-learn's names.
 
-The names are exchanged in the package `sklearn.model_selection` before the tests import them from there, so that
-parametrized tests have ours too; scikit-learn's inner modules keep their own.
+The names are replaced in the package `sklearn.model_selection` before the tests import them from it, so that
+parametrized tests use ours too; the modules inside scikit-learn keep theirs.
 """
 
 import json
@@ -11,13 +11,21 @@ import sklearn.model_selection
 
 import lifecycle as lc
 
-NAMES = ("GridSearchCV", "RandomizedSearchCV", "cross_validate", "KFold", "StratifiedKFold", "GroupKFold",
-         "StratifiedGroupKFold", "TimeSeriesSplit")  # fmt: skip
+NAMES = (
+    "GridSearchCV",
+    "RandomizedSearchCV",
+    "cross_validate",
+    "KFold",
+    "StratifiedKFold",
+    "GroupKFold",
+    "StratifiedGroupKFold",
+    "TimeSeriesSplit",
+)
 outcomes: dict[str, str] = {}
 
 
 def pytest_configure():
-    ours = {name: getattr(lc, name) for name in NAMES}  # all of ours are imported before one is exchanged
+    ours = {name: getattr(lc, name) for name in NAMES}  # all of ours are imported before one is replaced
     for name, value in ours.items():
         assert value.__module__.startswith("lifecycle."), f"{name} is not ours: {value.__module__}"
         setattr(sklearn.model_selection, name, value)

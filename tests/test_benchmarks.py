@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic, a trial at tiny sizes, and the page that is generated from its record."""
+"""The arithmetic of the benchmarks, trials at tiny sizes, and the page that is generated from the records."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def test_runs_alternate_and_warm_up_is_not_counted():
     assert seconds["a"][0] == 7.0  # the third round's
 
 
-def test_a_run_without_seconds_of_its_own_is_timed():
+def test_a_run_that_returns_no_seconds_is_timed():
     (seconds,) = _harness.alternate({"a": lambda: None}, rounds=3).values()
     assert len(seconds) == 3
     assert all(0 <= s < 60 for s in seconds)
@@ -141,7 +141,7 @@ def test_a_trial_is_not_published():
     assert "not published" in done.stderr
 
 
-def test_the_table_of_the_quality_says_what_lies_inside():
+def test_the_quality_table_says_which_means_lie_in_the_range_of_float32():
     pytest.importorskip("torch")
     from benchmarks import quality
 
@@ -153,9 +153,8 @@ def test_the_table_of_the_quality_says_what_lies_inside():
     text = quality.table({"settings": {"scale": 1, "rates": [1e-3]}, "cases": [case]})
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
     assert "0.2000 ± 0.1000 | 0.1000 – 0.3000" in lines["float32 states"]
-    assert [lines[f"{name} states"].rstrip(" |")[-3:].strip() for name in ("float32", "bfloat16", "int8")] == [
-        "yes", "yes", "no"
-    ]  # fmt: skip
+    inside = [lines[f"{name} states"].rstrip(" |")[-3:].strip() for name in ("float32", "bfloat16", "int8")]
+    assert inside == ["yes", "yes", "no"]
 
 
 def test_rules_are_sorted_by_their_loss():
@@ -185,8 +184,8 @@ def test_the_networks_of_the_quality_learn_from_a_few_rows():
         for name in ("epochs", "batch", "train", "test", "net"):
             setattr(net, name, getattr(task, name))
         net.outputs = staticmethod(lambda module, x, dtype=dtype: module(x.to(dtype)).float())
-        found = quality.fit(net, 0, 1e-2, make, dtype)
-        assert found["accuracy"] > 0.9, make
+        result = quality.fit(net, 0, 1e-2, make, dtype)
+        assert result["accuracy"] > 0.9, make
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -196,11 +195,11 @@ def test_a_trial_of_the_validation_writes_its_record_page_and_plots(tmp_path, mo
     from benchmarks import validation
     from benchmarks.validation import _growth
 
-    monkeypatch.setattr(_growth, "LANES", (1, 2, 4))
+    monkeypatch.setattr(_growth, "MODELS", (1, 2, 4))
     monkeypatch.setattr(_growth, "ROWS", (200, 400))
     for name in ("ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    trials = ("ridge", "alphas x 5 folds, logistic", "SGD: ", "nested", "splitter", "lanes", "rows")
+    trials = ("ridge", "alphas x 5 folds, logistic", "SGD: ", "nested", "splitter", "models", "rows")
     results = [validation.run(rounds=1, threads=1, scale=0.001, only=only) for only in trials]
     result = {**results[0], "cases": [one for part in results for one in part["cases"]]}
     assert all("ratio" not in row for one in result["cases"] for row in one.get("rows", {}).values())
@@ -212,18 +211,18 @@ def test_a_trial_of_the_validation_writes_its_record_page_and_plots(tmp_path, mo
     assert {one["skipped"].split()[0] for one in skipped} == {"ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"}
     _harness.write(result, tmp_path)
     page = _page.write(tmp_path, tmp_path / "benchmarks.md").read_text()
-    for expected in ("these times mean nothing", "Skipped: DIAMONDS", "### splitter: GroupKFold", "More lanes stop"):
+    for expected in ("these times mean nothing", "Skipped: DIAMONDS", "### splitter: GroupKFold", "A doubling of the"):
         assert expected in page
-    for name in ("lanes", "rows"):
+    for name in ("models", "rows"):
         assert f"images/validation-{name}.svg" in page
         assert "<svg" in (tmp_path / "images" / f"validation-{name}.svg").read_text()
 
 
-def test_goals_are_met_by_time_and_by_answer():
+def test_targets_are_met_by_time_and_by_answer():
     from benchmarks.validation import _sides
 
     for speed, good, expected in ((4.0, True, "yes"), (3.9, True, "no: time"), (3.9, False, "no: time, answer")):
-        assert _sides.verdict({"speed": speed, "goal": 4.0, "answer_is_good": good}) == expected
+        assert _sides.verdict({"speed": speed, "target": 4.0, "answer_is_good": good}) == expected
     assert _sides.verdict({"speed": 0.5}) == ""
     seconds = {"lifecycle": [1.0], "slow": [8.0], "fast": [4.0]}
     runs = {who: lambda who=who: seconds[who][0] for who in seconds}
@@ -231,7 +230,7 @@ def test_goals_are_met_by_time_and_by_answer():
     assert {who: row["speed"] for who, row in rows.items()} == {"lifecycle": 4.0, "slow": 0.5, "fast": 1.0}
 
 
-def test_lanes_stop_paying_where_no_later_doubling_saves_time():
+def test_more_models_pay_up_to_the_last_doubling_that_saves_time():
     from benchmarks.validation._growth import pays_up_to
 
     x = [1, 2, 4, 8]
@@ -249,8 +248,8 @@ def test_objectives_of_the_validation_are_those_of_scikit_learn():
     for k in (1, 3):
         codes = np.arange(30) % max(2, k)
         coef, intercept = np.random.default_rng(1).normal(size=(2, k, 4)), np.ones((2, k)) * np.arange(k)
-        found = log_loss(X, codes, coef, intercept, np.array([0.1, 0.2]))
+        objectives = log_loss(X, codes, coef, intercept, np.array([0.1, 0.2]))
         for m, alpha in enumerate((0.1, 0.2)):
             z = X @ coef[m].T + intercept[m]
             expected = metrics.log_loss(codes, softmax(np.hstack([0 * z, z]) if k == 1 else z, axis=1))
-            assert found[m] == pytest.approx(expected + alpha / 2 * (coef[m] ** 2).sum())
+            assert objectives[m] == pytest.approx(expected + alpha / 2 * (coef[m] ** 2).sum())

@@ -47,8 +47,10 @@ def test_intervals_cover_the_true_score(repeats, capsys):
     truth = np.mean(truths)  # what a model trained on so many rows reaches, on average over data sets
     ours, other = (np.mean([low <= truth <= high for low, high in each]) for each in (intervals, naive_ones))
     with capsys.disabled():
-        print(f"\n10 folds × {repeats} repeats, {SETS} data sets, true accuracy {truth:.4f}: "
-              f"the corrected interval covers {ours:.3f}, the naive one {other:.3f}")  # fmt: skip
+        print(
+            f"\n10 folds × {repeats} repeats, {SETS} data sets, true accuracy {truth:.4f}: "
+            f"the corrected interval covers {ours:.3f}, the naive one {other:.3f}"
+        )
     assert ours >= 0.93
     if repeats > 1:
         assert other < 0.7

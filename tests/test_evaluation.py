@@ -12,13 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from lifecycle.evaluation import Evaluation, evaluate
-from lifecycle.evaluation.intervals import (
-    N_RESAMPLES,
-    bootstrap_confusion,
-    probability_metrics,
-    regression_metrics,
-    wilson,
-)
+from lifecycle.evaluation.bootstrap import N_RESAMPLES, bootstrap_confusion
+from lifecycle.evaluation.metrics import probability_metrics, regression_metrics
+from lifecycle.evaluation.wilson import wilson_interval
 
 
 def split(load):
@@ -38,7 +34,7 @@ def digits():
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 40), (7, 9), (333, 1000), (1000, 1000)])
 def test_wilson_is_scipys(k, n, level):
     expected = binomtest(k, n).proportion_ci(level, method="wilson")
-    found = wilson(k, n, level)
+    found = wilson_interval(k, n, level)
     np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high], rtol=1e-12, atol=1e-15)
     assert found.value == k / n
 
@@ -174,7 +170,7 @@ def test_a_class_that_the_test_rows_lack():
     assert np.isfinite(result.metrics["roc_auc"].value)
 
 
-def test_faces(digits):
+def test_repr_frame_and_plot(digits):
     result = evaluate(*digits)
     assert isinstance(result, Evaluation)
     assert "Wilson" in repr(result)

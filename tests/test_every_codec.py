@@ -75,6 +75,17 @@ def test_a_quantizer_refuses_what_it_cannot_hold(name):
         encode(np.array([[1]]))
 
 
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_codes_and_scales_that_do_not_fit_each_other(name):
+    codec = QUANTIZERS[name]
+    codes, scales = codec.encode(np.arange(6.0).reshape(2, 3))
+    wrong = [(codes, scales[:1]), (codes, scales, 1), (codes, scales, 2), (codes, scales, -2)]
+    for arguments in [*wrong, (codes.astype(np.int16), scales), (codes, scales.astype(float))]:
+        with pytest.raises(ValueError, match=r"codes of shape .* do not fit"):
+            codec.decode(*arguments)
+    assert codec.on_grid(np.zeros((3, 3)), scales) is None
+
+
 @pytest.mark.parametrize("name", PACKERS)
 @settings(deadline=None, max_examples=150)
 @given(array=anything)

@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 import lifecycle as lc
+from lifecycle.store.adapters.sklearn import steps
 
 from .test_store import forged
 
@@ -62,7 +63,7 @@ def fitted(model, table):
     return Pipeline([("columns", columns()), ("model", model)]).fit(X, y if "Regressor" in repr(model) else y > 1.5)
 
 
-def answers(model, X):
+def predictions(model, X):
     return model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
 
 
@@ -84,26 +85,26 @@ def test_a_pipeline_comes_back_with_every_bit(table, tmp_path, k):
         changed = change(model)
         lc.save(changed, tmp_path / "a")
         again = lc.load(tmp_path / "a")
-        np.testing.assert_array_equal(answers(again, X), answers(changed, X))
+        np.testing.assert_array_equal(predictions(again, X), predictions(changed, X))
         lc.save(again, tmp_path / "b")
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
         assert lc.inspect(tmp_path / "a").complete
         assert list(again.feature_names_in_) == list(X.columns)
     np.testing.assert_array_equal(again[0].transform(X), model[0].transform(X))  # unknown words, holes and all
     strange = X.head(3).assign(work=np.array(["king", np.nan, "nurse"], dtype=object), age=[np.nan, 1e6, -1.0])
-    np.testing.assert_array_equal(answers(again, strange), answers(changed, strange))
+    np.testing.assert_array_equal(predictions(again, strange), predictions(changed, strange))
     assert lc.size_of(lc.quantize(model)) < lc.size_of(model)
 
 
 def test_the_original_is_left_alone_and_a_loaded_one_can_be_fitted_again(table, tmp_path):
     X, y = table
     model = fitted(lc.LinearClassifier(random_state=0), table)
-    before = answers(model, X)
+    before = predictions(model, X)
     lc.quantize(lc.prune(model, 0.8))
-    np.testing.assert_array_equal(answers(model, X), before)
+    np.testing.assert_array_equal(predictions(model, X), before)
     lc.save(model, tmp_path / "a")
     again = clone(lc.load(tmp_path / "a")).fit(X, y > 1.5)
-    np.testing.assert_array_equal(answers(again, X), before)
+    np.testing.assert_array_equal(predictions(again, X), before)
 
 
 def test_arrays_and_column_numbers(tmp_path):
@@ -112,17 +113,16 @@ def test_arrays_and_column_numbers(tmp_path):
     for first in (StandardScaler(with_mean=False), chosen, "passthrough", SimpleImputer()):
         model = make_pipeline(first, lc.LinearClassifier(random_state=0)).fit(X, y)
         lc.save(model, tmp_path / "a")
-        np.testing.assert_array_equal(answers(lc.load(tmp_path / "a"), X), answers(model, X))
+        np.testing.assert_array_equal(predictions(lc.load(tmp_path / "a"), X), predictions(model, X))
 
 
 def test_sparse_output_stays_sparse(table, tmp_path):
     X, _ = table
     inner = ColumnTransformer([("words", OneHotEncoder(), ["smokes", "code"])], remainder="drop", sparse_threshold=1.0)
     scaled = make_pipeline(inner, StandardScaler(with_mean=False)).fit(X)
-    from lifecycle.store.adapters import sklearn as room
-
     arrays = {}
-    again = room._together(json.loads(json.dumps(room._apart(scaled, "", arrays))), "", arrays, None)
+    config = json.loads(json.dumps(steps.serialize_step(scaled, "", arrays)))
+    again = steps.deserialize_step(config, "", arrays, None)
     assert arrays == {}
     left, right = again.transform(X), scaled.transform(X)
     assert type(left) is type(right)
@@ -137,7 +137,7 @@ def test_in_a_new_process(table, tmp_path):
     code = "import sys, pandas, lifecycle as lc; X = pandas.read_csv('rows.csv'); X['work'] = X.work.astype(object)\n"
     code += "print(lc.load('model').predict_proba(X).tolist())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    np.testing.assert_array_equal(np.array(json.loads(done.stdout)), answers(model, X))
+    np.testing.assert_array_equal(np.array(json.loads(done.stdout)), predictions(model, X))
 
 
 class Squares(TransformerMixin, BaseEstimator):
@@ -149,11 +149,11 @@ class Squares(TransformerMixin, BaseEstimator):
         return X**2
 
 
-def test_what_is_not_served_is_named(tmp_path):
+def test_unsupported_steps_are_named(tmp_path):
     X, y = load_iris(return_X_y=True)
     ours = lc.LinearClassifier(random_state=0)
     cases = [
-        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), "a LogisticRegression is not served"),
+        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), "a LogisticRegression is not supported"),
         (make_pipeline(MinMaxScaler(), ours), "a MinMaxScaler cannot be stored; what can, .*StandardScaler"),
         (make_pipeline(Squares(), ours), "a Squares"),
         (make_pipeline(SimpleImputer(add_indicator=True), ours), "add_indicator=True cannot be stored"),
@@ -194,10 +194,10 @@ def test_a_pipeline_whose_estimator_needs_its_arguments_is_filled(table, tmp_pat
         lc.load(tmp_path / "a")
     with pytest.raises(ValueError, match="the file holds a Pipeline"):
         lc.load(tmp_path / "a", into=nn.Linear(1, 1))
-    mine = made()
-    again = lc.load(tmp_path / "a", into=mine)
-    assert again is mine
-    np.testing.assert_array_equal(answers(again, X), answers(model, X))
+    into = made()
+    again = lc.load(tmp_path / "a", into=into)
+    assert again is into
+    np.testing.assert_array_equal(predictions(again, X), predictions(model, X))
 
 
 def _edits():

@@ -1,4 +1,4 @@
-"""The searches against scikit-learn's, with and without fit_many; the one-standard-error rule; every backend."""
+"""The searches against scikit-learn's, one by one and through fit_many."""
 
 import pickle
 
@@ -28,8 +28,14 @@ from lifecycle._threads import num_threads
 from .several import CALLS, SeveralClassifiers, SeveralRidges
 
 IRIS = load_iris(return_X_y=True)
+
+
 CANCER = scale(load_breast_cancer().data), load_breast_cancer().target
+
+
 DIABETES = load_diabetes(return_X_y=True)
+
+
 ALPHAS = [0.0, 0.1, 1.0]
 
 
@@ -67,7 +73,9 @@ def most_alpha(results):
 ONE_BY_ONE = {
     "tree": (DecisionTreeClassifier(random_state=0), {"max_depth": [1, 3]}, IRIS, {"return_train_score": True}),
     "several metrics": (
-        LogisticRegression(), {"C": [0.1, 1.0]}, CANCER,
+        LogisticRegression(),
+        {"C": [0.1, 1.0]},
+        CANCER,
         {"scoring": ["accuracy", "roc_auc"], "refit": "roc_auc", "cv": 3},
     ),
     "list of grids": (SVC(), [{"kernel": ["linear"]}, {"kernel": ["rbf"], "gamma": [0.1, 1]}], IRIS, {}),
@@ -76,7 +84,7 @@ ONE_BY_ONE = {
     "callable refit": (Ridge(), {"alpha": ALPHAS}, DIABETES, {"refit": most_alpha}),
     "pairwise": (SVC(kernel="precomputed"), {"C": [0.1, 1]}, (IRIS[0] @ IRIS[0].T, IRIS[1]), {}),
     "groups": (Ridge(), {"alpha": ALPHAS}, DIABETES, {"cv": lc.GroupKFold(3), "fit": {"groups": np.arange(442) % 9}}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ONE_BY_ONE)
@@ -106,48 +114,73 @@ TOGETHER = {
     "regressor": (SeveralRidges(), {"alpha": ALPHAS}, DIABETES, {"return_train_score": True}, [15]),
     "classifier": (SeveralClassifiers(), {"alpha": ALPHAS, "max_iter": [1, 9]}, CANCER, {"cv": 3}, [18]),
     "several metrics": (
-        SeveralClassifiers(), {"alpha": ALPHAS}, CANCER,
-        {"scoring": {"a": "accuracy", "b": "roc_auc"}, "refit": "b", "return_train_score": True}, [15],
+        SeveralClassifiers(),
+        {"alpha": ALPHAS},
+        CANCER,
+        {"scoring": {"a": "accuracy", "b": "roc_auc"}, "refit": "b", "return_train_score": True},
+        [15],
     ),
     "callable refit": (SeveralRidges(), {"alpha": ALPHAS}, DIABETES, {"refit": most_alpha}, [15]),
     "weights": (SeveralRidges(), {"alpha": ALPHAS}, DIABETES, {"fit": {"sample_weight": np.arange(442) % 3}}, [15]),
     "masks as folds": (
-        SeveralRidges(), {"alpha": ALPHAS}, DIABETES,
-        {"cv": [(np.arange(442) % 3 > 0, np.arange(442) % 3 == 0), (np.arange(442) > 99, np.arange(442) < 100)]}, [6],
+        SeveralRidges(),
+        {"alpha": ALPHAS},
+        DIABETES,
+        {"cv": [(np.arange(442) % 3 > 0, np.arange(442) % 3 == 0), (np.arange(442) > 99, np.arange(442) < 100)]},
+        [6],
     ),
     "sparse": (SeveralRidges(), {"alpha": ALPHAS[1:]}, (csr_matrix(DIABETES[0]), DIABETES[1]), {}, [10]),
     "pipeline": (
-        Pipeline([("scale", StandardScaler()), ("clf", SeveralClassifiers())]), {"clf__alpha": ALPHAS}, CANCER,
-        {"return_train_score": True}, [3] * 5,
+        Pipeline([("scale", StandardScaler()), ("clf", SeveralClassifiers())]),
+        {"clf__alpha": ALPHAS},
+        CANCER,
+        {"return_train_score": True},
+        [3] * 5,
     ),
     "earlier steps vary": (
         Pipeline([("best", SelectKBest()), ("scale", StandardScaler()), ("clf", SeveralClassifiers())]),
-        {"best__k": np.array([2, 9]), "scale": [StandardScaler(), "passthrough"], "clf__alpha": ALPHAS}, CANCER,
-        {"cv": 3}, [3] * 12,
+        {"best__k": np.array([2, 9]), "scale": [StandardScaler(), "passthrough"], "clf__alpha": ALPHAS},
+        CANCER,
+        {"cv": 3},
+        [3] * 12,
     ),
     "no earlier steps": (Pipeline([("clf", SeveralClassifiers())]), {"clf__lr": [0.01, 0.1]}, CANCER, {}, [2] * 5),
     "sparse from a step": (
-        make_pipeline(OneHotEncoder(handle_unknown="ignore"), SeveralRidges()), {"severalridges__alpha": [1.0, 9.0]},
-        (DIABETES[0].round(2)[:, :4], DIABETES[1]), {"cv": 3}, [2] * 3,
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), SeveralRidges()),
+        {"severalridges__alpha": [1.0, 9.0]},
+        (DIABETES[0].round(2)[:, :4], DIABETES[1]),
+        {"cv": 3},
+        [2] * 3,
     ),
     "fit_transform is not transform": (
         make_pipeline(TwoFaced(), SeveralRidges()),
-        {"severalridges__alpha": ALPHAS}, DIABETES,
-        {"cv": 3, "return_train_score": True}, [3] * 3,
+        {"severalridges__alpha": ALPHAS},
+        DIABETES,
+        {"cv": 3, "return_train_score": True},
+        [3] * 3,
     ),
     "weights of the last step": (
-        make_pipeline(StandardScaler(), SeveralRidges()), {"severalridges__alpha": ALPHAS}, DIABETES,
-        {"fit": {"severalridges__sample_weight": np.arange(442) % 3}}, [3] * 5,
+        make_pipeline(StandardScaler(), SeveralRidges()),
+        {"severalridges__alpha": ALPHAS},
+        DIABETES,
+        {"fit": {"severalridges__sample_weight": np.arange(442) % 3}},
+        [3] * 5,
     ),
     "own scorer": (
-        make_pipeline(StandardScaler(), SeveralClassifiers()), {"severalclassifiers__alpha": ALPHAS}, CANCER,
-        {"scoring": lambda e, X, y: e[:1].transform(X).shape[1] + e.score(X, y)}, [3] * 5,
+        make_pipeline(StandardScaler(), SeveralClassifiers()),
+        {"severalclassifiers__alpha": ALPHAS},
+        CANCER,
+        {"scoring": lambda e, X, y: e[:1].transform(X).shape[1] + e.score(X, y)},
+        [3] * 5,
     ),
     "scorer made by make_scorer": (
-        make_pipeline(StandardScaler(), SeveralClassifiers()), {"severalclassifiers__alpha": ALPHAS}, CANCER,
-        {"scoring": make_scorer(accuracy_score)}, [3] * 5,
+        make_pipeline(StandardScaler(), SeveralClassifiers()),
+        {"severalclassifiers__alpha": ALPHAS},
+        CANCER,
+        {"scoring": make_scorer(accuracy_score)},
+        [3] * 5,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TOGETHER)
@@ -204,8 +237,12 @@ def test_what_fit_many_cannot_take_goes_one_by_one():
     either = Pipeline([("scale", StandardScaler()), ("last", SeveralRidges())])
     both(either, {"last": [Ridge(), SeveralRidges()]}, *DIABETES)
     with sklearn.config_context(enable_metadata_routing=True):
-        both(SeveralRidges().set_fit_request(sample_weight=True).set_score_request(sample_weight=False),
-             {"alpha": ALPHAS}, *DIABETES, fit={"sample_weight": np.arange(442.0)})  # fmt: skip
+        both(
+            SeveralRidges().set_fit_request(sample_weight=True).set_score_request(sample_weight=False),
+            {"alpha": ALPHAS},
+            *DIABETES,
+            fit={"sample_weight": np.arange(442.0)},
+        )
     assert CALLS == []
 
 
@@ -237,8 +274,10 @@ def test_one_by_one_every_fit_has_an_estimator_of_its_own(backend):
 
 
 def test_a_bad_candidate_does_not_spoil_the_others():
-    for estimator, name in ((SeveralRidges(), "alpha"),
-                            (make_pipeline(StandardScaler(), SeveralRidges()), "severalridges__alpha")):  # fmt: skip
+    for estimator, name in (
+        (SeveralRidges(), "alpha"),
+        (make_pipeline(StandardScaler(), SeveralRidges()), "severalridges__alpha"),
+    ):
         grid = {name: [1.0, -1.0, 2.0]}
         with pytest.warns() as told:
             ours, _ = both(estimator, grid, *DIABETES, exact=False, error_score=-7.0, return_train_score=True)
@@ -269,13 +308,21 @@ def test_a_fold_with_one_class_a_step_that_fails_and_a_scorer_that_raises():
             raise ZeroDivisionError("no score today")
         return {"n": len(y), "r2": estimator.score(X, y)}
 
-    ours, _ = both(SeveralRidges(), {"alpha": ALPHAS}, *DIABETES, exact=False, scoring={"a": lambda e, X, y: moody(
-        e, X, y)["r2"], "r2": "r2"}, refit="r2", return_train_score=True)  # fmt: skip
+    ours, _ = both(
+        SeveralRidges(),
+        {"alpha": ALPHAS},
+        *DIABETES,
+        exact=False,
+        scoring={"a": lambda e, X, y: moody(e, X, y)["r2"], "r2": "r2"},
+        refit="r2",
+        return_train_score=True,
+    )
     assert np.isfinite(ours.cv_results_["split0_test_a"]).all()
     assert np.isnan(ours.cv_results_["split4_test_a"]).tolist() == [False, False, True]
     with pytest.raises(ZeroDivisionError):
         lc.GridSearchCV(SeveralRidges(), {"alpha": ALPHAS}, scoring=moody, refit="r2", error_score="raise").fit(
-            *DIABETES)  # fmt: skip
+            *DIABETES
+        )
     CALLS.clear()
 
     def sometimes(X):
@@ -351,8 +398,9 @@ def test_the_bar_counts_every_model(estimator, bad, monkeypatch):
     name = "severalridges__alpha" if isinstance(estimator, Pipeline) else "alpha"
     search = lc.GridSearchCV(estimator, {name: [*ALPHAS, *([-1.0] if bad else [])]}, progress=True)
     search.fit(*DIABETES)
-    assert [(b.total, b.n, b.desc, b.disable) for b in bars] == [(20 if bad else 15, 20 if bad else 15,
-                                                                   "GridSearchCV", False)]  # fmt: skip
+    assert [(b.total, b.n, b.desc, b.disable) for b in bars] == [
+        (20 if bad else 15, 20 if bad else 15, "GridSearchCV", False)
+    ]
     clone(search).set_params(progress=None, verbose=0).fit(*DIABETES)
     assert bars[1].disable
     lc.cross_validate(estimator, *DIABETES, progress=True)
@@ -418,112 +466,3 @@ def test_a_fitted_search_travels():
     assert again.summary() == search.summary()
     np.testing.assert_array_equal(again.predict(DIABETES[0]), search.predict(DIABETES[0]))
     assert isinstance(search, model_selection.GridSearchCV)
-
-
-def test_the_table_of_candidates():
-    pandas = pytest.importorskip("pandas")
-    pipeline = Pipeline([("scale", StandardScaler()), ("clf", SeveralClassifiers())])
-    search = lc.GridSearchCV(pipeline, {"clf__alpha": [3.0, 0.0, 0.5]}).fit(*CANCER)
-    frame = search.to_frame()
-    assert isinstance(frame, pandas.DataFrame)
-    assert frame["rank"].tolist() == [1, 2, 3]
-    assert frame["mean"].tolist() == sorted(search.cv_results_["mean_test_score"], reverse=True)
-    assert frame["param_clf__alpha"][0] == search.best_params_["clf__alpha"]
-    best = lc.cross_validate(search.best_estimator_, *CANCER)
-    np.testing.assert_allclose(frame[["low", "high"]].to_numpy()[0], best.interval(), rtol=1e-12)
-    lines = search.summary().splitlines()
-    assert lines[0].split() == ["rank", "score", "95", "%", "interval", "clf__alpha"]
-    assert lines[1].startswith(f"1     {frame['mean'][0]:.4g}")
-    many = lc.GridSearchCV(SeveralRidges(), {"alpha": np.geomspace(1e-3, 10, 13)}, scoring=["r2", "neg_max_error"],
-                           refit="r2").fit(*DIABETES)  # fmt: skip
-    assert many.summary("r2").splitlines()[-1] == "and 3 more"
-    with pytest.raises(ValueError, match="which metric: metric must be one of 'r2', 'neg_max_error'"):
-        many.to_frame()
-    single = lc.GridSearchCV(Ridge(), {"alpha": ALPHAS}, cv=lc.ShuffleSplit(1, random_state=0)).fit(*DIABETES)
-    assert "none" in single.summary()
-
-
-def test_the_plot_of_candidates():
-    pytest.importorskip("matplotlib")
-    import matplotlib.pyplot as plt
-
-    alphas = np.geomspace(1e-3, 10, 5)
-    search = lc.GridSearchCV(SeveralRidges(), {"alpha": alphas[::-1]}).fit(*DIABETES)
-    axes = search.plot()
-    line, chosen = axes.lines
-    np.testing.assert_array_equal(line.get_xdata(), alphas)
-    np.testing.assert_array_equal(line.get_ydata(), search.cv_results_["mean_test_score"][::-1])
-    assert chosen.get_xdata()[0] == search.best_params_["alpha"]
-    assert axes.get_xscale() == "log"
-    plt.close("all")
-    two = lc.GridSearchCV(SeveralClassifiers(), {"alpha": ALPHAS, "max_iter": [1, 2]}).fit(*CANCER)
-    with pytest.raises(ValueError, match="exactly one parameter that varies; here: alpha, max_iter"):
-        two.plot()
-    kinds = lc.GridSearchCV(SVC(), {"kernel": ["rbf", "linear"]}).fit(*IRIS)
-    with pytest.raises(ValueError, match="a number, which kernel is not"):
-        kinds.plot()
-
-
-def results(scores, **params):
-    """A cv_results_ of these fold scores, (candidates, folds)."""
-    scores = np.asarray(scores, float)
-    found = {f"split{k}_test_score": scores[:, k] for k in range(scores.shape[1])}
-    found |= {"mean_test_score": scores.mean(axis=1), "rank_test_score": np.argsort(-scores.mean(axis=1)) + 1}
-    return found | {f"param_{name}": np.ma.array(values, dtype=object) for name, values in params.items()}
-
-
-def test_one_standard_error_by_hand():
-    # means 0.8, 0.78, 0.7; the best one's standard error is 0.1 / sqrt(3) of ddof 1, so the second is within
-    scores = [[0.7, 0.8, 0.9], [0.78, 0.78, 0.78], [0.7, 0.7, 0.7]]
-    found = results(scores, alpha=[0.1, 1.0, 10.0])
-    assert lc.OneStandardError("alpha")(found) == 1
-    assert lc.OneStandardError("alpha", simpler="smaller")(found) == 0
-    # of equally simple ones the better; ddof 0 would leave this one out
-    near = 0.8 - 0.0573
-    found = results([*scores[:2], [near] * 3], alpha=[0.1, 1.0, 10.0])
-    assert lc.OneStandardError("alpha")(found) == 2
-    found = results([scores[0], [0.77] * 3, scores[1]], alpha=[1.0, 2.0, 2.0], other=[1, 2, 3])
-    assert lc.OneStandardError("alpha")(found) == 2
-    found = results([*scores, [np.nan] * 3], alpha=[0.1, 1.0, 10.0, 99.0])
-    assert lc.OneStandardError("alpha")(found) == 1
-
-
-def test_one_standard_error_in_both_searches():
-    pipeline = Pipeline([("scale", StandardScaler()), ("clf", SeveralRidges())])
-    grid = {"clf__alpha": np.geomspace(1, 1000, 7)}
-    best = lc.GridSearchCV(pipeline, grid).fit(*DIABETES).best_params_["clf__alpha"]
-    for rule in (lc.OneStandardError("clf__alpha"), lc.OneStandardError("alpha")):
-        ours, theirs = both(pipeline, grid, *DIABETES, exact=False, refit=rule)
-        assert best < ours.best_params_["clf__alpha"] < 1000
-        assert ours.best_estimator_[-1].alpha == theirs.best_params_["clf__alpha"]
-    rule = lc.OneStandardError("alpha", metric="neg_max_error")
-    several = lc.GridSearchCV(pipeline, grid, scoring=["r2", "neg_max_error"], refit=rule).fit(*DIABETES)
-    assert several.best_index_ == rule(several.cv_results_)
-    assert repr(rule) == "OneStandardError('alpha', simpler='larger', metric='neg_max_error')"
-
-
-@pytest.mark.parametrize(
-    ("rule", "found", "error", "sentence"),
-    [
-        (("beta",), results([[1, 2]], alpha=[1]), ValueError, "'beta' is no parameter of the search: .* 'alpha'"),
-        (("a",), results([[1, 2]], p__a=[1], q__a=[1]), ValueError, "'a' is ambiguous: .* 'p__a', 'q__a'"),
-        (
-            ("a",),
-            results([[1, 2]], a=["rbf"]),
-            TypeError,
-            "a must be a number to say which model is simpler; got 'rbf'",
-        ),
-        (("a",), results([[1, 2]], a=[None]), TypeError, "a must be a number .* got None"),
-        (("a",), results([[1]], a=[1]), ValueError, "needs at least 2 folds"),
-        (("a",), results([[np.nan, 1]], a=[1]), ValueError, "no candidate has a mean test score"),
-        (("a", "f1"), results([[1, 2]], a=[1]), ValueError, "there is no metric 'f1': metric must be one of 'score'"),
-    ],
-)
-def test_one_standard_error_says_what_is_wrong(rule, found, error, sentence):
-    param, *metric = rule
-    with pytest.raises(error, match=sentence):
-        lc.OneStandardError(param, metric=metric[0] if metric else None)(found)
-    with pytest.raises(ValueError, match="simpler must be one of 'larger', 'smaller'"):
-        lc.OneStandardError("a", simpler="bigger")
-    with pytest.raises(TypeError, match="param must be the name"):
-        lc.OneStandardError(3)

@@ -1,7 +1,7 @@
 """Searches over linear models, single fits, splitters, memory and growth, against scikit-learn.
 
-All sides get the same data, the same folds and the same cores, and take turns in one process. Beside each time stands
-its answer. Data sets that are not there are skipped: ADULT, LETTER, DIAMONDS and NEWSGROUPS name their files.
+All sides get the same data, the same folds and the same cores, and alternate in one process. Each time is printed
+with its answer. Missing data sets are skipped: ADULT, LETTER, DIAMONDS and NEWSGROUPS name their files.
 """
 
 import sys
@@ -23,48 +23,50 @@ FEW = 3  # rounds of what takes minutes
 
 
 def cases(rounds: int, threads: int, scale: float) -> dict[str, tuple[str, Callable[[], dict]]]:
-    """name -> (section, what measures it)."""
-    more = {"rounds": rounds, "threads": threads, "scale": scale}
+    """name -> (section, function that measures it)."""
+    more: dict[str, Any] = {"rounds": rounds, "threads": threads, "scale": scale}
     few = more | {"rounds": min(rounds, FEW)}
     alphas = np.logspace(-6, -2, 10)
-    found: dict[str, tuple[str, Callable[[], dict]]] = {}
+    measures: dict[str, tuple[str, Callable[[], dict]]] = {}
 
     def add(section: str, name: str, function: Callable, *arguments: Any, **options: Any) -> None:
-        named = {} if function in _OWN_NAMES else {"name": name}
-        found[name] = section, partial(function, *arguments, **named, **options)
+        named = {} if function in _NAMED else {"name": name}
+        measures[name] = section, partial(function, *arguments, **named, **options)
 
     grid = "10 alphas x 5 folds, logistic: "
-    for name, load, goals in (("make_classification", _data.classes, (4.0, 2.5)), ("Adult", _data.adult, (4.0, 2.5)),
-                              ("letter", _data.letter, (2.0, 2.0))):  # fmt: skip
-        add("Searches", grid + name, _searches.logistic, load=load, goals=goals, **(few if name == "letter" else more))
+    for name, load, targets in (
+        ("make_classification", _data.classes, (4.0, 2.5)),
+        ("Adult", _data.adult, (4.0, 2.5)),
+        ("letter", _data.letter, (2.0, 2.0)),
+    ):
+        options = few if name == "letter" else more
+        add("Searches", grid + name, _searches.logistic, load=load, targets=targets, **options)
     for name, load in (("make_regression", _data.regression), ("diamonds", _data.diamonds)):
         add("Searches", f"20 alphas x 5 folds, ridge: {name}", _searches.ridge, load=load, **more)
     grid = "10 alphas x 5 folds, per-sample SGD: "
+    options = more | {"loss": "log_loss", "alphas": alphas, "targets": {"float32": 12.0, "float64": 6.0}}
     for name, load in (("make_classification", _data.classes), ("Adult", _data.adult)):
-        add("Searches", grid + name, _searches.sgd, load=load, loss="log_loss", alphas=alphas,
-            goals={"float32": 12.0, "float64": 6.0}, **more)  # fmt: skip
-    add("Searches", f"{grid}20 Newsgroups, hinge", _searches.sgd, load=_data.newsgroups, loss="hinge",
-        alphas=np.logspace(-6, -4, 10), goals={"float64": 4.0}, warm=True, **few)  # fmt: skip
+        add("Searches", grid + name, _searches.sgd, load=load, **options)
+    options = few | {"loss": "hinge", "alphas": np.logspace(-6, -4, 10), "targets": {"float64": 4.0}, "warm": True}
+    add("Searches", f"{grid}20 Newsgroups, hinge", _searches.sgd, load=_data.newsgroups, **options)
     add("Searches", "nested", _searches.nested, **more)
-    for sort, (_, names) in _single.SORTS.items():
-        for data in names:
-            for dtype in ("float32", "float64"):
-                add("One fit", f"{sort}, {data}, {dtype}", _single.one_fit, sort, data, dtype, rounds=rounds,
-                    scale=scale)  # fmt: skip
+    fits = [(sort, data) for sort, (_, names) in _single.SORTS.items() for data in names]
+    for sort, data, dtype in ((*fit, dtype) for fit in fits for dtype in ("float32", "float64")):
+        add("One fit", f"{sort}, {data}, {dtype}", _single.one_fit, sort, data, dtype, rounds=rounds, scale=scale)
     add("Memory", "memory", _memory.memory, threads=threads, scale=scale)
     for name in _splitters.SPLITTERS:
         add("Splitters", f"splitter: {name}", _splitters.splitter, name, rounds=rounds, scale=scale)
-    add("Growth", "lanes", _growth.lanes, rounds=min(rounds, 5), scale=scale)
+    add("Growth", "models", _growth.models, rounds=min(rounds, 5), scale=scale)
     add("Growth", "rows", _growth.rows, rounds=min(rounds, 5), scale=scale)
-    return found
+    return measures
 
 
-_OWN_NAMES = (_searches.nested, _single.one_fit, _memory.memory, _splitters.splitter, _growth.lanes, _growth.rows)
+_NAMED = (_searches.nested, _single.one_fit, _memory.memory, _splitters.splitter, _growth.models, _growth.rows)
 
 
 def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: str = "") -> dict:
     """The cases whose names contain `only`; `scale` < 1 takes fewer rows, to try the program."""
-    found = []
+    measured = []
     with lc.threads(threads), threadpool_limits(threads):
         for name, (section, measure) in cases(rounds, threads, scale).items():
             if only not in name:
@@ -74,9 +76,9 @@ def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: str = "") 
                 one = measure()
             except FileNotFoundError as error:
                 one = {"case": name, "skipped": str(error)}
-            found.append({"section": section, **one})
+            measured.append({"section": section, **one})
     settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib")}
-    return record("validation", settings=settings, cases=found)
+    return record("validation", settings=settings, cases=measured)
 
 
 def table(result: dict) -> str:
@@ -86,8 +88,8 @@ def table(result: dict) -> str:
         "## Validation and linear models",
         f"lifecycle against scikit-learn: the same data, folds and number of cores ({settings['threads']} threads of "
         f"lifecycle's, n_jobs={settings['threads']} of joblib {settings['joblib']}); median and quartiles of "
-        "alternating runs in one process, everything compiled and every worker started before. Speed is that relative "
-        "to the fastest of scikit-learn's rows, and goal the least speed that was aimed at.",
+        "alternating runs in one process, everything compiled and every worker started before. Speed is relative to "
+        "the fastest of scikit-learn's rows; target is the speed that was aimed for.",
     ]
     if settings["scale"] != 1:
         lines.append(f"**A trial at {settings['scale']:g} of the rows: these times mean nothing.**")

@@ -1,4 +1,4 @@
-"""Peak memory of a grid over a large X: in a process of its own, watched from outside, its workers counted too."""
+"""Peak memory of a grid over a large X, in a separate process and its workers, measured from outside."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from typing import Any
 from ._sides import duration, is_ours
 
 ROOT = Path(__file__).parents[2]
-GOAL = 1.15  # of the bytes of X, X itself included
+TARGET = 1.15  # of the bytes of X, X itself included
 SIDES = ("lifecycle, newton", "lifecycle, per-sample SGD", "scikit-learn, SGDClassifier")
 EPOCHS = 2
 
@@ -114,7 +114,7 @@ def memory(threads: int, scale: float) -> dict:
     if not Path("/proc/self/status").exists():
         return {"case": name, "skipped": "it reads the memory of processes from /proc"}
     rows = {who: watched(who, n, p, threads) for who in SIDES}
-    return {"case": name, "n": n, "p": p, "bytes": 4 * n * p, "goal": GOAL, "rows": rows}
+    return {"case": name, "n": n, "p": p, "bytes": 4 * n * p, "target": TARGET, "rows": rows}
 
 
 def table_of(one: dict) -> list[str]:
@@ -125,12 +125,12 @@ def table_of(one: dict) -> list[str]:
         return [f"### {one['case']}", f"Skipped: {one['skipped']}."]
     rows = []
     for who, row in one["rows"].items():
-        goal = (f"≤ {one['goal']:g}", "yes" if row["peak"] <= one["goal"] else "no") if is_ours(who) else ("", "")
-        rows.append([who, f"{row['peak']:.2f}", *goal, duration(row["seconds"]), f"{row['score']:.4f}"])
+        target = (f"≤ {one['target']:g}", "yes" if row["peak"] <= one["target"] else "no") if is_ours(who) else ("", "")
+        rows.append([who, f"{row['peak']:.2f}", *target, duration(row["seconds"]), f"{row['score']:.4f}"])
     return [
         f"### {one['case']}",
-        markdown(("", "peak / X", "goal", "met", "time", "best mean accuracy"), rows),
+        markdown(("", "peak / X", "target", "met", "time", "best mean accuracy"), rows),
         f"{one['n']:,} rows of {one['p']} features in float32, {one['bytes'] / 1e9:.2g} GB; no refit; SGD with "
-        f"{EPOCHS} epochs. Each side once, in a process of its own: the peak of what it and its workers hold (shared "
-        "memory counted once), above what they held when X had been made, and X. Only memory is judged.",
+        f"{EPOCHS} epochs. Each side once, in a separate process: the peak memory of it and its workers (shared "
+        "memory counted once), less what they held when X had been made, plus X. Only memory is judged.",
     ]

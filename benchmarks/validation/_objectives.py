@@ -18,13 +18,14 @@ def log_loss(X: Any, codes: np.ndarray, coef: np.ndarray, intercept: np.ndarray,
     return loss.mean(axis=0) + alpha / 2 * np.square(coef.astype(np.float64)).sum(axis=(1, 2))
 
 
-def of_folds(X: np.ndarray, y: np.ndarray, folds: Sequence, alphas: np.ndarray, coef: np.ndarray,
-             intercept: np.ndarray) -> np.ndarray:  # fmt: skip
+def of_folds(
+    X: np.ndarray, y: np.ndarray, folds: Sequence, alphas: np.ndarray, coef: np.ndarray, intercept: np.ndarray
+) -> np.ndarray:
     """(folds, alphas) of log_loss, from coefficients (folds, alphas, outputs, features)."""
     codes = np.unique(y, return_inverse=True)[1]
-    return np.array([
-        log_loss(X[train], codes[train], coef[f], intercept[f], alphas) for f, (train, _) in enumerate(folds)
-    ])  # fmt: skip
+    return np.array(
+        [log_loss(X[train], codes[train], coef[f], intercept[f], alphas) for f, (train, _) in enumerate(folds)]
+    )
 
 
 def squares(X: np.ndarray, y: np.ndarray, coef: np.ndarray, intercept: float, alpha: float) -> float:

@@ -42,22 +42,43 @@ def stacked(models: list, folds: list, alphas: np.ndarray) -> tuple[np.ndarray, 
     return coef.reshape(*shape, *coef.shape[1:]), intercept.reshape(*shape, -1)
 
 
-def logistic(name: str, load: Callable, goals: tuple[float, float], rounds: int, threads: int, scale: float) -> dict:
+def logistic(name: str, load: Callable, targets: tuple[float, float], rounds: int, threads: int, scale: float) -> dict:
     """10 alphas x 5 folds by Newton's method, against LogisticRegressionCV."""
     X, y = load(scale)
     folds, alphas = folds_of(X), np.logspace(-6, -1, 10)
     n_train, newton = len(folds[0][0]), lc.LinearClassifier(optimizer="newton", progress=False)
     data = {"lifecycle, float32": X.astype(np.float32), "lifecycle, float64": X}
     peer = "scikit-learn, LogisticRegressionCV"
-    runs = {who: Side(lambda: lc.GridSearchCV(newton, {"alpha": alphas}, cv=folds, scoring="accuracy", refit=False,
-                                              progress=False), data[who], y) for who in data}  # fmt: skip
-    runs[peer] = Side(lambda: LogisticRegressionCV(
-        Cs=1 / (n_train * alphas), cv=folds, l1_ratios=(0,), scoring="accuracy", max_iter=10_000, refit=False,
-        n_jobs=threads, use_legacy_attributes=False), X, y)  # fmt: skip
-    one = compared(name, runs, rounds, dict(zip(data, goals, strict=True)))
+    runs = {
+        who: Side(
+            lambda: lc.GridSearchCV(
+                newton, {"alpha": alphas}, cv=folds, scoring="accuracy", refit=False, progress=False
+            ),
+            data[who],
+            y,
+        )
+        for who in data
+    }
+    runs[peer] = Side(
+        lambda: LogisticRegressionCV(
+            Cs=1 / (n_train * alphas),
+            cv=folds,
+            l1_ratios=(0,),
+            scoring="accuracy",
+            max_iter=10_000,
+            refit=False,
+            n_jobs=threads,
+            use_legacy_attributes=False,
+        ),
+        X,
+        y,
+    )
+    one = compared(name, runs, rounds, dict(zip(data, targets, strict=True)))
 
-    values = {who: of_folds(X, y, folds, alphas, *stacked(many(newton, data[who], y, folds, alphas), folds, alphas))
-              for who in data}  # fmt: skip
+    values = {
+        who: of_folds(X, y, folds, alphas, *stacked(many(newton, data[who], y, folds, alphas), folds, alphas))
+        for who in data
+    }
     paths = runs[peer].fitted.coefs_paths_[:, 0]
     values[peer] = of_folds(X, y, folds, alphas, paths[..., :-1], paths[..., -1])
     exact = many(lc.LinearClassifier(optimizer="newton", tol=1e-12, progress=False), X, y, folds, alphas)
@@ -65,12 +86,19 @@ def logistic(name: str, load: Callable, goals: tuple[float, float], rounds: int,
     gaps = {who: (found - best) / best for who, found in values.items()}
     means = {who: runs[who].fitted.cv_results_["mean_test_score"] for who in data}
     means[peer] = runs[peer].fitted.scores_[:, 0].mean(axis=0)
-    answers = {who: {"mean gap": gap.mean(), "largest gap": gap.max(), "best mean accuracy": means[who].max(),
-                     "mean accuracy": means[who].mean()} for who, gap in gaps.items()}  # fmt: skip
+    answers = {
+        who: {
+            "mean gap": gap.mean(),
+            "largest gap": gap.max(),
+            "best mean accuracy": means[who].max(),
+            "mean accuracy": means[who].mean(),
+        }
+        for who, gap in gaps.items()
+    }
     one["about"] = f"{shape_of(X)}, {len(np.unique(y))} classes; alpha from {alphas[0]:g} to {alphas[-1]:g}."
     one["aim"] = (
-        "A gap is the excess of an objective over the lowest that was found, as a share of it; a good answer has a "
-        "mean gap no larger than scikit-learn's."
+        "A gap is the relative excess of an objective over the lowest of all; a good answer has a mean gap "
+        "no larger than scikit-learn's."
     )
     return answered(one, answers, {who: gaps[who].mean() <= gaps[peer].mean() for who in data})
 
@@ -90,46 +118,68 @@ def ridge(name: str, load: Callable, rounds: int, threads: int, scale: float) ->
     }
     one = compared(name, runs, rounds, {ours: 30.0})
     coef, intercept = stacked(many(exact, X, y, folds, alphas), folds, alphas)
-    apart = 0.0
+    difference = 0.0
     for f, (train, _) in enumerate(folds):
         for a, alpha in enumerate(theirs):
             model = Ridge(alpha).fit(X[train], y[train])
-            apart = max(apart, np.abs(model.coef_ - coef[f, a, 0]).max(), abs(model.intercept_ - intercept[f, a, 0]))
+            differences = np.abs(model.coef_ - coef[f, a, 0]).max(), abs(model.intercept_ - intercept[f, a, 0])
+            difference = max(difference, *differences)
     scores = {who: runs[who].fitted.cv_results_["mean_test_score"] for who in (ours, grid)}
-    answers = {who: {"best mean R²": found.max(), "best alpha": f"{alphas[found.argmax()]:.2g}"}
-               for who, found in scores.items()}  # fmt: skip
-    answers[alone] = {"best mean R²": runs[alone].fitted.best_score_,
-                      "best alpha": f"{runs[alone].fitted.alpha_ / len(folds[0][0]):.2g}"}  # fmt: skip
-    answers[ours]["largest difference from Ridge"] = apart
+    answers = {
+        who: {"best mean R²": found.max(), "best alpha": f"{alphas[found.argmax()]:.2g}"}
+        for who, found in scores.items()
+    }
+    answers[alone] = {
+        "best mean R²": runs[alone].fitted.best_score_,
+        "best alpha": f"{runs[alone].fitted.alpha_ / len(folds[0][0]):.2g}",
+    }
+    answers[ours]["largest difference from Ridge"] = difference
     one["about"] = f"{shape_of(X)}; alpha from {alphas[0]:g} to {alphas[-1]:g}, times the training rows for Ridge."
     one["aim"] = "A good answer has all 100 models within 1e-8 of Ridge's, coefficients and intercepts."
-    return answered(one, answers, {ours: apart <= 1e-8})
+    return answered(one, answers, {ours: difference <= 1e-8})
 
 
-def sgd(name: str, load: Callable, loss: str, alphas: np.ndarray, goals: dict[str, float], rounds: int, threads: int,
-        scale: float, *, warm: bool = False) -> dict:  # fmt: skip
+def sgd(
+    name: str,
+    load: Callable,
+    loss: str,
+    alphas: np.ndarray,
+    targets: dict[str, float],
+    rounds: int,
+    threads: int,
+    scale: float,
+    *,
+    warm: bool = False,
+) -> dict:
     """10 alphas x 5 folds, 20 epochs of per-sample SGD, against GridSearchCV(SGDClassifier())."""
     X, y = load(scale)
     folds = folds_of(X)
-    data = {dtype: X.astype(dtype) for dtype in goals}
+    data = {dtype: X.astype(dtype) for dtype in targets}
 
     def ours(dtype: str, epochs: int) -> Side:
         model = lc.LinearClassifier(loss, max_iter=epochs, tol=None, random_state=0, progress=False)
-        return Side(lambda: lc.GridSearchCV(model, {"alpha": alphas}, cv=folds, refit=False, progress=False),
-                    data[dtype], y)  # fmt: skip
+        return Side(
+            lambda: lc.GridSearchCV(model, {"alpha": alphas}, cv=folds, refit=False, progress=False), data[dtype], y
+        )
 
     def theirs(dtype: str, epochs: int) -> Side:
         model = SGDClassifier(loss=loss, max_iter=epochs, tol=None, random_state=0)
-        return Side(lambda: GridSearchCV(model, {"alpha": alphas}, cv=folds, refit=False, n_jobs=threads),
-                    data[dtype], y)  # fmt: skip
+        return Side(
+            lambda: GridSearchCV(model, {"alpha": alphas}, cv=folds, refit=False, n_jobs=threads), data[dtype], y
+        )
 
     def sides(epochs: int) -> dict[str, Side]:
-        mine = {f"lifecycle, {dtype}": ours(dtype, epochs) for dtype in data}
-        return mine | {f"scikit-learn, SGDClassifier, {dtype}": theirs(dtype, epochs) for dtype in data}
+        by_dtype = {f"lifecycle, {dtype}": ours(dtype, epochs) for dtype in data}
+        return by_dtype | {f"scikit-learn, SGDClassifier, {dtype}": theirs(dtype, epochs) for dtype in data}
 
     runs = sides(EPOCHS)
-    one = compared(name, runs, rounds, {f"lifecycle, {d}": goal for d, goal in goals.items()},
-                   warm=sides(1) if warm else None)  # fmt: skip
+    one = compared(
+        name,
+        runs,
+        rounds,
+        {f"lifecycle, {d}": target for d, target in targets.items()},
+        warm=sides(1) if warm else None,
+    )
     means = {who: side.fitted.cv_results_["mean_test_score"] for who, side in runs.items()}
     answers = {who: {"best mean accuracy": found.max(), "mean accuracy": found.mean()} for who, found in means.items()}
     good = {}
@@ -152,14 +202,21 @@ def nested(rounds: int, threads: int, scale: float) -> dict:
     outer = lc.StratifiedKFold(5, shuffle=True, random_state=0)
     inner = lc.StratifiedKFold(5, shuffle=True, random_state=1)
     n_train = len(y) * 16 // 25
-    mine = lc.GridSearchCV(make_pipeline(StandardScaler(), lc.LinearClassifier(optimizer="newton", progress=False)),
-                           {"linearclassifier__alpha": alphas}, cv=inner, progress=False)  # fmt: skip
-    theirs = GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)),
-                          {"logisticregression__C": 1 / (n_train * alphas)}, cv=inner)  # fmt: skip
+    search = lc.GridSearchCV(
+        make_pipeline(StandardScaler(), lc.LinearClassifier(optimizer="newton", progress=False)),
+        {"linearclassifier__alpha": alphas},
+        cv=inner,
+        progress=False,
+    )
+    theirs = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)),
+        {"logisticregression__C": 1 / (n_train * alphas)},
+        cv=inner,
+    )
     found: dict[str, Any] = {}
 
     def ours() -> None:
-        found["lifecycle, float64"] = lc.cross_validate(mine, X, y, cv=outer, progress=False)
+        found["lifecycle, float64"] = lc.cross_validate(search, X, y, cv=outer, progress=False)
 
     def peer() -> None:
         found["scikit-learn"] = cross_validate(theirs, X, y, cv=outer, n_jobs=threads)

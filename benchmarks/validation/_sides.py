@@ -1,4 +1,4 @@
-"""What the cases share: the sides of a comparison, their times and goals, and the table of a case."""
+"""What the cases share: the sides of a comparison, their times and targets, and the table of a case."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,8 +23,15 @@ def is_ours(who: str) -> bool:
     return who.startswith("lifecycle")
 
 
-def compared(case: str, runs: Mapping[str, Callable], rounds: int, goals: Mapping[str, float], *,
-             warm: Mapping[str, Callable] | None = None, **more: Any) -> dict:  # fmt: skip
+def compared(
+    case: str,
+    runs: Mapping[str, Callable],
+    rounds: int,
+    targets: Mapping[str, float],
+    *,
+    warm: Mapping[str, Callable] | None = None,
+    **more: Any,
+) -> dict:
     """Times of all sides, as multiples of the fastest peer's; `warm` runs before in their place, if it is given."""
     if warm is not None:
         alternate(warm, 1, warm_up=0)
@@ -32,8 +39,8 @@ def compared(case: str, runs: Mapping[str, Callable], rounds: int, goals: Mappin
     rows = summary(seconds, min((who for who in runs if not is_ours(who)), key=lambda who: np.median(seconds[who])))
     for who, row in rows.items():
         row["speed"] = 1 / row.pop("ratio")
-        if who in goals:
-            row["goal"] = goals[who]
+        if who in targets:
+            row["target"] = targets[who]
     return {"case": case, "rounds": rounds, "rows": rows, **more}
 
 
@@ -59,9 +66,9 @@ def table_of(one: dict) -> list[str]:
     rows = []
     for who, row in one["rows"].items():
         cells = [who, duration(row["median"]), f"{duration(row['q1'])} – {duration(row['q3'])}", f"{row['speed']:.2f}"]
-        cells += [f"≥ {row['goal']:g}" if "goal" in row else "", verdict(row)]
+        cells += [f"≥ {row['target']:g}" if "target" in row else "", verdict(row)]
         rows.append([*cells, *(shown(name, row["answers"].get(name)) for name in names)])
-    lines.append(markdown(("", "median", "quartiles", "speed", "goal", "met", *names), rows))
+    lines.append(markdown(("", "median", "quartiles", "speed", "target", "met", *names), rows))
     return [
         *lines,
         " ".join([one["about"], f"{rounds_of(one['rounds'])}.".capitalize(), *([one["aim"]] if "aim" in one else [])]),
@@ -80,10 +87,10 @@ def rounds_of(n: int) -> str:
 
 
 def verdict(row: dict) -> str:
-    """Whether a row met its goal, and if not, what is missing."""
-    if "goal" not in row:
+    """Whether a row met its target, and if not, what is missing."""
+    if "target" not in row:
         return ""
-    missing = [] if row["speed"] >= row["goal"] else ["time"]
+    missing = [] if row["speed"] >= row["target"] else ["time"]
     missing += [] if row.get("answer_is_good", True) else ["answer"]
     return "no: " + ", ".join(missing) if missing else "yes"
 

@@ -19,19 +19,22 @@ ALPHA, EPOCHS = 1e-4, 20
 
 def sgd_classifiers(n: int, dtype: Any) -> dict[str, Callable]:
     return {
-        f"lifecycle, {dtype}": lambda: lc.LinearClassifier(alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0,
-                                                           progress=False),
-        "scikit-learn, SGDClassifier": lambda: SGDClassifier("log_loss", alpha=ALPHA, max_iter=EPOCHS, tol=None,
-                                                             random_state=0),
-    }  # fmt: skip
+        f"lifecycle, {dtype}": lambda: lc.LinearClassifier(
+            alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0, progress=False
+        ),
+        "scikit-learn, SGDClassifier": lambda: SGDClassifier(
+            "log_loss", alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0
+        ),
+    }
 
 
 def sgd_regressors(n: int, dtype: Any) -> dict[str, Callable]:
     return {
-        f"lifecycle, {dtype}": lambda: lc.LinearRegressor(alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0,
-                                                          progress=False),
+        f"lifecycle, {dtype}": lambda: lc.LinearRegressor(
+            alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0, progress=False
+        ),
         "scikit-learn, SGDRegressor": lambda: SGDRegressor(alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0),
-    }  # fmt: skip
+    }
 
 
 def newton(n: int, dtype: Any) -> dict[str, Callable]:
@@ -54,8 +57,13 @@ SORTS = {  # sort -> (sides, data sets)
     "logistic": (newton, ("make_classification", "Adult", "letter")),
     "ridge": (exact, ("make_regression", "diamonds")),
 }
-DATA = {"make_classification": _data.classes, "make_regression": _data.regression, "Adult": _data.adult,
-        "letter": _data.letter, "diamonds": _data.diamonds}  # fmt: skip
+DATA = {
+    "make_classification": _data.classes,
+    "make_regression": _data.regression,
+    "Adult": _data.adult,
+    "letter": _data.letter,
+    "diamonds": _data.diamonds,
+}
 
 
 def one_fit(sort: str, data: str, dtype: str, rounds: int, scale: float) -> dict:

@@ -36,8 +36,9 @@ def splitter(name: str, rounds: int, scale: float) -> dict:
         return run
 
     ours, theirs = "lifecycle", "scikit-learn"
-    one = compared(f"splitter: {name}", {ours: side(ours, lc), theirs: side(theirs, model_selection)}, rounds,
-                   {ours: 1.0})  # fmt: skip
+    one = compared(
+        f"splitter: {name}", {ours: side(ours, lc), theirs: side(theirs, model_selection)}, rounds, {ours: 1.0}
+    )
     same = all(np.array_equal(a, b) for pair in zip(*found.values(), strict=True) for a, b in zip(*pair, strict=True))
     grouped = "" if groups is None else f", {n // 100:,} groups"
     one["about"] = f"5 folds of {n:,} rows, two classes{grouped}."

@@ -8,17 +8,9 @@ from lifecycle._check import one_of
 
 
 def class_weights(class_weight: Any, classes: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weight of each class; "balanced" counts sample weights, so that a weight is a repetition.
+    """Weight of each of the sorted `classes`; `codes` are the classes of the samples, `weights` their weights.
 
-    Parameters
-    ----------
-    class_weight : None, "balanced" or a dict from label to weight
-    classes : labels, sorted;  codes : place of each sample's label in them;  weights : of the samples
-
-    Raises
-    ------
-    ValueError
-        If it is none of these, names a class that is not there, or holds a weight that is negative or not finite.
+    "balanced" counts the weights of the samples, so that a weight is a repetition.
     """
     from sklearn.utils.class_weight import compute_class_weight
 
@@ -28,7 +20,7 @@ def class_weights(class_weight: Any, classes: np.ndarray, codes: np.ndarray, wei
         return np.divide(totals.sum(), len(classes) * totals, out=np.zeros_like(totals), where=totals > 0)
     if class_weight is not None and not isinstance(class_weight, dict):
         raise ValueError(f"class_weight must be 'balanced', a dict or None; got {class_weight!r}")
-    found = compute_class_weight(class_weight, classes=classes, y=classes[codes])
-    if not np.isfinite(found).all() or (found < 0).any():
+    of_classes = compute_class_weight(class_weight, classes=classes, y=classes[codes])
+    if not np.isfinite(of_classes).all() or (of_classes < 0).any():
         raise ValueError(f"class_weight must hold finite weights >= 0; got {class_weight!r}")
-    return found
+    return of_classes

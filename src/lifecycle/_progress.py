@@ -1,10 +1,10 @@
-"""The bar that is shown on what takes long."""
+"""Progress bars."""
 
 import sys
 from typing import Any
 
 
-def is_watched(progress: bool | None) -> bool:
+def shows_progress(progress: bool | None) -> bool:
     """Whether to show a bar; None shows one in a terminal or notebook only."""
     if progress is not None:
         return bool(progress)
@@ -12,7 +12,7 @@ def is_watched(progress: bool | None) -> bool:
 
 
 def progress_bar(total: int, name: str, progress: bool | None = None) -> Any:
-    """A tqdm bar that appears after two seconds; `progress`: True, False, or None as in `is_watched`."""
+    """A tqdm bar that appears after two seconds; `progress`: True, False, or None as in `shows_progress`."""
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=name, leave=False, delay=2.0, disable=not is_watched(progress))
+    return tqdm(total=total, desc=name, leave=False, delay=2.0, disable=not shows_progress(progress))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 2 where the input is at fault, with one sentence that says how."""
+    """Run a command; returns the exit status, 2 with one sentence on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         return options.run(options)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError, TypeError, ImportError) as error:
@@ -34,19 +34,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="take a model through its whole life and write a report")
-    demo.add_argument("--data", metavar="FILE.csv", help="a table of your own (default: scanned digits)")
+    demo.add_argument("--data", metavar="FILE.csv", help="a table to learn from (default: scanned digits)")
     demo.add_argument("--target", metavar="COLUMN", help="its column to predict")
-    demo.add_argument("--out", metavar="DIR", default=".", help="where the report and the model go (default: here)")
+    demo.add_argument("--out", metavar="DIR", default=".", help="folder for the report and the model (default: .)")
     demo.set_defaults(run=_demo)
 
-    inspect = commands.add_parser("inspect", help="say what a saved model's file holds, without building anything")
+    inspect = commands.add_parser("inspect", help="print what a saved model's file holds, without building anything")
     inspect.add_argument("file", metavar="FILE")
     inspect.set_defaults(run=_inspect)
 
     predict = commands.add_parser("predict", help="predict the rows of a CSV file with a saved model")
     predict.add_argument("file", metavar="FILE")
     predict.add_argument("data", metavar="DATA.csv")
-    predict.add_argument("--out", metavar="PREDICTIONS.csv", help="where they go (default: the terminal)")
+    predict.add_argument("--out", metavar="PREDICTIONS.csv", help="file to write (default: the terminal)")
     predict.set_defaults(run=_predict)
     return parser
 
@@ -54,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> int:
     from lifecycle.cli import demo
 
-    found = demo.run(options.data, options.target, options.out)
-    print(f"{found}\n\nwrote {found.report} (open it in a browser) and {found.model}")
+    result = demo.run(options.data, options.target, options.out)
+    print(f"{result}\n\nwrote {result.report} (open it in a browser) and {result.model}")
     return 0
 
 
@@ -68,17 +68,18 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     import lifecycle as lc
-    from lifecycle.cli import tables
+    from lifecycle.cli.csv_tables import read_table, write_table
+    from lifecycle.cli.prediction import predict_table
 
     for given in (options.file, options.data):
         if options.out is not None and os.path.exists(options.out) and os.path.samefile(options.out, given):
             raise ValueError(f"--out {options.out} would overwrite what is read; give another file")
-    found = tables.predict_table(lc.load(options.file), tables.read_table(options.data))
+    predictions = predict_table(lc.load(options.file), read_table(options.data))
     if options.out is None:
-        found.to_csv(sys.stdout, index=False)
+        predictions.to_csv(sys.stdout, index=False)
     else:
-        tables.write_table(found, options.out)
-        print(f"wrote {options.out}: {len(found):,} predictions")
+        write_table(predictions, options.out)
+        print(f"wrote {options.out}: {len(predictions):,} predictions")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The demo: one model through its whole life, on scanned digits or on somebody's own table."""
+"""The demo: one model through its whole life, on scanned digits or on a CSV table."""
 
 import os
 import subprocess
@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 import lifecycle as lc
+from lifecycle._display import text_table
 from lifecycle._progress import progress_bar
-from lifecycle.cli import tables
+from lifecycle.cli.csv_tables import import_pandas, read_table
+from lifecycle.cli.prediction import predict_table
+from lifecycle.cli.table_dataset import preprocessing_pipeline, read_dataset
 from lifecycle.reporting import BeforeAfter, Table
 
 __all__ = ["Demo", "run"]
@@ -25,7 +28,7 @@ REPORT, MODEL = "lifecycle-report.html", "lifecycle-model.safetensors"
 
 @dataclass
 class Demo:
-    """What the demo found: a line for each stage, and the files it wrote."""
+    """Result of the demo: (name, answer, seconds) of each stage, and the files that were written."""
 
     title: str
     notes: list[str]
@@ -39,23 +42,22 @@ class Demo:
             first, *more = answer.split("; ")
             rows += [(name, first, f"{seconds:.1f}"), *(("", line, "") for line in more)]
         rows.append(("", "the whole life", f"{sum(s for *_, s in self.stages):.1f}"))
-        widths = [max(len(row[k]) for row in rows) for k in range(3)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+        lines = text_table(rows, "<<>")
         rule = "-" * max(map(len, lines))
         return "\n".join([self.title, *self.notes, "", lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
     @contextmanager
     def stage(self, name: str) -> Iterator[list[str]]:
-        """Time a stage; what is put into the list becomes its answer."""
+        """Time a stage; the strings that are appended to the list become its answer."""
         answer: list[str] = []
-        began = perf_counter()
+        started = perf_counter()
         yield answer
-        self.stages.append((name, "; ".join(answer), perf_counter() - began))
+        self.stages.append((name, "; ".join(answer), perf_counter() - started))
 
 
 @dataclass
-class _Problem:
-    """What is to be learned, with an estimator for it that is not fitted yet."""
+class _Setup:
+    """The data, and the estimators for it, which are not fitted yet."""
 
     title: str
     X: Any
@@ -64,52 +66,58 @@ class _Problem:
     model: Any
     network: str
     notes: list[str]
-    linear: Any = None  # what the network is compared with
+    linear: Any = None  # the network is compared with it
 
 
-def _digits() -> _Problem:
+def _digits() -> _Setup:
     from sklearn.datasets import load_digits
 
     import lifecycle.torch as lt
 
     X, y = load_digits(return_X_y=True)
     columns = [f"pixel {k}" for k in range(64)]
-    frame = tables._pandas().DataFrame((X / 16).astype(np.float32), columns=columns)
-    model = lt.TorchClassifier(lt.CNN, module__channels=(32, 64), module__hidden=(64,), module__dropout=0.25,
-                               **_training(max_epochs=25, n_iter_no_change=5))  # fmt: skip
-    return _Problem("1,797 scanned digits of 8×8 pixels", frame, y, True, model,
-                    "lt.CNN: 2 convolutions, a hidden layer of 64", [])  # fmt: skip
+    frame = import_pandas().DataFrame((X / 16).astype(np.float32), columns=columns)
+    shape = {"module__channels": (32, 64), "module__hidden": (64,), "module__dropout": 0.25}
+    model = lt.TorchClassifier(lt.CNN, **shape, **_training(max_epochs=25, n_iter_no_change=5))
+    network = "lt.CNN: 2 convolutions, a hidden layer of 64"
+    return _Setup("1,797 scanned digits of 8×8 pixels", frame, y, True, model, network, [])
 
 
-def _table(path: str | os.PathLike, target: str) -> _Problem:
+def _table(path: str | os.PathLike, target: str) -> _Setup:
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.preprocessing import StandardScaler
 
     import lifecycle.torch as lt
 
-    task = tables.read_task(path, target)
+    data = read_dataset(path, target)
     shape = {"module__hidden": (64, 64), "module__dropout": 0.1, **_training(max_epochs=40, n_iter_no_change=4)}
-    if task.classification:
+    if data.classification:
         model: Any = lt.TorchClassifier(lt.MLP, **shape)
-        learned = f"{len(np.unique(task.y))} classes"
+        linear: Any = lc.LinearClassifier(optimizer="newton")
+        kind = f"{len(np.unique(data.y))} classes"
     else:
         model = TransformedTargetRegressor(lt.TorchRegressor(lt.MLP, **shape), transformer=StandardScaler())
-        learned = "a quantity"
-    linear = lc.LinearClassifier(optimizer="newton") if task.classification else lc.LinearRegressor(optimizer="exact")
-    columns = f"columns of numbers: {len(task.numbers)}, of words: {len(task.words)}"
-    title = f"{task.name}: {len(task.y):,} rows; {columns}; the target {target!r} is {learned}"
-    return _Problem(title, task.X, task.y, task.classification, tables.prepared(task.numbers, task.words, model),
-                    "lt.MLP: 2 hidden layers of 64, behind scikit-learn's imputers, scaler and encoder",
-                    task.notes, tables.prepared(task.numbers, task.words, linear))  # fmt: skip
+        linear = lc.LinearRegressor(optimizer="exact")
+        kind = "a quantity"
+    columns = f"columns of numbers: {len(data.numeric)}, of words: {len(data.categorical)}"
+    title = f"{data.name}: {len(data.y):,} rows; {columns}; the target {target!r} is {kind}"
+    network = "lt.MLP: 2 hidden layers of 64, behind scikit-learn's imputers, scaler and encoder"
+    model, linear = (preprocessing_pipeline(data.numeric, data.categorical, last) for last in (model, linear))
+    return _Setup(title, data.X, data.y, data.classification, model, network, data.notes, linear)
 
 
 def _training(**epochs: int) -> dict[str, Any]:
-    return {"optimizer": "adam", "lr": 2e-3, "batch_size": 64, "early_stopping": True, "max_grad_norm": 1.0,
-            "random_state": 0, **epochs}  # fmt: skip
+    options = {"optimizer": "adam", "lr": 2e-3, "batch_size": 64, "early_stopping": True, "max_grad_norm": 1.0}
+    return {**options, "random_state": 0, **epochs}
 
 
-def run(data: str | os.PathLike | None = None, target: str | None = None, out: str | os.PathLike = ".",
-        *, progress: bool | None = None) -> Demo:  # fmt: skip
+def run(
+    data: str | os.PathLike | None = None,
+    target: str | None = None,
+    out: str | os.PathLike = ".",
+    *,
+    progress: bool | None = None,
+) -> Demo:
     """Build, train, validate, compress, ship and apply a model.
 
     Parameters
@@ -119,9 +127,9 @@ def run(data: str | os.PathLike | None = None, target: str | None = None, out: s
     target : str, default=None
         The column of `data` to predict.
     out : path-like, default="."
-        Folder of the report and the model; both are written at the very end.
+        Folder of the report and the model; both are written at the end.
     progress : bool, default=None
-        Bars on what takes long; None shows them in a terminal only.
+        Progress bars; None shows them in a terminal only.
 
     Raises
     ------
@@ -133,139 +141,151 @@ def run(data: str | os.PathLike | None = None, target: str | None = None, out: s
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; give a folder")
-    there = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not os.access(there, os.W_OK):
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not os.access(existing, os.W_OK):
         raise PermissionError(f"--out {out} cannot be written to")
-    problem = _digits() if data is None or target is None else _table(data, target)
-    _show_bars(problem.model, progress)
-    demo = Demo(problem.title, problem.notes)
-    results = _live(demo, problem, progress)
+    setup = _digits() if data is None or target is None else _table(data, target)
+    _set_progress(setup.model, progress)
+    demo = Demo(setup.title, setup.notes)
+    results, compressed = _run_stages(demo, setup, progress)
     out.mkdir(parents=True, exist_ok=True)
     demo.report, demo.model = out / REPORT, out / MODEL
-    shipped = results.pop()
-    lc.save(shipped, demo.model, metadata={"data": problem.title})  # the bytes of the stage "ship"
-    about = " ".join(f"{sentence}." for sentence in [problem.title, *problem.notes])
+    lc.save(compressed, demo.model, metadata={"data": setup.title})  # the bytes of the stage "ship"
+    note = " ".join(f"{sentence}." for sentence in [setup.title, *setup.notes])
     stages = [(name, answer, round(seconds, 1)) for name, answer, seconds in demo.stages]
-    lc.report(demo.report, Table("The life of this model", ["stage", "answer", "seconds"], stages, about), *results)
+    lc.report(demo.report, Table("The life of this model", ["stage", "answer", "seconds"], stages, note), *results)
     return demo
 
 
-def _show_bars(model: Any, progress: bool | None) -> None:
+def _set_progress(model: Any, progress: bool | None) -> None:
     for name in model.get_params():
         if name == "progress" or name.endswith("__progress"):
             model.set_params(**{name: progress})
 
 
-def _live(demo: Demo, problem: _Problem, progress: bool | None) -> list[Any]:
-    """All stages; returns what the report shows, and at the end the model to be shipped."""
+def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[Any], Any]:
+    """All stages; returns what the report shows, and the compressed model."""
     from sklearn.base import clone
     from sklearn.model_selection import train_test_split
 
-    stratify = problem.y if problem.classification else None
-    X, X_test, y, y_test = train_test_split(problem.X, problem.y, test_size=0.25, stratify=stratify, random_state=0)
-    measure = "accuracy" if problem.classification else "r2"
+    stratify = setup.y if setup.classification else None
+    X, X_test, y, y_test = train_test_split(setup.X, setup.y, test_size=0.25, stratify=stratify, random_state=0)
+    metric = "accuracy" if setup.classification else "r2"
 
-    with demo.stage("build") as said:
-        model = clone(problem.model)
-        said.append(problem.network)
+    with demo.stage("build") as answer:
+        model = clone(setup.model)
+        answer.append(setup.network)
 
-    with demo.stage("train") as said:
+    with demo.stage("train") as answer:
         model.fit(X, y)
-        trained = _trained(model)
-        weights = sum(p.numel() for p in trained.module_.parameters())
-        said.append(f"{weights:,} weights on {len(y):,} rows, {trained.n_iter_} epochs, the best {trained.best_epoch_}")
+        network = _torch_estimator(model)
+        n_weights = sum(p.numel() for p in network.module_.parameters())
+        epochs = f"{network.n_iter_} epochs, the best {network.best_epoch_}"
+        answer.append(f"{n_weights:,} weights on {len(y):,} rows, {epochs}")
 
-    with demo.stage("validate") as said:
-        cv = (lc.StratifiedKFold if problem.classification else lc.KFold)(5, shuffle=True, random_state=0)
-        quiet = clone(problem.model)
-        _show_bars(quiet, False)
-        folds = lc.cross_validate(quiet, X, y, cv=cv, scoring=measure, progress=progress)
-        try:
-            interval = "95 % interval {:.4f} to {:.4f}".format(*folds.interval())
-        except ValueError:
-            interval = "the same in all: no interval"
-        said.append(f"mean {measure} of 5 folds {folds['test_score'].mean():.4f}, {interval}")
-        rivals = []
-        if problem.linear is not None:
-            began = perf_counter()
-            grid = {"model__alpha": np.logspace(-6, 0, 13)}
-            # the models of a fold are trained together
-            search = lc.GridSearchCV(problem.linear, grid, cv=cv, scoring=measure, progress=progress).fit(X, y)
-            took, alpha = perf_counter() - began, search.best_params_["model__alpha"]
-            rival = lc.cross_validate(clone(search.best_estimator_), X, y, cv=cv, scoring=measure, progress=progress)
-            pair = lc.compare({"network": folds, "linear": rival})
-            rivals = [pair]
-            said += [f"a linear model for {len(search.cv_results_['params'])} penalties × 5 folds in {took:.1f} s: "
-                     f"{search.best_score_:.4f} at alpha = {alpha:.1e}",
-                     f"network - linear {pair[0].difference:+.4f}, p = {pair[0].p_value:.2g}"]  # fmt: skip
+    with demo.stage("validate") as answer:
+        validated = _validate(setup, X, y, metric, progress, answer)
 
-    with demo.stage("compress") as said:
-        small = lc.quantize(lc.prune(model, 0.5))
-        change, text = _compared(model, small, X_test, y_test, measure)
-        said += ["half of the weights pruned, the rest int8", text]
+    with demo.stage("compress") as answer:
+        compressed = lc.quantize(lc.prune(model, 0.5))
+        change, text = _compression(model, compressed, X_test, y_test, metric)
+        answer += ["half of the weights pruned, the rest int8", text]
 
-    with demo.stage("ship") as said, tempfile.TemporaryDirectory() as folder:
+    with demo.stage("ship") as answer, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
-        lc.save(small, path, metadata={"data": problem.title})
-        n_equal = _equal_in_a_new_process(small, X_test, path, progress)
+        lc.save(compressed, path, metadata={"data": setup.title})
+        n_equal = _equal_in_a_new_process(compressed, X_test, path, progress)
         loaded = lc.load(path)
-        said.append(f"one file of {path.stat().st_size:,} bytes; in a new process {n_equal:,} of {len(y_test):,} "
-                    "predictions are equal")  # fmt: skip
+        equal = f"in a new process {n_equal:,} of {len(y_test):,} predictions are equal"
+        answer.append(f"one file of {path.stat().st_size:,} bytes; {equal}")
 
-    with demo.stage("apply") as said:
-        applied = lc.evaluate(loaded, X_test, y_test, progress=progress)
-        found = applied.metrics[measure]
-        said.append(f"{measure} on {len(y_test):,} test rows {found.value:.4f}, "
-                    f"95 % interval {found.low:.4f} to {found.high:.4f}")  # fmt: skip
-    return [trained, folds, *rivals, change, applied, small]
+    with demo.stage("apply") as answer:
+        evaluation = lc.evaluate(loaded, X_test, y_test, progress=progress)
+        score = evaluation.metrics[metric]
+        interval = f"95 % interval {score.low:.4f} to {score.high:.4f}"
+        answer.append(f"{metric} on {len(y_test):,} test rows {score.value:.4f}, {interval}")
+    return [network, *validated, change, evaluation], compressed
 
 
-def _trained(model: Any) -> Any:
+def _validate(setup: _Setup, X: Any, y: np.ndarray, metric: str, progress: bool | None, answer: list[str]) -> list[Any]:
+    """Cross-validation, and where there is a linear model a search of its penalty and the comparison."""
+    from sklearn.base import clone
+
+    cv = (lc.StratifiedKFold if setup.classification else lc.KFold)(5, shuffle=True, random_state=0)
+    options = {"cv": cv, "scoring": metric, "progress": progress}
+    model = clone(setup.model)
+    _set_progress(model, False)
+    folds = lc.cross_validate(model, X, y, **options)
+    try:
+        interval = "95 % interval {:.4f} to {:.4f}".format(*folds.interval())
+    except ValueError:
+        interval = "the same in all: no interval"
+    answer.append(f"mean {metric} of 5 folds {folds['test_score'].mean():.4f}, {interval}")
+    if setup.linear is None:
+        return [folds]
+    started = perf_counter()
+    grid = {"model__alpha": np.logspace(-6, 0, 13)}
+    search = lc.GridSearchCV(setup.linear, grid, **options).fit(X, y)  # the models of a fold are trained together
+    seconds, alpha = perf_counter() - started, search.best_params_["model__alpha"]
+    linear = lc.cross_validate(clone(search.best_estimator_), X, y, **options)
+    comparison = lc.compare({"network": folds, "linear": linear})
+    n_penalties = len(search.cv_results_["params"])
+    answer += [
+        f"a linear model for {n_penalties} penalties × 5 folds in {seconds:.1f} s: {search.best_score_:.4f} at alpha = "
+        f"{alpha:.1e}",
+        f"network - linear {comparison[0].difference:+.4f}, p = {comparison[0].p_value:.2g}",
+    ]
+    return [folds, comparison]
+
+
+def _torch_estimator(model: Any) -> Any:
     """The torch estimator inside."""
     while not hasattr(model, "module_"):
         model = model.steps[-1][1] if hasattr(model, "steps") else model.regressor_
     return model
 
 
-def _compared(model: Any, small: Any, X: Any, y: np.ndarray, measure: str) -> tuple[BeforeAfter, str]:
+def _compression(model: Any, compressed: Any, X: Any, y: np.ndarray, metric: str) -> tuple[BeforeAfter, str]:
     """Bytes, score, changed predictions and latency before and after, measured on the same rows."""
-    before, after = lc.evaluate(model, X, y), lc.evaluate(small, X, y)
-    n = after.latency.batch_size
-    rows = {"bytes": (lc.size_of(model), lc.size_of(small)),
-            measure: (before.metrics[measure].value, after.metrics[measure].value)}  # fmt: skip
-    better = {"bytes": "lower", measure: "higher"}
+    before, after = lc.evaluate(model, X, y), lc.evaluate(compressed, X, y)
+    rows = {
+        "bytes": (lc.size_of(model), lc.size_of(compressed)),
+        metric: (before.metrics[metric].value, after.metrics[metric].value),
+    }
     if before.task == "classification":
         changed = int((before.y_pred != after.y_pred).sum())
         rows[f"changed predictions of {len(y):,}"] = (0, changed)
         text = f"{changed} of {len(y):,} predictions changed"
     else:
-        moved = float(np.abs(before.y_pred - after.y_pred).mean() / np.std(y))
-        rows["mean change of a prediction, in standard deviations of the target"] = (0.0, moved)
-        text = f"predictions moved by {moved:.3f} standard deviations in the mean"
+        change = float(np.abs(before.y_pred - after.y_pred).mean() / np.std(y))
+        rows["mean change of a prediction, in standard deviations of the target"] = (0.0, change)
+        text = f"predictions changed by {change:.3f} standard deviations on average"
     rows["ms for one row"] = (1e3 * before.latency.row, 1e3 * after.latency.row)
-    rows[f"ms for {n} rows"] = (1e3 * before.latency.batch, 1e3 * after.latency.batch)
-    better |= {name: "lower" for name in rows if name not in better}
-    table = BeforeAfter("Compression", {k: v[0] for k, v in rows.items()}, {k: v[1] for k, v in rows.items()}, better,
-                        "Half of the weights set to zero, then int8 with one scale a channel; measured on the test "
-                        "rows, that neither training nor validation has seen.")  # fmt: skip
-    sizes, scores = rows["bytes"], rows[measure]
-    return table, f"{sizes[0]:,} → {sizes[1]:,} bytes; {measure} {scores[0]:.4f} → {scores[1]:.4f}; {text}"
+    rows[f"ms for {after.latency.batch_size} rows"] = (1e3 * before.latency.batch, 1e3 * after.latency.batch)
+    better = {name: "higher" if name == metric else "lower" for name in rows}
+    note = (
+        "Half of the weights set to zero, then int8 with one scale a channel; measured on the test rows, which were "
+        "used neither in training nor in validation."
+    )
+    old, new = ({name: values[i] for name, values in rows.items()} for i in (0, 1))
+    sizes, scores = rows["bytes"], rows[metric]
+    summary = f"{sizes[0]:,} → {sizes[1]:,} bytes; {metric} {scores[0]:.4f} → {scores[1]:.4f}; {text}"
+    return BeforeAfter("Compression", old, new, better, note), summary
 
 
 def _equal_in_a_new_process(model: Any, X: Any, path: Path, progress: bool | None) -> int:
-    """How many rows the command line, in a process of its own, predicts to the last digit as this model does."""
-    rows, answer = path.with_name("rows.csv"), path.with_name("predictions.csv")
+    """The number of rows for which the command line, in another process, gives the predictions of this model."""
+    rows, output = path.with_name("rows.csv"), path.with_name("predictions.csv")
     X.to_csv(rows, index=False)
-    command = [sys.executable, "-m", "lifecycle", "predict", str(path), str(rows), "--out", str(answer)]
+    command = [sys.executable, "-m", "lifecycle", "predict", str(path), str(rows), "--out", str(output)]
     with progress_bar(1, "a new process loads the file", progress) as bar:
-        done = subprocess.run(command, capture_output=True, text=True)
+        process = subprocess.run(command, capture_output=True, text=True)
         bar.update()
-    if done.returncode:
-        raise RuntimeError(f"the new process failed: {done.stderr.strip()}")
-    here = tables.predict_table(model, tables.read_table(rows))
-    there = tables.read_table(answer)
-    equal = np.ones(len(here), dtype=bool)
-    for name in here:
-        kind = type(here[name].iloc[0])
-        equal &= np.array([a == kind(b) for a, b in zip(here[name], there[name], strict=True)])
+    if process.returncode:
+        raise RuntimeError(f"the new process failed: {process.stderr.strip()}")
+    expected, loaded = predict_table(model, read_table(rows)), read_table(output)
+    equal = np.ones(len(expected), dtype=bool)
+    for name in expected:
+        dtype = type(expected[name].iloc[0])
+        equal &= np.array([a == dtype(b) for a, b in zip(expected[name], loaded[name], strict=True)])
     return int(equal.sum())

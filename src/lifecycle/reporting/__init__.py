@@ -1,4 +1,4 @@
-"""One self-contained HTML page from what the other stages returned: no script, no link, nothing to load."""
+"""One self-contained HTML page of the results of the other stages: no script, no link, nothing to load."""
 
 import math
 import os
@@ -9,15 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lifecycle._display import Markup
 from lifecycle.evaluation import Evaluation
 from lifecycle.reporting import charts
-from lifecycle.reporting.page import Markup, page, section, table, tiles
-from lifecycle.store.files import write_whole
+from lifecycle.reporting.page import page, section, table, tiles
+from lifecycle.store.files import write_atomically
 from lifecycle.validation import Comparison
 
 __all__ = ["BeforeAfter", "Table", "report"]
 
-_MOST_CLASSES, _MOST_PAIRS = 40, 20  # of a confusion matrix that is drawn; of a list in its place
+_MAX_CLASSES, _MAX_PAIRS = 40, 20  # of a confusion matrix that is drawn; of the list for more classes
 _ACCEPTED = (
     "an Evaluation (lifecycle.evaluate), a CVResult (lifecycle.cross_validate), a Comparison (lifecycle.compare), a "
     "fitted TorchClassifier or TorchRegressor, or a Table or BeforeAfter (lifecycle.reporting)"
@@ -33,7 +34,7 @@ class Table:
     title : str
     columns : sequence of str
     rows : sequence of sequences
-        One value for each column; numbers stand to the right, text to the left.
+        One value for each column; numbers are aligned right, text left.
     note : str
         A sentence above the table.
     """
@@ -79,16 +80,16 @@ def _change(name: str, result: BeforeAfter) -> str:
     before, after = result.before[name], result.after[name]
     if before == after:
         return Markup("none")
-    # a score changes by points, a size by a share of what it was
-    share = before and not (-1 <= before <= 1 and -1 <= after <= 1)
-    said = f"{100 * (after / before - 1):+.1f} %" if share else f"{after - before:+.4g}"
-    if share and abs(after / before - 1) < 0.05:
-        return Markup(said)  # less than two measurements of a time differ by
-    wanted = result.better.get(name)
-    if wanted not in ("lower", "higher"):
-        return Markup(said)
-    better = (after < before) == (wanted == "lower")
-    return Markup(f'<span class="{"better" if better else "worse"}">{said} ({"better" if better else "worse"})</span>')
+    # a score changes by points, a size by a percentage of what it was
+    relative = before and not (-1 <= before <= 1 and -1 <= after <= 1)
+    change = f"{100 * (after / before - 1):+.1f} %" if relative else f"{after - before:+.4g}"
+    if relative and abs(after / before - 1) < 0.05:
+        return Markup(change)  # two measurements of a time differ by more
+    direction = result.better.get(name)
+    if direction not in ("lower", "higher"):
+        return Markup(change)
+    verdict = "better" if (after < before) == (direction == "lower") else "worse"
+    return Markup(f'<span class="{verdict}">{change} ({verdict})</span>')
 
 
 def _before_after(result: BeforeAfter) -> str:
@@ -97,18 +98,14 @@ def _before_after(result: BeforeAfter) -> str:
 
 
 def _table(result: Table) -> str:
-    words = [
-        i
-        for i in range(1, len(result.columns))
-        if any(isinstance(row[i], str) for row in result.rows)  # a column with text reads from the left
-    ]
-    return section(result.title, table(result.columns, result.rows, words=words), result.note)
+    text_columns = [i for i in range(1, len(result.columns)) if any(isinstance(row[i], str) for row in result.rows)]
+    return section(result.title, table(result.columns, result.rows, text_columns=text_columns), result.note)
 
 
 def _evaluation(result: Evaluation) -> str:
     level = f"{100 * result.confidence_level:g} %"
     cards = [(name, f"{e.value:.4g}", f"{e.low:.4g} to {e.high:.4g}") for name, e in result.metrics.items()]
-    rows = [(name, e.value, e.low, e.high, e.method) for name, e in result.metrics.items()]
+    rows = [(name, *estimate) for name, estimate in result.metrics.items()]
     parts = [tiles(cards)]
     if result.task == "classification":
         parts.append(_confusions(result))
@@ -116,35 +113,31 @@ def _evaluation(result: Evaluation) -> str:
             parts += [
                 "<h3>Calibration</h3>",
                 f'<p class="note">Expected calibration error {result.expected_calibration_error:.4g}; '
-                "on the dashed line a model is right as often as it says.</p>",
+                "on the dashed line the accuracy equals the probability.</p>",
                 charts.reliability(result.calibration),
             ]
-        recalls = list(result.recall.items())[:_MOST_CLASSES]
-        rows += [(f"recall of {label}", e.value, e.low, e.high, e.method) for label, e in recalls]
+        recalls = list(result.recall.items())[:_MAX_CLASSES]
+        rows += [(f"recall of {label}", *estimate) for label, estimate in recalls]
     else:
         parts += [
             "<h3>Predicted against true values</h3>",
             charts.scatter(result.y_true.ravel(), result.y_pred.ravel()),
         ]
-    parts += ["<h3>All numbers</h3>", table(["", "value", "low", "high", "interval"], rows, words=[4])]
-    per = result.latency
-    note = (
-        f"{result.model} on {result.n_samples:,} rows; intervals at {level}. One call of predict takes "
-        f"{1e3 * per.row:.3g} ms for one row and {1e3 * per.batch:.3g} ms for {per.batch_size} rows (medians)."
-    )
+    parts += ["<h3>All numbers</h3>", table(["", "value", "low", "high", "interval"], rows, text_columns=[4])]
+    note = f"{result.model} on {result.n_samples:,} rows; intervals at {level}. predict takes {result.latency}."
     return section(f"Evaluation: {result.task}", "".join(parts), note)
 
 
 def _confusions(result: Evaluation) -> str:
     """The confusion matrix, or of many classes the pairs that are confused most."""
     matrix, labels = result.confusion_matrix, result.labels
-    if len(labels) <= _MOST_CLASSES:
+    if len(labels) <= _MAX_CLASSES:
         return "<h3>Confusion matrix</h3>" + charts.heat_map(matrix, labels)
     pairs = [(int(matrix[i, j]), labels[i], labels[j]) for i, j in zip(*matrix.nonzero(), strict=True) if i != j]
     pairs.sort(key=lambda pair: -pair[0])
-    rows = [(str(true), str(predicted), n) for n, true, predicted in pairs[:_MOST_PAIRS]]
+    rows = [(str(true), str(predicted), n) for n, true, predicted in pairs[:_MAX_PAIRS]]
     return f"<h3>Most frequent confusions of {len(labels):,} classes</h3>" + table(
-        ["true", "predicted", "rows"], rows, words=[1]
+        ["true", "predicted", "rows"], rows, text_columns=[1]
     )
 
 
@@ -156,11 +149,11 @@ def _cross_validation(result: Any) -> str:
         finite = [v for v in scores if math.isfinite(v)]
         mean = sum(finite) / len(finite) if len(finite) == len(scores) else math.nan
         name = "score" if key == "test_score" else key.removeprefix("test_")
-        interval, said = (math.nan, math.nan), "no interval: it needs two folds or more, all with a score, that differ"
+        interval, caption = (math.nan, math.nan), "no interval: it needs two folds or more, with scores that differ"
         with suppress(ValueError):
             low, high = result.interval() if key == "test_score" else result.interval(metric=name)
-            interval, said = (float(low), float(high)), f"{low:.4g} to {high:.4g}"
-        parts.append(tiles([(f"mean {name} of {len(scores)} folds", f"{mean:.4g}", said)]))
+            interval, caption = (float(low), float(high)), f"{low:.4g} to {high:.4g}"
+        parts.append(tiles([(f"mean {name} of {len(scores)} folds", f"{mean:.4g}", caption)]))
         parts.append(charts.fold_chart(scores, mean, interval, label=name))
     seconds = sum(float(v) for v in result["fit_time"]) if "fit_time" in result else None
     rows = [(fold, *(float(result[key][fold - 1]) for key in keys)) for fold in range(1, len(result[keys[0]]) + 1)]
@@ -226,8 +219,8 @@ def _section(result: Any) -> str:
 def report(path: str | os.PathLike, *results: Any) -> Path:
     """Write one HTML file that shows results of the other stages, in the order given.
 
-    The file is complete in itself and needs neither the internet nor JavaScript; it follows the reader's light or dark
-    setting. It is written to a temporary file and renamed.
+    The file needs neither the internet nor JavaScript, and follows the light or dark setting of the browser. It is
+    written to a temporary file and renamed.
 
     Parameters
     ----------
@@ -257,4 +250,4 @@ def report(path: str | os.PathLike, *results: Any) -> Path:
     now = datetime.now().astimezone()
     lead = f"{now:%d %B %Y, %H:%M}"
     text = page("Model life cycle report", lead, sections, f"Written by lifecycle {__version__}.")
-    return write_whole(path, text.encode("utf-8"))
+    return write_atomically(path, text.encode("utf-8"))

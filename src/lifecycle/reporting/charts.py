@@ -1,4 +1,4 @@
-"""Charts as inline SVG: they take their colours from the page's CSS and their width from the column they stand in."""
+"""Charts as inline SVG, with the colours of the page's CSS and the width of the column that contains them."""
 
 import math
 from collections.abc import Sequence
@@ -6,16 +6,7 @@ from html import escape
 from typing import Any
 
 WIDTH = 560
-_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 18, 14, 52  # room for the larger letters that narrow screens get
-
-
-def text(value: Any) -> str:
-    """A cell's text, escaped; floats to four digits."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return escape(str(value))
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if math.isfinite(value) else "–"
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 18, 14, 52  # margins: narrow screens get larger letters
 
 
 def ticks(low: float, high: float, n: int = 5) -> list[float]:
@@ -35,7 +26,7 @@ def _limits(values: Sequence[float], pad: float = 0.06) -> tuple[float, float]:
 
 
 def svg(body: str, height: float, label: str, width: float = WIDTH) -> str:
-    """The frame of a chart; `label` is what a screen reader says."""
+    """An SVG image; `label` is for screen readers."""
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{min(1.3 * width, 720):.0f}px" '
         f'role="img" aria-label="{escape(label)}" '
@@ -56,10 +47,10 @@ class _Axes:
             f'text-anchor="middle">{escape(x_label)}</text>',
         ]
         for tick in ticks(*y):
-            at = self.to_y(tick)
-            self.parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+            y_tick = self.to_y(tick)
             self.parts.append(
-                f'<text class="tick" x="{_LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{tick:.6g}</text>'
+                f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y_tick:.1f}" y2="{y_tick:.1f}"/>'
+                f'<text class="tick" x="{_LEFT - 7}" y="{y_tick + 4:.1f}" text-anchor="end">{tick:.6g}</text>'
             )
 
     def to_x(self, value: float) -> float:
@@ -111,7 +102,7 @@ def legend(names: list[str]) -> str:
 
 
 def fold_chart(scores: list[float], mean: float, interval: tuple[float, float], *, label: str) -> str:
-    """One dot a fold, with the mean as a line and its interval as a band."""
+    """A dot for each fold, the mean as a line and its interval as a band."""
     finite = [v for v in (*scores, mean, *interval) if math.isfinite(v)]
     if not finite:
         return '<p class="note">No fold has a finite score.</p>'
@@ -122,8 +113,8 @@ def fold_chart(scores: list[float], mean: float, interval: tuple[float, float], 
         size = f'width="{right - left}" height="{bottom - top:.1f}"'
         axes.parts.append(f'<rect class="band" x="{left}" y="{top:.1f}" {size}/>')
     if math.isfinite(mean):
-        at = axes.to_y(mean)
-        axes.parts.append(f'<line class="line s0" x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        y_mean = axes.to_y(mean)
+        axes.parts.append(f'<line class="line s0" x1="{left}" x2="{right}" y1="{y_mean:.1f}" y2="{y_mean:.1f}"/>')
     every = max(1, math.ceil(len(scores) / 20))
     for fold, score in enumerate(scores, 1):
         if fold % every == 0:
@@ -154,8 +145,8 @@ def heat_map(matrix: Any, labels: Sequence[Any]) -> str:
     for i, name in enumerate(shown):
         middle = (i + 0.5) * cell
         x, y = left + middle, top - 8.0
-        turn = f' transform="rotate(-40 {x:.1f} {y:.1f})" text-anchor="start"' if slanted else ' text-anchor="middle"'
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{y:.1f}"{turn}>{escape(name)}</text>')
+        anchor = f' transform="rotate(-40 {x:.1f} {y:.1f})" text-anchor="start"' if slanted else ' text-anchor="middle"'
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{y:.1f}"{anchor}>{escape(name)}</text>')
         parts.append(
             f'<text class="tick" x="{left - 8:.1f}" y="{top + middle + 4:.1f}" text-anchor="end">{escape(name)}</text>'
         )
@@ -192,7 +183,7 @@ def scatter(true: Any, predicted: Any) -> str:
         axes.x_tick(tick, f"{tick:.6g}")
     a, b = limits
     axes.parts.append(
-        f'<line class="mark" x1="{axes.to_x(a):.1f}" y1="{axes.to_y(a):.1f}" '
+        f'<line class="diagonal" x1="{axes.to_x(a):.1f}" y1="{axes.to_y(a):.1f}" '
         f'x2="{axes.to_x(b):.1f}" y2="{axes.to_y(b):.1f}"/>'
     )
     axes.parts += [
@@ -203,18 +194,18 @@ def scatter(true: Any, predicted: Any) -> str:
 
 def reliability(bins: Sequence[Any]) -> str:
     """Accuracy against probability with the diagonal of a calibrated model; bars are the intervals."""
-    axes = _Axes((0, 1), (-0.02, 1.04), 300, "share that was right", "probability of the predicted class")
+    axes = _Axes((0, 1), (-0.02, 1.04), 300, "accuracy", "probability of the predicted class")
     for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
         axes.x_tick(tick, f"{tick:g}")
     a, b = axes.to_x(0), axes.to_x(1)
-    axes.parts.append(f'<line class="mark" x1="{a}" x2="{b}" y1="{axes.to_y(0):.1f}" y2="{axes.to_y(1):.1f}"/>')
-    for one in bins:
-        x = axes.to_x(one.mean_probability)
-        low, high = axes.to_y(one.accuracy.low), axes.to_y(one.accuracy.high)
+    axes.parts.append(f'<line class="diagonal" x1="{a}" x2="{b}" y1="{axes.to_y(0):.1f}" y2="{axes.to_y(1):.1f}"/>')
+    for calibration_bin in bins:
+        accuracy, probability = calibration_bin.accuracy, calibration_bin.mean_probability
+        x, low, high = axes.to_x(probability), axes.to_y(accuracy.low), axes.to_y(accuracy.high)
         axes.parts.append(f'<line class="whisker s0" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
         axes.parts.append(
-            f'<circle class="dot s0" cx="{x:.1f}" cy="{axes.to_y(one.accuracy.value):.1f}" r="5">'
-            f"<title>{one.count} rows: probability {one.mean_probability:.3g}, right {one.accuracy.value:.3g}</title>"
+            f'<circle class="dot s0" cx="{x:.1f}" cy="{axes.to_y(accuracy.value):.1f}" r="5">'
+            f"<title>{calibration_bin.count} rows: probability {probability:.3g}, accuracy {accuracy.value:.3g}</title>"
             f"</circle>"
         )
-    return svg("".join(axes.parts), 300, "calibration: share that was right by probability")
+    return svg("".join(axes.parts), 300, "calibration: accuracy by probability")

@@ -1,10 +1,10 @@
-"""The page around the charts: HTML, the style sheet, and the file."""
+"""The HTML page: its style sheet, sections, tables and large numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from typing import Any
 
-from lifecycle.reporting.charts import text
+from lifecycle._display import html_table
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -44,7 +44,7 @@ th { color: var(--soft); font-weight: 600; font-size: .84rem; }
 tbody tr:last-child > * { border-bottom: 0; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-td.words, th.words { text-align: left; }
+td.text, th.text { text-align: left; }
 td.wrap { white-space: normal; min-width: 16em; }
 tbody th { color: var(--ink); font-weight: 500; font-size: .93rem; }
 .better { color: var(--better); } .worse { color: var(--worse); }
@@ -53,7 +53,7 @@ svg text { fill: var(--ink); font-family: inherit; font-size: 12px; }
 svg .axis, svg .tick { fill: var(--soft); }
 svg .count { font-size: inherit; font-variant-numeric: tabular-nums; }
 svg .count.strong { fill: var(--on-strong); font-weight: 600; }
-.grid { stroke: var(--grid); } .mark { stroke: var(--soft); stroke-dasharray: 4 4; }
+.grid { stroke: var(--grid); } .diagonal { stroke: var(--soft); stroke-dasharray: 4 4; }
 .line { fill: none; stroke-width: 2.25; stroke-linejoin: round; } .whisker { stroke-width: 2; }
 .line.s0, .whisker.s0 { stroke: var(--s0); } .line.s1 { stroke: var(--s1); }
 .line.s2 { stroke: var(--s2); } .line.s3 { stroke: var(--s3); }
@@ -68,7 +68,7 @@ svg .count.strong { fill: var(--on-strong); font-weight: 600; }
 a, summary { color: var(--s0); } summary { cursor: pointer; margin-top: 14px; }
 @media (max-width: 520px) { header, main, footer { padding-left: 12px; padding-right: 12px; }
   header { padding-top: 24px; } section { padding: 16px 14px; border-radius: 12px; }
-  th, td { padding: 8px 7px; } td.words, tbody th { white-space: normal; } td.wrap { min-width: 0; }
+  th, td { padding: 8px 7px; } td.text, tbody th { white-space: normal; } td.wrap { min-width: 0; }
   svg text { font-size: 19px; } }
 @media print { body { background: #fff; } section { break-inside: avoid; border: 0; padding: 0; } }
 """
@@ -76,52 +76,30 @@ a, summary { color: var(--s0); } summary { cursor: pointer; margin-top: 14px; }
 
 def section(title: str, body: str, note: str = "") -> str:
     """One card of the page; `title` and `note` are plain text."""
-    said = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f"<section><h2>{escape(title)}</h2>{said}{body}</section>"
+    note_html = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f"<section><h2>{escape(title)}</h2>{note_html}{body}</section>"
 
 
 def tiles(items: Iterable[tuple[str, str, str]]) -> str:
-    """Large numbers: (name, value, what stands below)."""
+    """Large numbers: (name, value, caption)."""
     cells = "".join(
-        f"<li><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(below)}</span></li>"
-        for name, value, below in items
+        f"<li><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(caption)}</span></li>"
+        for name, value, caption in items
     )
     return f'<ul class="tiles">{cells}</ul>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, words: Sequence[int] = ()) -> str:
-    """A table that scrolls sideways where it must; the columns in `words` are text and stand to the left."""
-
-    def kind(i: int) -> str:
-        return ' class="words"' if i in words else ""
-
-    head = "".join(f'<th scope="col"{kind(i)}>{escape(str(c))}</th>' for i, c in enumerate(columns))
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<th scope="row">{text(cell)}</th>'
-            if i == 0
-            else f'<td class="words{" wrap" if len(str(cell)) > 60 else ""}">{text(cell)}</td>'
-            if i in words
-            else f"<td>{cell if isinstance(cell, Markup) else text(cell)}</td>"
-            for i, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: Collection[int] = ()) -> str:
+    """An `html_table` that scrolls sideways on a narrow screen."""
     # a region that scrolls must be reachable by keyboard
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="table">'
+        f"{html_table(columns, rows, text_columns=text_columns)}</div>"
     )
 
 
-class Markup(str):
-    """HTML that this library made and that is not escaped again."""
-
-
-def page(title: str, lead: str, sections: Sequence[str], foot: str) -> str:
-    """The whole document."""
+def page(title: str, lead: str, sections: Sequence[str], footer: str) -> str:
+    """The HTML document."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -129,5 +107,5 @@ def page(title: str, lead: str, sections: Sequence[str], foot: str) -> str:
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>\n<main>\n"
         + "\n".join(sections)
-        + f"\n</main>\n<footer>{escape(foot)}</footer>\n</body>\n</html>\n"
+        + f"\n</main>\n<footer>{escape(footer)}</footer>\n</body>\n</html>\n"
     )

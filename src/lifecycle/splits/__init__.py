@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 from lifecycle._registry import class_names, read_class, registry
-from lifecycle.splits._checks import check_folds
-from lifecycle.splits._partition import Splitter
+from lifecycle.splits._leakage import check_folds
+from lifecycle.splits._splitter import Splitter
 
 __all__ = ["check_folds", "list_splitters", *class_names("splits")]
 

@@ -1,10 +1,20 @@
-"""From labels to numbers: the distinct values of an array and, for each row, which of them it has."""
+"""Integer codes of labels: the distinct values of an array, and for each row which of them it has."""
 
 from typing import Any
 
 import numpy as np
 
-_ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # multipliers that spread bits well
+_HASH_MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # odd, of well mixed bits
+
+
+def n_samples(X: Any) -> int:
+    """Number of rows of X."""
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape):
+        return int(shape[0])
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"X must be a sequence or an array with rows; got {type(X).__name__}")
+    return len(X)
 
 
 def one_column(values: Any) -> np.ndarray:
@@ -56,7 +66,7 @@ def _of_strings(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         words = np.ascontiguousarray(labels).view(f"u{word}").reshape(len(labels), -1)
         keys = words[:, 0].astype(np.uint64)
         for column in words.T[1:]:
-            keys *= np.uint64(_ODD[0])
+            keys *= np.uint64(_HASH_MULTIPLIERS[0])
             keys ^= keys >> np.uint64(29)
             keys ^= column
         codes = _by_hash(keys) if len(keys) > 2**12 else None  # the table costs as much as sorting these
@@ -69,11 +79,11 @@ def _of_strings(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_hash(keys: np.ndarray) -> np.ndarray | None:
-    """Number of each row's key, in no order, where the keys are so few that a table of 2**16 holds each alone."""
+    """Code of each row's key, in no order; None where keys are too many for a hash table of 2**16 without collision."""
     if len(np.unique(keys[:1024])) > 256:
         return None
-    for odd in _ODD:
-        slots = ((keys * np.uint64(odd)) >> np.uint64(48)).astype(np.intp)
+    for multiplier in _HASH_MULTIPLIERS:
+        slots = ((keys * np.uint64(multiplier)) >> np.uint64(48)).astype(np.intp)
         table = np.zeros(2**16, dtype=np.uint64)
         table[slots] = keys
         if (table[slots] == keys).all():
@@ -85,9 +95,9 @@ def _by_hash(keys: np.ndarray) -> np.ndarray | None:
 
 def _sorted(labels: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Names of the codes, and the codes renumbered in the order of the names."""
-    a_row = np.empty(codes.max() + 1, dtype=np.intp)
-    a_row[codes] = np.arange(len(codes))
-    names = labels[a_row]
+    row_of_code = np.empty(codes.max() + 1, dtype=np.intp)
+    row_of_code[codes] = np.arange(len(codes))
+    names = labels[row_of_code]
     order = np.argsort(names)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -96,23 +106,23 @@ def _sorted(labels: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _of_objects(name: str, values: list, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     try:
-        seen = dict.fromkeys(values)
+        distinct = dict.fromkeys(values)
     except TypeError as error:
-        raise TypeError(f"{name} must hold labels that can be told apart, such as strings; {error}") from None
-    if any(value is None or type(value).__name__ == "NAType" or value != value for value in seen):
+        raise TypeError(f"{name} must hold hashable labels, such as strings; {error}") from None
+    if any(value is None or type(value).__name__ == "NAType" or value != value for value in distinct):
         raise ValueError(f"{name} has missing values; fill them or drop their rows")
     try:
-        ordered = sorted(seen)
+        ordered = sorted(distinct)
     except TypeError:  # of several types
-        ordered = list(seen)
+        ordered = list(distinct)
     names = np.empty(len(ordered), dtype=dtype)
     names[:] = ordered
-    number = {value: k for k, value in enumerate(ordered)}
-    return names, np.fromiter(map(number.__getitem__, values), dtype=np.intp, count=len(values))
+    code_of = {value: k for k, value in enumerate(ordered)}
+    return names, np.fromiter(map(code_of.__getitem__, values), dtype=np.intp, count=len(values))
 
 
 def first_rows(codes: np.ndarray, n_codes: int) -> np.ndarray:
-    """First row of each code; the head of the rows mostly has them all."""
+    """First row of each code; mostly all codes occur among the first rows, so these are searched first."""
     n, head = len(codes), 4096
     while True:
         first = np.full(n_codes, n)

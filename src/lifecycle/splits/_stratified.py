@@ -1,16 +1,15 @@
-"""What the stratified splitters share: the strata and their checks."""
+"""The base of the stratified splitters: the strata and their checks."""
 
 from typing import Any
 
 import numpy as np
 
-from lifecycle.splits._checks import n_samples
-from lifecycle.splits._labels import combined, one_column
-from lifecycle.splits._partition import Folds, Rows, ShuffledSplitter
+from lifecycle.splits._labels import combined, n_samples, one_column
+from lifecycle.splits._splitter import Folds, ShuffledSplitter, SplitInput
 
 
 class StratifiedSplitter(ShuffledSplitter):
-    """K folds by strata: those that `split` is given, else those that the splitter keeps, else y."""
+    """K folds by strata: the argument of `split`, else that of the splitter, else y."""
 
     def __init__(self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None, strata: Any = None):
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
@@ -27,7 +26,7 @@ class StratifiedSplitter(ShuffledSplitter):
         groups : array-like, shape (n,)
             Group of each row, where the splitter keeps groups together.
         strata : array-like, shape (n,) or (n, columns)
-            Stratum of each row in place of the splitter's own and of y; of several columns, their combination.
+            Stratum of each row in place of the splitter's `strata` and of y; of several columns, their combination.
 
         Raises
         ------
@@ -40,20 +39,20 @@ class StratifiedSplitter(ShuffledSplitter):
         shown = [text for text in super()._shown() if not text.startswith("strata=")]
         return shown if self.strata is None else [*shown, f"strata=<{n_samples(self.strata)} rows>"]
 
-    def _strata(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    def _strata(self, data: SplitInput) -> tuple[np.ndarray, np.ndarray]:
         """Stratum of each row, numbered in sorted order, and the rows of each stratum."""
         name = type(self).__name__
-        if rows.extra is not None:
-            if n_samples(rows.extra) != rows.n:
+        if data.extra is not None:
+            if n_samples(data.extra) != data.n:
                 raise ValueError(
-                    f"X has {rows.n} rows, strata has {n_samples(rows.extra)}; where a splitter is used on parts of "
+                    f"X has {data.n} rows, strata has {n_samples(data.extra)}; where a splitter is used on parts of "
                     "the rows, give strata to split instead"
                 )
-            what, codes = "stratum", combined("strata", rows.extra)[1]
-        elif rows.y is None:
+            what, codes = "stratum", combined("strata", data.extra)[1]
+        elif data.y is None:
             raise ValueError(f"{name} needs y, the class of each row, or strata; for none use KFold")
         else:
-            what, labels = "class in y", one_column(rows.y)
+            what, labels = "class in y", one_column(data.y)
             if labels.dtype.kind == "f":
                 if np.isnan(labels).any():
                     raise ValueError("y has missing values; fill them or drop their rows")
@@ -70,7 +69,7 @@ class StratifiedSplitter(ShuffledSplitter):
                 f"n_splits={self.n_splits} is more than any {what} has rows; the largest has {counts.max()}"
             )
         if counts.min() < self.n_splits:
-            rows.notes.append(
+            data.notes.append(
                 f"The least populated {what} has only {counts.min()} rows, fewer than n_splits={self.n_splits}: some "
                 "test folds lack it; use fewer folds or merge it with another"
             )

@@ -4,14 +4,14 @@ import numpy as np
 
 from lifecycle._check import integer
 from lifecycle.splits._labels import factorize, first_rows
-from lifecycle.splits._partition import Folds, Requests, Rows
+from lifecycle.splits._splitter import Folds, MetadataRequester, SplitInput
 
 
-class GroupTimeSeriesSplit(Requests):
+class GroupTimeSeriesSplit(MetadataRequester):
     """Successive test blocks of whole groups, each with all earlier groups to train on.
 
-    Groups (days, matches, patients) come in the order in which they first appear; all rows of a group are on one side,
-    wherever they stand. Of G groups each test block has G // (n_splits + 1).
+    Groups (days, matches, patients) are ordered by their first rows; all rows of a group are in one part, adjacent or
+    not. Of G groups each test block has G // (n_splits + 1).
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class GroupTimeSeriesSplit(Requests):
         self.n_splits = integer("n_splits", n_splits, low=2)
         self.gap = integer("gap", gap, low=0)
 
-    def _folds(self, rows: Rows) -> Folds:
-        if rows.groups is None:
+    def _folds(self, data: SplitInput) -> Folds:
+        if data.groups is None:
             raise ValueError("GroupTimeSeriesSplit needs groups, the group of each row; for none use TimeSeriesSplit")
-        names, codes = factorize("groups", rows.groups)
+        names, codes = factorize("groups", data.groups)
         order = np.argsort(first_rows(codes, len(names)))
         if names.dtype.kind == "M" and (late := np.flatnonzero(np.diff(order) < 0)).size:
-            rows.notes.append(
+            data.notes.append(
                 f"GroupTimeSeriesSplit takes groups in the order in which they first appear, but {names[late[0] + 1]} "
                 f"appears before {names[late[0]]}; sort the rows by date"
             )
@@ -48,6 +48,7 @@ class GroupTimeSeriesSplit(Requests):
             )
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
-        turn = rank[codes]
+        rank_of_row = rank[codes]
         for begin in range(first, len(names), size):
-            yield np.flatnonzero(turn < begin - self.gap), np.flatnonzero((turn >= begin) & (turn < begin + size))
+            test = (rank_of_row >= begin) & (rank_of_row < begin + size)
+            yield np.flatnonzero(rank_of_row < begin - self.gap), np.flatnonzero(test)

@@ -1,4 +1,4 @@
-"""K folds in time order, without the training rows that know of the test fold."""
+"""K folds in time order, without the training rows whose labels overlap the test fold in time."""
 
 import datetime
 from typing import Any
@@ -6,23 +6,23 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import integer, number
-from lifecycle.splits._checks import interval
-from lifecycle.splits._partition import Folds, Requests, Rows
+from lifecycle.splits._splitter import Folds, MetadataRequester, SplitInput
+from lifecycle.splits._times import time_spans
 
 
-class PurgedKFold(Requests):
-    """K test blocks of rows in order of time; training rows whose time meets the block's are left out.
+class PurgedKFold(MetadataRequester):
+    """K test blocks of rows in order of time; training rows whose time overlaps the block's are left out.
 
     Each row's label spans a time [start, end]. A test block spans its earliest start to its latest end; training rows
-    that meet this span are purged, and so are those that start within `embargo` after it (Lopez de Prado 2018, Advances
-    in Financial Machine Learning, chapter 7). Rows need not be sorted.
+    that overlap this span are purged, and so are those that start within `embargo` after it (Lopez de Prado 2018,
+    Advances in Financial Machine Learning, chapter 7). Rows need not be sorted.
 
     Parameters
     ----------
     n_splits : int
         Folds, at least 2.
     embargo : number, datetime.timedelta or numpy.timedelta64
-        In the unit of the times: rows where there are none, a time difference where they are dates.
+        In the unit of the times: rows where no times are given, a time difference where they are dates.
 
     Examples
     --------
@@ -61,29 +61,29 @@ class PurgedKFold(Requests):
         """
         return self._split(X, y, groups, times)
 
-    def _folds(self, rows: Rows) -> Folds:
-        n = rows.n
+    def _folds(self, data: SplitInput) -> Folds:
+        n = data.n
         if n < self.n_splits:
             raise ValueError(
                 f"Cannot have number of splits n_splits={self.n_splits} greater than the number of rows: {n}; "
                 "use fewer folds"
             )
-        start, end = interval(rows.extra, n)
+        start, end = time_spans(data.extra, n)
         dates = start.dtype.kind == "M"
-        apart = isinstance(self.embargo, datetime.timedelta | np.timedelta64)
-        if dates != apart and (apart or self.embargo != 0):
+        is_timedelta = isinstance(self.embargo, datetime.timedelta | np.timedelta64)
+        if dates != is_timedelta and (is_timedelta or self.embargo != 0):
             raise TypeError(
                 f"embargo={self.embargo!r} does not fit times that are {'dates' if dates else 'numbers'}; give a "
                 + ("timedelta" if dates else "number")
             )
-        embargo = np.timedelta64(self.embargo) if apart else np.timedelta64(0) if dates else self.embargo
+        embargo = np.timedelta64(self.embargo) if is_timedelta else np.timedelta64(0) if dates else self.embargo
         order = np.argsort(start, kind="stable")
         for k, block in enumerate(np.array_split(order, self.n_splits)):
-            begins, ends = start[block].min(), end[block].max()
-            train = np.flatnonzero((end < begins) | ((start > ends) & (start - ends > embargo)))
+            first, last = start[block].min(), end[block].max()
+            train = np.flatnonzero((end < first) | ((start > last) & (start - last > embargo)))
             if len(train) == 0:
                 raise ValueError(
-                    f"purging leaves no training row in fold {k}, whose test rows span {begins} to {ends}; use more "
+                    f"purging leaves no training row in fold {k}, whose test rows span {first} to {last}; use more "
                     "folds, a smaller embargo or shorter times"
                 )
             yield train, np.sort(block)

@@ -1,26 +1,26 @@
-"""K folds that keep groups whole, with the class shares of the whole as far as groups allow."""
+"""K folds that keep groups whole, with the class proportions of y as far as groups allow."""
 
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import random_state as random_state_of
-from lifecycle.splits._partition import Requests, Rows
+from lifecycle.splits._splitter import MetadataRequester, SplitInput
 from lifecycle.splits._stratified import StratifiedSplitter
 from lifecycle.splits.group_kfold import groups_of
 
 
-class StratifiedGroupKFold(Requests, StratifiedSplitter):
-    """K folds with every group in one test fold, each with the class shares of y as far as whole groups allow.
+class StratifiedGroupKFold(MetadataRequester, StratifiedSplitter):
+    """K folds with every group in one test fold, each with the class proportions of y as far as whole groups allow.
 
-    Groups of the most uneven class counts are dealt first, each to the fold where it leaves the shares most even.
+    Groups of the most uneven class counts are assigned first, each to the fold that leaves the proportions most even.
 
     Parameters
     ----------
     n_splits : int
         Folds, at least 2 and at most the number of groups.
     shuffle : bool
-        Shuffle the groups before they are dealt: changes the order of those with equally uneven counts.
+        Shuffle the groups before they are assigned: changes the order of those with equally uneven counts.
     random_state : int, RandomState, Generator or None
         Order of the shuffle.
     strata : array-like, shape (n,) or (n, columns), optional
@@ -32,10 +32,10 @@ class StratifiedGroupKFold(Requests, StratifiedSplitter):
     def __init__(self, n_splits: int = 5, shuffle: bool = False, random_state: Any = None, *, strata: Any = None):
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state, strata=strata)
 
-    def _fold_of_row(self, rows: Rows) -> np.ndarray:
+    def _fold_of_row(self, data: SplitInput) -> np.ndarray:
         random = random_state_of(self.random_state)
-        codes, counts = self._strata(rows)
-        names, group = groups_of(self, rows)
+        codes, counts = self._strata(data)
+        names, group = groups_of(self, data)
         n_groups, n_classes = len(names), len(counts)
         table = np.bincount(group * n_classes + codes, minlength=n_groups * n_classes).reshape(n_groups, n_classes)
         table = table.astype(float)
@@ -45,41 +45,36 @@ class StratifiedGroupKFold(Requests, StratifiedSplitter):
             table = table[order]
         uneven = np.argsort(-np.std(table, axis=1), kind="stable")
         fold_of_group = np.empty(n_groups, dtype=self._fold_type)
-        fold_of_group[order[uneven]] = _dealt(table[uneven], counts, self.n_splits)
+        fold_of_group[order[uneven]] = _assign(table[uneven], counts, self.n_splits)
         empty = np.flatnonzero(np.bincount(fold_of_group, minlength=self.n_splits) == 0)
         if len(empty):
             raise ValueError(
-                f"fold {empty[0]} got no group: {n_groups} groups cannot be dealt to n_splits={self.n_splits} folds "
-                "with even shares; use fewer folds, or GroupKFold"
+                f"fold {empty[0]} got no group: {n_groups} groups cannot be assigned to n_splits={self.n_splits} folds "
+                "with even proportions; use fewer folds, or GroupKFold"
             )
         return fold_of_group[group]
 
 
-def _dealt(table: np.ndarray, counts: np.ndarray, n_splits: int) -> list[int]:
-    """Fold of each group, in turn the one where the spread of the class shares over the folds is smallest."""
-    folds = range(n_splits)
+def _assign(table: np.ndarray, counts: np.ndarray, n_splits: int) -> list[int]:
+    """Fold of each group: the one where the spread of the class proportions over the folds is smallest."""
     filled = np.zeros((n_splits, table.shape[1]))
     sizes = [0.0] * n_splits
     trial = np.empty((n_splits, *filled.shape))  # trial[i]: the folds if i gets the group
     diagonal = np.arange(n_splits)
     total = counts.reshape(1, -1)
-    dealt = []
-    for of_group, size in zip(table, table.sum(axis=1).tolist(), strict=True):
+    assigned = []
+    for group_counts, size in zip(table, table.sum(axis=1).tolist(), strict=True):
         trial[:] = filled
-        trial[diagonal, diagonal] += of_group
+        trial[diagonal, diagonal] += group_counts
         # sums run in the order of numpy's std over the folds of one trial: the last bit decides between equal folds
-        spread = _std_over_folds(trial / total)
-        best, least, rows = 0, np.inf, np.inf
-        for i in folds:
-            value = spread[i]
-            # as close as numpy.isclose(value, least) has it
-            if value < least or (abs(value - least) <= 1e-8 + 1e-5 * abs(least) and sizes[i] + size < rows):
-                best, least, rows = i, value, sizes[i] + size
-        filled[best] += of_group
+        spread = np.std(trial / total, axis=1).mean(axis=1).tolist()
+        best, smallest, rows = 0, np.inf, np.inf
+        for i, value in enumerate(spread):
+            # "equal" is numpy.isclose(value, smallest)
+            equal = abs(value - smallest) <= 1e-8 + 1e-5 * abs(smallest)
+            if value < smallest or (equal and sizes[i] + size < rows):
+                best, smallest, rows = i, value, sizes[i] + size
+        filled[best] += group_counts
         sizes[best] += size
-        dealt.append(best)
-    return dealt
-
-
-def _std_over_folds(shares: np.ndarray) -> list[float]:
-    return np.std(shares, axis=1).mean(axis=1).tolist()
+        assigned.append(best)
+    return assigned

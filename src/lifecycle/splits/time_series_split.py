@@ -1,9 +1,9 @@
-"""Train on the past, test on what follows."""
+"""Train on earlier rows, test on the block that follows."""
 
 import numpy as np
 
 from lifecycle._check import integer
-from lifecycle.splits._partition import Folds, Rows, Splitter
+from lifecycle.splits._splitter import Folds, SplitInput, Splitter
 
 
 class TimeSeriesSplit(Splitter):
@@ -33,8 +33,8 @@ class TimeSeriesSplit(Splitter):
         self.test_size = None if test_size is None else integer("test_size", test_size, low=1)
         self.gap = integer("gap", gap, low=0)
 
-    def _folds(self, rows: Rows) -> Folds:
-        n = rows.n
+    def _folds(self, data: SplitInput) -> Folds:
+        n = data.n
         size = self.test_size or n // (self.n_splits + 1)
         first = n - self.n_splits * size
         if n <= self.n_splits:

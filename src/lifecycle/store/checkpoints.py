@@ -1,4 +1,4 @@
-"""save_checkpoint and load_checkpoint: a training run as one file, in which nothing can run; by parameter name."""
+"""save_checkpoint and load_checkpoint: a training run as one file, by parameter name, which contains no code."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,8 @@ from typing import Any
 
 from lifecycle._check import CorruptBundle
 from lifecycle.store import adapters, bundle
-from lifecycle.store.json_values import one_file
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
-
-KIND = "checkpoint"
 
 
 def save_checkpoint(
@@ -21,32 +18,32 @@ def save_checkpoint(
     scheduler: Any = None,
     metadata: dict[str, Any] | None = None,
 ) -> None:
-    """Write a training run into one file, from which it goes on with the same bits.
+    """Write a training run into one file, from which it continues with the same bits.
 
-    It holds the parameters and buffers of the model, the state of the optimizer by the names of its parameters (slots
-    of any type, averages of the weights), the state of the scheduler, and the state of the random generators of
-    Python, numpy (the global one) and torch (CPU and CUDA). The file is written beside its place and renamed, so that
-    nobody ever finds half of it. It is no pickle: nothing in it can run.
+    The file holds the parameters and buffers of the model, the state of the optimizer by the names of its parameters
+    (slots of any type, averages of the weights), the state of the scheduler, and the state of the random generators of
+    Python, numpy (the global one) and torch (CPU and CUDA). It is written under a temporary name and renamed, so that
+    it is never incomplete. It is not a pickle and contains no code.
 
     Parameters
     ----------
     path : str or os.PathLike
     model : torch.nn.Module
     optimizer : torch.optim.Optimizer, optional
-        One of ours or of torch, over parameters of `model`.
+        Of this library or of torch, over parameters of `model`.
     scheduler : torch.optim.lr_scheduler.LRScheduler, optional
     metadata : dict, optional
-        Anything that is JSON, such as the epoch; `load_checkpoint` returns it.
+        Any JSON, such as the epoch; `load_checkpoint` returns it.
 
     Raises
     ------
     UnsupportedModel
-        `model` is no module, or a part holds what is neither tensor nor plain value.
+        `model` is not a module, or a state holds a value that is neither a tensor nor plain.
     ValueError
-        The optimizer has a parameter that is none of the model's; `metadata` is not JSON.
+        The optimizer has a parameter that the model does not have, or `metadata` is not JSON.
     """
-    config, arrays = adapters.checkpoints_of(model).take_apart(model, optimizer, scheduler)
-    bundle.write(Path(path), {"kind": KIND, **config}, arrays, metadata, small=False)
+    config, arrays = adapters.checkpoint_adapter_for(model).serialize(model, optimizer, scheduler)
+    bundle.write(Path(path), {"kind": adapters.CHECKPOINT, **config}, arrays, metadata, small=False)
 
 
 def load_checkpoint(
@@ -57,22 +54,22 @@ def load_checkpoint(
     scheduler: Any = None,
     random_state: bool = True,
 ) -> dict[str, Any]:
-    """Put a run that `save_checkpoint` wrote back into a model, optimizer and scheduler that are made as they were.
+    """Restore a run that `save_checkpoint` wrote into a model, optimizer and scheduler that are made as they were.
 
-    The state of each parameter is found by its name, in whatever order the parameters come now (the bits of stochastic
-    rounding hang on the order). All is compared before anything is changed. The options of the file hold from then on,
-    those of the groups (lr, state_dtype, …), max_grad_norm and nonfinite too: change them afterwards. A compiled model
-    and one in DistributedDataParallel are taken for the model inside.
+    The state of a parameter is assigned by its name, so the order of the parameters may differ (the bits of stochastic
+    rounding depend on the order). Everything is compared before anything is changed. The options of the file replace
+    those of the optimizer: options of the groups (lr, state_dtype, …), max_grad_norm and nonfinite; change them
+    afterwards. A compiled model, or one in DistributedDataParallel, stands for the model that it wraps.
 
     Parameters
     ----------
     path : str or os.PathLike
     model : torch.nn.Module
     optimizer, scheduler : optional
-        Left out, their part of the file is not used. An optimizer of ours takes the state of its twin in torch, and the
-        other way round.
+        Without one, its state in the file is not used. An optimizer of this library accepts the state of the torch
+        optimizer of the same name, and the other way round.
     random_state : bool
-        Put the state of the random generators back too.
+        Restore the state of the random generators too.
 
     Returns
     -------
@@ -82,21 +79,18 @@ def load_checkpoint(
     Raises
     ------
     CorruptBundle
-        The file is truncated, altered, or no checkpoint.
+        The file is truncated, altered, or not a checkpoint.
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
-        It does not fit: the sentence names what is missing and what is unexpected. Nothing was changed then.
+        The run does not fit; the message names what is missing and what is unexpected. Nothing is changed then.
     """
-    room, path = adapters.checkpoints_of(model), Path(path)
+    adapter, path = adapters.checkpoint_adapter_for(model), Path(path)
     manifest, tensors = bundle.parse(path.name, bundle.read(path))
     config = manifest["config"]
-    if config["kind"] != KIND:
-        raise CorruptBundle(f"{path.name} holds a model ({config['kind']}), no checkpoint: lifecycle.load reads it")
-    try:
-        with one_file():
-            found = room.decode(config, bundle.arrays_of(manifest, tensors))
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
-        raise CorruptBundle(f"the manifest of {path.name} does not describe a checkpoint: {error}") from error
-    room.put_back(found, model, optimizer, scheduler, random_state)
+    if config["kind"] != adapters.CHECKPOINT:
+        raise CorruptBundle(f"{path.name} holds a model ({config['kind']}), not a checkpoint: lifecycle.load reads it")
+    with bundle.reading(path.name, "a checkpoint"):
+        run = adapter.deserialize(config, bundle.arrays_of(manifest, tensors))
+    adapter.restore(run, model, optimizer, scheduler, random_state)
     return manifest.get("metadata") or {}

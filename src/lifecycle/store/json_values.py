@@ -1,4 +1,4 @@
-"""Plain Python values to strict JSON and back, and the parts that every fitted estimator of ours falls into."""
+"""Plain Python values as strict JSON, and the arguments and fitted attributes of estimators as JSON and arrays."""
 
 import math
 import re
@@ -11,57 +11,46 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel
 
-_LARGEST = 10**8  # bytes of all arrays inside the JSON of a file: none may ask for more
-_LARGEST_PARAM = 8192  # bytes of arrays in an argument: more is data, not a setting
-_left: ContextVar[int] = ContextVar("bytes of arrays that a file may still ask for", default=_LARGEST)
-
-__all__ = [
-    "NotPlain",
-    "attributes_apart",
-    "from_plain",
-    "one_file",
-    "params_apart",
-    "params_together",
-    "set_attributes",
-    "to_plain",
-]
+_MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON of one file, so that no small file requests a large memory
+_MAX_PARAM_BYTES = 8192  # of the arrays in an argument: a larger one is data, not a setting
+_remaining_bytes: ContextVar[int] = ContextVar("bytes of arrays that the file may still request")
 
 
-class NotPlain(TypeError):
-    """A value that has no place in JSON."""
+class NotSerializable(TypeError):
+    """A value that JSON cannot hold."""
 
 
-def to_plain(value: Any) -> Any:
+def serialize_value(value: Any) -> Any:
     """A value as strict JSON; what JSON lacks (tuples, NaN, numpy scalars, optimizers) is tagged with "$"."""
     if value is None or isinstance(value, (bool, str)) or type(value) is int:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
-    # a longdouble is no Python number
+    # a longdouble cannot become a Python number without loss
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf" and value.dtype.itemsize > 8:
-        raise NotPlain(f"a {value.dtype} cannot be written as JSON")
+        raise NotSerializable(f"a {value.dtype} cannot be written as JSON")
     if isinstance(value, np.generic) and value.dtype.kind in "biufU":
-        return {"$numpy": value.dtype.str, "value": to_plain(value.item())}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufUO" and value.nbytes <= _LARGEST:
-        if value.dtype.kind == "U":  # as wide as its longest string: no file may ask for more
+        return {"$numpy": value.dtype.str, "value": serialize_value(value.item())}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufUO" and value.nbytes <= _MAX_ARRAY_BYTES:
+        if value.dtype.kind == "U":  # as wide as its longest string: a reader refuses wider ones
             value = value.astype(f"U{max(map(len, value.flat), default=0) or 1}")
-        return {"$array": value.dtype.str, "value": to_plain(value.tolist())}
+        return {"$array": value.dtype.str, "value": serialize_value(value.tolist())}
     if type(value) is list:
-        return [to_plain(v) for v in value]
+        return [serialize_value(v) for v in value]
     if type(value) is tuple:
-        return {"$tuple": [to_plain(v) for v in value]}
+        return {"$tuple": [serialize_value(v) for v in value]}
     if type(value) is dict:
-        return {"$dict": [[to_plain(k), to_plain(v)] for k, v in value.items()]}
-    kind: type = type(value)
-    if _optimizers().get(kind.__name__) is kind:
-        return {"$optimizer": kind.__name__, "value": to_plain(dict(value.get_params()))}
-    raise NotPlain(f"a {type(value).__name__} cannot be written as JSON")
+        return {"$dict": [[serialize_value(k), serialize_value(v)] for k, v in value.items()]}
+    cls: type = type(value)
+    if _optimizers().get(cls.__name__) is cls:
+        return {"$optimizer": cls.__name__, "value": serialize_value(dict(value.get_params()))}
+    raise NotSerializable(f"a {cls.__name__} cannot be written as JSON")
 
 
-def from_plain(value: Any) -> Any:
-    """The value that `to_plain` was given; ValueError if it is malformed."""
+def deserialize_value(value: Any) -> Any:
+    """The value that `serialize_value` was given; ValueError if it is malformed."""
     if isinstance(value, list):
-        return [from_plain(v) for v in value]
+        return [deserialize_value(v) for v in value]
     if not isinstance(value, dict):
         return value
     inner = value.get("value")
@@ -69,60 +58,60 @@ def from_plain(value: Any) -> Any:
         case "$float" if value["$float"] in ("nan", "inf", "-inf"):
             return float(value["$float"])
         case "$numpy" if isinstance(value["$numpy"], str) and re.fullmatch(r"[<>|=][biufU]\d+", value["$numpy"]):
-            return _array(from_plain(inner), np.dtype(value["$numpy"]))[()]
+            return _array(deserialize_value(inner), np.dtype(value["$numpy"]))[()]
         case "$array" if isinstance(value["$array"], str) and re.fullmatch(r"\|O|[<>|=][biufU]\d+", value["$array"]):
-            return _array(from_plain(inner), np.dtype(value["$array"]))
+            return _array(deserialize_value(inner), np.dtype(value["$array"]))
         case "$tuple" if isinstance(value["$tuple"], list):
-            return tuple(from_plain(v) for v in value["$tuple"])
+            return tuple(deserialize_value(v) for v in value["$tuple"])
         case "$dict" if isinstance(value["$dict"], list):
-            return {from_plain(k): from_plain(v) for k, v in value["$dict"]}
+            return {deserialize_value(k): deserialize_value(v) for k, v in value["$dict"]}
         case "$optimizer" if value["$optimizer"] in _optimizers():
-            return _optimizers()[value["$optimizer"]](**from_plain(inner))
+            return _optimizers()[value["$optimizer"]](**deserialize_value(inner))
     raise ValueError(f"a value that no version of this library wrote: {str(value)[:60]}")
 
 
 @contextmanager
-def one_file() -> Iterator[None]:
-    """Inside the block all arrays that `from_plain` makes count as one file's."""
-    token = _left.set(_LARGEST)
+def limit_array_bytes() -> Iterator[None]:
+    """Bound the bytes of all arrays that `deserialize_value` makes inside the block, which is for one file."""
+    token = _remaining_bytes.set(_MAX_ARRAY_BYTES)
     try:
         yield
     finally:
-        _left.reset(token)
+        _remaining_bytes.reset(token)
 
 
 def _array(value: Any, dtype: np.dtype) -> np.ndarray:
-    found = np.array(value, dtype=object)
-    longest = max((len(v) for v in found.flat if isinstance(v, str)), default=0)
+    objects = np.array(value, dtype=object)
+    longest = max((len(v) for v in objects.flat if isinstance(v, str)), default=0)
     if dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1):
-        raise ValueError("an array in the manifest asks for strings longer than it holds")
-    left = _left.get() - found.size * dtype.itemsize
-    if left < 0:
+        raise ValueError("an array in the manifest requests longer strings than it holds")
+    remaining = _remaining_bytes.get(_MAX_ARRAY_BYTES) - objects.size * dtype.itemsize
+    if remaining < 0:
         raise ValueError("the arrays in the manifest are too large")
-    _left.set(left)
-    return found.astype(dtype)
+    _remaining_bytes.set(remaining)
+    return objects.astype(dtype)
 
 
 def _optimizers() -> dict[str, type]:
-    """Our optimizers by class name: the only objects of ours that may stand in a file."""
+    """Our optimizers by class name: the only objects that a file may name."""
     from lifecycle import optim
     from lifecycle.rules import list_rules
 
     return {rule.class_name: getattr(optim, rule.class_name) for rule in list_rules().values()}
 
 
-def params_apart(params: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Constructor arguments as JSON, and the names of those that cannot be written, or that hold somebody's data."""
-    plain, missing = {}, []
+def serialize_params(params: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Constructor arguments as JSON, and the names of those that are not plain values or that hold data."""
+    config, missing = {}, []
     for name, value in params.items():
-        pair = name == "early_stopping" and isinstance(value, (tuple, list))  # rows to validate on
+        is_validation_set = name == "early_stopping" and isinstance(value, (tuple, list))
         try:
-            if pair or _array_bytes(value) > _LARGEST_PARAM:
-                raise NotPlain(f"{name} holds data")
-            plain[name] = to_plain(value)
-        except NotPlain:
+            if is_validation_set or _array_bytes(value) > _MAX_PARAM_BYTES:
+                raise NotSerializable(f"{name} holds data")
+            config[name] = serialize_value(value)
+        except NotSerializable:
             missing.append(name)
-    return plain, missing
+    return config, missing
 
 
 def _array_bytes(value: Any) -> int:
@@ -132,41 +121,74 @@ def _array_bytes(value: Any) -> int:
     return sum(map(_array_bytes, inner))
 
 
-def params_together(params: Any) -> dict[str, Any]:
-    """The arguments again."""
-    if not isinstance(params, dict):
+def deserialize_params(config: Any) -> dict[str, Any]:
+    """The constructor arguments that `serialize_params` was given."""
+    if not isinstance(config, dict):
         raise ValueError("the estimator's parameters are missing")
-    return {str(name): from_plain(value) for name, value in params.items()}
+    return {str(name): deserialize_value(value) for name, value in config.items()}
 
 
-def attributes_apart(estimator: Any, params: dict[str, Any], skip: tuple[str, ...] = ()) -> tuple[dict, dict]:
-    """What `fit` left on an estimator: (JSON, arrays); UnsupportedModel names what can be neither."""
-    plain: dict[str, Any] = {}
+def serialize_attributes(owner: str, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a fit left, as JSON and as arrays; UnsupportedModel names what is neither."""
+    config: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
-    for name, value in vars(estimator).items():
-        if name in params or name in skip:
-            continue
+    for name, value in attributes.items():
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
             continue
         try:
-            plain[name] = to_plain(value)
-        except NotPlain as error:
-            raise UnsupportedModel(f"the attribute {name} of this {type(estimator).__name__}: {error}") from None
-    return plain, arrays
+            config[name] = serialize_value(value)
+        except NotSerializable as error:
+            raise UnsupportedModel(f"the attribute {name} of this {owner}: {error}") from None
+    return config, arrays
 
 
-def set_attributes(estimator: Any, plain: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Put back what `attributes_apart` took; only names that a fit may leave are set."""
-    if not isinstance(plain, dict):
+def deserialize_attributes(config: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The attributes that `serialize_attributes` was given; their names are whatever the file says."""
+    if not isinstance(config, dict):
         raise ValueError("the estimator's attributes are missing")
-    params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else ()
-    for name, value in {**{k: from_plain(v) for k, v in plain.items()}, **arrays}.items():
+    return {**{name: deserialize_value(value) for name, value in config.items()}, **arrays}
+
+
+def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
+    """Set attributes of a file; ValueError for names that no fit leaves."""
+    params = estimator.get_params(deep=False)
+    for name, value in attributes.items():
         if (
             not re.fullmatch(r"_?[A-Za-z][A-Za-z0-9_]*", name)
             or name.startswith(("__", "_sklearn", "_metadata"))
             or name in params
             or hasattr(type(estimator), name)
         ):
-            raise ValueError(f"{name!r} is no name of a fitted attribute")
+            raise ValueError(f"{name!r} is not the name of a fitted attribute")
         setattr(estimator, name, value)
+
+
+def pop_prefixed(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Take the arrays whose names begin with a prefix out of `arrays`; their names without it."""
+    return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
+
+
+def serialize_fitted(estimator: Any, skip: set[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Arguments and fitted attributes of an estimator, except those of `skip`, as JSON and arrays."""
+    params = estimator.get_params(deep=False)
+    params_config, missing = serialize_params({name: value for name, value in params.items() if name not in skip})
+    attributes = {name: value for name, value in vars(estimator).items() if name not in skip | params.keys()}
+    fitted, arrays = serialize_attributes(type(estimator).__name__, attributes)
+    config = {"class": type(estimator).__name__, "params": params_config, "missing": missing, "fitted": fitted}
+    return config, {f"fitted.{name}": array for name, array in arrays.items()}
+
+
+def deserialize_fitted(config: Any, arrays: dict[str, np.ndarray], cls: type, into: Any) -> tuple[dict, dict]:
+    """Arguments and fitted attributes that `serialize_fitted` read; `into` is needed if some arguments are missing."""
+    if into is not None and type(into) is not cls:
+        raise ValueError(f"the file holds a {cls.__name__}; into is a {type(into).__name__}")
+    if into is None and config["missing"]:
+        raise UnsupportedModel(
+            f"this {cls.__name__} was saved without its arguments {', '.join(config['missing'])}, which are not plain "
+            "values: make it again and pass it, load(path, into=estimator)"
+        )
+    attributes = deserialize_attributes(config["fitted"], pop_prefixed(arrays, "fitted."))
+    if arrays:
+        raise ValueError(f"the file holds arrays that the estimator does not have: {', '.join(list(arrays)[:5])}")
+    return deserialize_params(config["params"]), attributes

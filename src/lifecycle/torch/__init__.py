@@ -8,24 +8,21 @@ try:
 except ImportError as error:
     raise ImportError("lifecycle.torch needs torch: pip install 'lifecycle-ml[torch]'") from error
 
-from lifecycle import _threads as _threads  # now: what it does after a fork must be known before one
+from lifecycle import _threads as _threads  # at once: it must register what it does after a fork before there is one
 from lifecycle._registry import class_names
 
-_ROOMS = {"models": ("MLP", "CNN", "RNN"), "estimators": ("TorchClassifier", "TorchRegressor")}
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
-
-__all__ = sorted([*_HOME, *class_names("rules")])
+_MODULE_OF = {"MLP": "models", "CNN": "models", "RNN": "models"}
+_MODULE_OF |= {"TorchClassifier": "estimators", "TorchRegressor": "estimators"}
+__all__ = sorted([*_MODULE_OF, *class_names("rules")])
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(f"module 'lifecycle.torch' has no attribute {name!r}")
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    found = getattr(import_module(f"{__name__}.optimizers"), name, None) if name[0].isupper() else None
-    if found is None:
-        raise AttributeError(f"module 'lifecycle.torch' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return found
+    module = _MODULE_OF.get(name, "optimizers" if name[:1].isupper() else None)
+    value = module and getattr(import_module(f"{__name__}.{module}"), name, None)
+    if value is None:
+        names = "" if name.startswith("_") else f"; it has {', '.join(__all__)}"
+        raise AttributeError(f"module 'lifecycle.torch' has no attribute {name!r}{names}")
+    return value
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 
-def step(table: Any, factor: float, keys: np.ndarray) -> None:
-    """One step of a table; `keys`: of the stochastic rounding, for each row."""
+def step(group: Any, factor: float, keys: np.ndarray) -> None:
+    """One step of a group of tensors; `keys`: of the stochastic rounding, for each tensor."""
 
     def real(x: torch.Tensor) -> torch.Tensor:
         return torch.view_as_real(x) if x.is_complex() else x
@@ -15,17 +15,17 @@ def step(table: Any, factor: float, keys: np.ndarray) -> None:
     def wide(x: torch.Tensor) -> torch.Tensor:
         return real(x) if x.dtype in (torch.float64, torch.complex128) else real(x).float()
 
-    names = [name for name, _ in table.kind.slots]
-    positive = [False, *(of == "non-negative" for _, of in table.kind.slots)]
-    rows = zip(table.params, table.grads, table.owns, table.shares, keys.tolist(), strict=True)
+    names = [name for name, _ in group.signature.slots]
+    positive = [False, *(of == "non-negative" for _, of in group.signature.slots)]
+    rows = zip(group.params, group.grads, group.states, group.ema_weights, keys.tolist(), strict=True)
     for p, g, own, share, key in rows:
         held = [own[name] for name in names]
-        new, *slots = table.kind.update(wide(p), factor * wide(g), *map(wide, held), table.s)
+        new, *slots = group.signature.update(wide(p), factor * wide(g), *map(wide, held), group.coefficients)
         for k, (stored, value) in enumerate(zip([p, *held], [new, *slots], strict=True)):
             if stored.dtype == torch.bfloat16:
                 value = _rounded(value, key + k, positive[k])
             real(stored).copy_(value)
-        if table.kind.averaged:
+        if group.signature.averaged:
             real(own["ema"]).lerp_(new, share)
 
 

@@ -1,4 +1,4 @@
-"""The room of torch modules and of the torch estimators: see `lifecycle.store.adapters.Adapter` for the verbs."""
+"""The adapter of torch modules and estimators; `lifecycle.store.adapters.Adapter` documents its functions."""
 
 import copy as _copy
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ from torch import nn
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.codecs import Quantizer, absmax
-from lifecycle.store.adapters import COMPUTED, Layer
+from lifecycle.store.adapters import COMPUTED, TORCH_ESTIMATOR, TORCH_MODULE, Layer
 from lifecycle.torch import serialization
-from lifecycle.torch.compressed import Int8Module, best_for, codes_of, mark, scales_of, unmark
+from lifecycle.torch.compressed import Int8Module, clear_scales, codes_of, int8_class_for, scales_of, set_scales
+from lifecycle.torch.tensors import to_array
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -30,24 +31,21 @@ _KINDS: list[tuple[tuple[type, ...], str, str, int, int]] = [
 ]
 
 
-def _net(model: Any) -> nn.Module:
+def _module(model: Any) -> nn.Module:
     """The module itself, or the fitted module of an estimator."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModel("a TorchScript module is not supported: pass the nn.Module that it was made from")
     if isinstance(model, nn.Module):
-        if isinstance(model, torch.jit.ScriptModule):
-            raise UnsupportedModel(
-                "a TorchScript module cannot be taken apart: pass the nn.Module that it was made from"
-            )
         return model
-    found = getattr(model, "module_", None)
-    if isinstance(found, nn.Module):
-        return found
+    if isinstance(fitted := getattr(model, "module_", None), nn.Module):
+        return fitted
     if hasattr(model, "get_params"):
         raise UnsupportedModel(f"this {type(model).__name__} is not fitted yet: call fit first")
-    raise UnsupportedModel(f"a {type(model).__name__} is not served; what is: an nn.Module or a torch estimator")
+    raise UnsupportedModel(f"a {type(model).__name__} is not supported; what is: an nn.Module or a torch estimator")
 
 
 def _weights(net: nn.Module) -> Iterator[tuple[Layer, nn.Module, str]]:
-    """(layer, the module that owns it, parameter name there), tied weights once."""
+    """Each weight as (layer, the module that owns it, its name in that module); tied weights once."""
     seen: set[int] = set()
     module: nn.Module
     for path, module in net.named_modules():
@@ -70,38 +68,35 @@ def _weights(net: nn.Module) -> Iterator[tuple[Layer, nn.Module, str]]:
 
 
 def _computed(module: nn.Module, pattern: str) -> list[str]:
-    """Weights that are no parameters but are computed from some, by a parametrization or, as once, by a hook."""
-    # of a hook's parameters: weight_norm's, spectral_norm's and torch's own pruning's
+    """Weights that a parametrization or a hook computes from parameters."""
+    # the parameters of the hooks of weight_norm, spectral_norm and torch's pruning
     hooked = (name.removesuffix(end) for name in module._parameters for end in ("_v", "_orig") if name.endswith(end))
     names = chain(getattr(module, "parametrizations", ()), (name for name in hooked if hasattr(module, name)))
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def _find(net: nn.Module, name: str) -> tuple[Layer, nn.Module, str]:
-    for found in _weights(net):
-        if found[0].name == name:
-            return found
-    raise ValueError(f"there is no weight {name!r}; there are: {', '.join(f[0].name for f in _weights(net))}")
+    for weight in _weights(net):
+        if weight[0].name == name:
+            return weight
+    raise ValueError(f"there is no weight {name!r}; there are: {', '.join(w[0].name for w in _weights(net))}")
 
 
 def layers(model: Any) -> list[Layer]:
-    return [layer for layer, _, _ in _weights(_net(model))]
+    return [layer for layer, _, _ in _weights(_module(model))]
 
 
 def read_weight(model: Any, name: str) -> np.ndarray:
-    _, module, attribute = _find(_net(model), name)
-    return _floats(getattr(module, attribute))
+    _, module, attribute = _find(_module(model), name)
+    return _values(getattr(module, attribute))
 
 
-def _floats(p: torch.Tensor) -> np.ndarray:
-    wide = p.detach().cpu()
-    if wide.dtype not in (torch.float32, torch.float64):
-        wide = wide.float()
-    return wide.contiguous().numpy().copy()
+def _values(p: torch.Tensor) -> np.ndarray:
+    return to_array(p if p.dtype in (torch.float32, torch.float64) else p.float()).copy()
 
 
 def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
-    layer, module, attribute = _find(_net(model), name)
+    layer, module, attribute = _find(_module(model), name)
     if isinstance(module, Int8Module):
         scales = module.scales.numpy()
         codes = absmax.on_grid(array, scales)
@@ -110,12 +105,12 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
         module.codes = torch.from_numpy(codes.copy())
         module.scales = torch.from_numpy(scales.copy())
         return
-    if codes_of(module, attribute, read_weight(model, name)) is None:
-        unmark(module, attribute)  # trained since it was quantized
+    if codes_of(module, attribute, _values(getattr(module, attribute))) is None:
+        clear_scales(module, attribute)  # it was trained since it was quantized
     elif codes_of(module, attribute, array) is None:
         codes, scales = absmax.encode(array, layer.channel_axis)
         array = absmax.decode(codes, scales, layer.channel_axis, array.dtype)
-        mark(module, attribute, scales, layer.channel_axis)
+        set_scales(module, attribute, scales, layer.channel_axis)
     _write(getattr(module, attribute), array)
 
 
@@ -125,29 +120,29 @@ def _write(p: torch.Tensor, array: np.ndarray) -> None:
 
 
 def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
-    net = _net(model)
+    net = _module(model)
     counts: dict[int, int] = {}
     for module in net.modules():
         for p in module._parameters.values():
             counts[id(p)] = counts.get(id(p), 0) + 1
-    chosen = [found for found in _weights(net) if found[0].name in names]
-    done = [layer.name for layer, module, _ in chosen if isinstance(module, Int8Module)]
-    if done and activations is None:
-        raise ValueError(f"{done[0]} has int8 activations already: quantize the model that it was made from")
+    weights = [weight for weight in _weights(net) if weight[0].name in names]
+    int8 = [layer.name for layer, module, _ in weights if isinstance(module, Int8Module)]
+    if int8 and activations is None:
+        raise ValueError(f"{int8[0]} has int8 activations already: quantize the model that it was made from")
     swaps: dict[int, nn.Module] = {}
-    for layer, module, attribute in chosen:
-        if layer.name in done:
+    for layer, module, attribute in weights:
+        if layer.name in int8:
             continue
-        weight, axis = read_weight(net, layer.name), layer.channel_axis
-        # what lies on a grid keeps it: quantizing twice changes nothing
+        weight, axis = _values(getattr(module, attribute)), layer.channel_axis
+        # a weight on a grid keeps that grid: quantizing twice changes nothing
         codes, scales, _ = codes_of(module, attribute, weight) or (*codec.encode(weight, axis), axis)
-        small = None if activations is None or not _swappable(module, counts) else best_for(module)
-        if small is not None:
-            swaps[id(module)] = small.standing_in(module, torch.from_numpy(codes), torch.from_numpy(scales.copy()))
+        cls = None if activations is None or not _swappable(module, counts) else int8_class_for(module)
+        if cls is not None:
+            swaps[id(module)] = cls.from_float(module, torch.from_numpy(codes), torch.from_numpy(scales.copy()))
         else:
             _write(getattr(module, attribute), codec.decode(codes, scales, axis, weight.dtype))
-            mark(module, attribute, scales, axis)
-    if activations == "dynamic" and not swaps and not done:
+            set_scales(module, attribute, scales, axis)
+    if activations == "dynamic" and not swaps and not int8:
         raise ValueError(
             'activations="dynamic" needs a plain float32 nn.Linear or nn.Conv2d on the CPU, not tied to another layer '
             'and without hooks, and there is none to quantize here: pass activations="auto" or None'
@@ -161,40 +156,38 @@ def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations:
 
 def _swappable(module: nn.Module, counts: dict[int, int]) -> bool:
     hooks = any(getattr(module, h) for h in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"))
-    own = [p for p in module._parameters.values() if p is not None]
-    return not hooks and all(counts[id(p)] == 1 and p.dtype == torch.float32 and p.device.type == "cpu" for p in own)
+    params = [p for p in module._parameters.values() if p is not None]
+    return not hooks and all(counts[id(p)] == 1 and p.dtype == torch.float32 and p.device.type == "cpu" for p in params)
 
 
 def copy(model: Any) -> Any:
-    _net(model)
+    _module(model)
     return _copy.deepcopy(model)
 
 
 def tensors(model: Any) -> dict[str, np.ndarray]:
-    return serialization.module_apart(_net(model), _codes)[1]
+    net = _module(model)
+    return serialization.serialize_module(net, _codes(net))[1]
 
 
 def _codes(net: nn.Module) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-    """Codes, scales and axis of every weight that lies on its grid, by the parameter's name."""
-    found = {}
-    for layer, module, attribute in _weights(net):
-        if scales_of(module, attribute) is not None:
-            codes = codes_of(module, attribute, read_weight(net, layer.name))
-            if codes is not None:
-                found[layer.name] = codes
-    return found
+    """Codes, scales and axis of every weight that is on its int8 grid, by the parameter's name."""
+    quantized = (weight for weight in _weights(net) if scales_of(*weight[1:]) is not None)
+    codes = {layer.name: codes_of(module, name, _values(getattr(module, name))) for layer, module, name in quantized}
+    return {name: of_weight for name, of_weight in codes.items() if of_weight is not None}
 
 
-def take_apart(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    net = _net(model)
+def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    net = _module(model)
+    codes = _codes(net)
     if isinstance(model, nn.Module):
-        config, arrays = serialization.module_apart(net, _codes)
-        return {"kind": "torch.module", **config}, arrays
-    config, arrays = serialization.estimator_apart(model, net, _codes)
-    return {"kind": "torch.estimator", **config}, arrays
+        config, arrays = serialization.serialize_module(net, codes)
+        return {"kind": TORCH_MODULE, **config}, arrays
+    config, arrays = serialization.serialize_estimator(model, net, codes)
+    return {"kind": TORCH_ESTIMATOR, **config}, arrays
 
 
-def rebuild(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
-    if config["kind"] == "torch.module":
-        return serialization.module_together(config, arrays, into)
-    return serialization.estimator_together(config, arrays, into)
+def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
+    if config["kind"] == TORCH_MODULE:
+        return serialization.deserialize_module(config, arrays, into)
+    return serialization.deserialize_estimator(config, arrays, into)

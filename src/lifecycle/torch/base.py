@@ -1,7 +1,7 @@
-"""What the two torch estimators share: arguments, data, and how `fit` runs."""
+"""Base class of the torch estimators: arguments, data, and how `fit` runs."""
 
 import inspect
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,55 +11,42 @@ from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
 from lifecycle import _check
+from lifecycle._display import axes_or_new
 from lifecycle._progress import progress_bar
 from lifecycle.torch import optimizers
-from lifecycle.torch.batches import as_array, as_sequences, like, to_batches
+from lifecycle.torch.batches import as_array, as_sequences, input_dtype_and_device, to_batches
 from lifecycle.torch.compressed import holds_int8
 from lifecycle.torch.module_factory import build
-from lifecycle.torch.training import Loss, Part, Plan, outputs, seeded, train
+from lifecycle.torch.training import Samples, TrainingConfig, predict_batches, seeded, train
 
 _PREFIX = "module__"
 
 
 class TorchEstimator(BaseEstimator):
-    """Arguments, data and the course of `fit`; a subclass knows the targets."""
+    """Arguments, data and the course of `fit`.
 
-    # arguments; the subclasses document them
-    module: Any
-    loss: Any
-    optimizer: Any
-    lr: float | None
-    weight_decay: float | None
-    lr_scheduler: Any
-    batch_size: int
-    max_epochs: int
-    early_stopping: Any
-    n_iter_no_change: int
-    validation_fraction: float
-    max_grad_norm: float | None
-    ema_decay: float | None
-    warm_start: bool
-    callbacks: Any
-    progress: bool | None
-    device: str
-    random_state: Any
-    # set by fit
+    A subclass defines
+      `_target_checks`: the arguments with which scikit-learn checks y;
+      `_fit_targets(y, fresh)`, which sets the fitted attributes that describe y;
+      `_encode_targets(y)`: the targets as the loss takes them;
+      `_n_out()`: outputs of the module; `_n_columns()`: numbers of columns that its output may have;
+      `_make_loss(weighted, device)`, `_score(out, y, weights)`, and `_splitter(seed)` for early_stopping=True.
+    """
+
     module_: nn.Module
     history_: list[dict[str, Any]]
-    n_iter_: int
-    best_epoch_: int
     n_features_in_: int
     takes_sequences_: bool
 
     # -- arguments -------------------------------------------------------------------------------------------------
 
-    def _set(self, arguments: dict[str, Any]) -> None:
-        """Take the arguments of `__init__`; those of the module become attributes of their whole names."""
-        of_module = arguments.pop("module__params")
-        for name in of_module:
+    def _set_arguments(self, arguments: dict[str, Any]) -> None:
+        """Take the arguments of `__init__`; those of the module become attributes with their prefix."""
+        module_params = arguments.pop("module__params")
+        for name in module_params:
             if not name.startswith(_PREFIX):
                 raise TypeError(f"{type(self).__name__} has no argument {name!r}; those of the module are module__name")
-        for name, value in (arguments | of_module).items():
+        for name, value in (arguments | module_params).items():
             if name != "self":
                 setattr(self, name, value)
 
@@ -68,15 +55,14 @@ class TorchEstimator(BaseEstimator):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Arguments by name, those of the module (module__name) among them."""
-        found = super().get_params(deep)
-        return found | {_PREFIX + k: v for k, v in self._module_params().items()}
+        return super().get_params(deep) | {_PREFIX + k: v for k, v in self._module_params().items()}
 
     def set_params(self, **params: Any) -> Any:
         """Set arguments, also module__name and, for an optimizer object, optimizer__name."""
-        own = {k: v for k, v in params.items() if not k.startswith(_PREFIX)}
-        super().set_params(**own)
-        for name in params.keys() - own.keys():
-            setattr(self, name, params[name])
+        super().set_params(**{k: v for k, v in params.items() if not k.startswith(_PREFIX)})
+        for name, value in params.items():
+            if name.startswith(_PREFIX):
+                setattr(self, name, value)
         return self
 
     def _check_params(self) -> None:
@@ -91,12 +77,12 @@ class TorchEstimator(BaseEstimator):
         _check.one_of("progress", self.progress, (None, False, True))
         if not isinstance(self.callbacks, (list, tuple)) or not all(map(callable, self.callbacks)):
             raise TypeError(f"callbacks must be a list or tuple of callables; got {self.callbacks!r}")
-        stop = self._stop()
+        stop = self._early_stopping()
         pair = isinstance(stop, (tuple, list)) and len(stop) == 2
         if not (isinstance(stop, bool) or pair or hasattr(stop, "split")) or isinstance(stop, str):
             raise ValueError(f"early_stopping must be False, True, a splitter or a pair (X_val, y_val); got {stop!r}")
 
-    def _stop(self) -> Any:
+    def _early_stopping(self) -> Any:
         stop = self.early_stopping
         return bool(stop) if isinstance(stop, np.bool_) else stop  # of a grid that is an array
 
@@ -105,9 +91,9 @@ class TorchEstimator(BaseEstimator):
     def _check_data(self, X: Any, y: Any = None, *, reset: bool, target: dict[str, Any] | None = None) -> Any:
         """X checked, as an array or a list of sequences; with `target` (how to check it) also y."""
         X, y = as_array(X), as_array(y)
-        known = not reset and self.takes_sequences_
-        sequences = as_sequences(X, known)
-        if known and sequences is None:
+        expected = not reset and self.takes_sequences_
+        sequences = as_sequences(X, expected)
+        if expected and sequences is None:
             raise ValueError(f"this {type(self).__name__} was fitted on a list of sequences; got {type(X).__name__}")
         if sequences is None and isinstance(X, (list, tuple)):
             X = [as_array(x) for x in X]
@@ -154,37 +140,9 @@ class TorchEstimator(BaseEstimator):
             raise ValueError("sample_weight must not be negative, and not all zero")
         return weights
 
-    # -- what a subclass knows -------------------------------------------------------------------------------------
-
-    _target_checks: ClassVar[dict[str, Any]]
-
-    def _learn_targets(self, y: np.ndarray, fresh: bool) -> None:
-        """Set the fitted attributes that describe y."""
-        raise NotImplementedError
-
-    def _encode(self, y: np.ndarray) -> np.ndarray:
-        """Targets as the loop takes them."""
-        raise NotImplementedError
-
-    def _n_out(self) -> int:
-        raise NotImplementedError
-
-    def _columns(self) -> tuple[int, ...]:
-        """Numbers of columns that the module's output may have."""
-        raise NotImplementedError
-
-    def _make_loss(self, weighted: bool) -> Loss:
-        raise NotImplementedError
-
-    def _score(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> float:
-        raise NotImplementedError
-
-    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    def _training_weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        """Weights of the samples, those of their classes included."""
         return sample_weight
-
-    def _splitter(self, seed: int) -> Any:
-        """What early_stopping=True stands for."""
-        raise NotImplementedError
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
@@ -207,8 +165,8 @@ class TorchEstimator(BaseEstimator):
 
         Notes
         -----
-        After an error the estimator is not fitted, but for a `warm_start`, which had a model before. Training that is
-        interrupted from the keyboard leaves what it has reached.
+        After an error the estimator is not fitted, except with `warm_start`, where the earlier model stays. Training
+        that is interrupted from the keyboard leaves the model that it has reached.
         """
         self._check_params()
         fresh = not (self.warm_start and hasattr(self, "module_"))
@@ -223,7 +181,7 @@ class TorchEstimator(BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, fresh: bool) -> Any:
         X, y = self._check_data(X, y, reset=fresh, target=self._target_checks)
         weights = self._check_weights(sample_weight, len(X))
-        self._learn_targets(y, fresh)
+        self._fit_targets(y, fresh)
         device = torch.device(self.device)
         seed = int(_check.random_state(self.random_state).randint(2**31 - 1))
         with seeded(seed, device), torch.enable_grad():
@@ -239,44 +197,45 @@ class TorchEstimator(BaseEstimator):
                     )
             self._check_lengths(X, net)
             net = net.to(device)
-            part, held_out = self._parts(net, X, y, weights, seed)
-            plan = self._plan(net, part)
+            samples, validation = self._split_validation(net, X, y, weights, seed)
+            config = self._training_config(net, samples)
             if fresh:
                 self.history_ = []
             self.module_ = net
-            self._run(net, part, held_out, plan)
+            self._train(net, samples, validation, config)
         return self
 
-    def _run(self, net: nn.Module, part: Part, held_out: Part | None, plan: Plan) -> None:
-        done = len(self.history_)
-        with progress_bar(plan.max_epochs, type(self).__name__, self.progress) as bar:
+    def _train(self, net: nn.Module, samples: Samples, validation: Samples | None, config: TrainingConfig) -> None:
+        epochs_before = len(self.history_)
+        with progress_bar(config.max_epochs, type(self).__name__, self.progress) as bar:
 
             def on_epoch(record: dict[str, Any]) -> bool:
                 self.history_.append({"epoch": len(self.history_) + 1, **record})
                 self.n_iter_ = len(self.history_)
                 bar.set_postfix(loss=f"{record.get('valid_loss', record['train_loss']):.4g}", refresh=False)
                 bar.update()
-                # every callback hears of every epoch
-                answers = [call(self, dict(self.history_[-1])) for call in self.callbacks]
-                return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+                # every callback is called, also after one that stops
+                stops = [callback(self, dict(self.history_[-1])) for callback in self.callbacks]
+                return any(isinstance(stop, (bool, np.bool_)) and bool(stop) for stop in stops)
 
-            best = train(net, part, held_out, plan, on_epoch)
+            best = train(net, samples, validation, config, on_epoch)
         if best is not None:
-            self.best_epoch_ = done + best
+            self.best_epoch_ = epochs_before + best
         elif hasattr(self, "best_epoch_"):
             del self.best_epoch_
 
-    def _parts(self, net: nn.Module, X: Any, y: np.ndarray, weights: np.ndarray | None,
-               seed: int) -> tuple[Part, Part | None]:  # fmt: skip
-        """What is trained on, and what is validated on."""
-        whole = self._part(net, X, y, self._weigh(y, weights))
-        stop = self._stop()
+    def _split_validation(
+        self, net: nn.Module, X: Any, y: np.ndarray, weights: np.ndarray | None, seed: int
+    ) -> tuple[Samples, Samples | None]:
+        """The samples to train on, and those to validate on."""
+        samples = self._samples(net, X, y, self._training_weights(y, weights))
+        stop = self._early_stopping()
         if stop is False:
-            return whole, None
+            return samples, None
         if isinstance(stop, (tuple, list)):
             X_val, y_val = self._check_data(*stop, reset=False, target=self._target_checks)
             self._check_lengths(X_val, net)
-            return whole, self._part(net, X_val, y_val, self._weigh(y_val, None))
+            return samples, self._samples(net, X_val, y_val, self._training_weights(y_val, None))
         splitter = self._splitter(seed) if stop is True else stop
         try:
             train_rows, valid_rows = next(iter(splitter.split(np.zeros((len(y), 1)), y)))
@@ -284,35 +243,38 @@ class TorchEstimator(BaseEstimator):
             raise ValueError(f"early_stopping={stop!r} cannot hold rows out: {error}") from None
         if not len(train_rows) or not len(valid_rows):
             raise ValueError(f"early_stopping={stop!r} leaves no rows to train or to validate on")
-        return whole.only(train_rows), whole.only(valid_rows)
+        return samples.subset(train_rows), samples.subset(valid_rows)
 
-    def _part(self, net: nn.Module, X: Any, y: np.ndarray, weights: np.ndarray | None) -> Part:
-        dtype, device = like(net)
-        targets = torch.from_numpy(self._encode(y)).to(device)
+    def _samples(self, net: nn.Module, X: Any, y: np.ndarray, weights: np.ndarray | None) -> Samples:
+        dtype, device = input_dtype_and_device(net)
+        targets = torch.from_numpy(self._encode_targets(y)).to(device)
         if targets.is_floating_point():
             targets = targets.to(dtype)
         # scaled, so that no weight is too large for the dtype
         w = None if weights is None else torch.from_numpy(weights / (weights.max() or 1.0)).to(device, dtype)
-        return Part(to_batches(X, net), targets, w, torch.arange(len(y), device=device))
+        return Samples(to_batches(X, net), targets, w, torch.arange(len(y), device=device))
 
-    def _plan(self, net: nn.Module, part: Part) -> Plan:
+    def _training_config(self, net: nn.Module, samples: Samples) -> TrainingConfig:
         params = [p for p in net.parameters() if p.requires_grad]
         if not params:
             raise ValueError(f"the module {type(net).__name__} has no parameters to train")
         optimizer = optimizers.resolve(self.optimizer, params, lr=self.lr, weight_decay=self.weight_decay)
-        if any(group.get("ema_decay") is not None for group in optimizer.param_groups):
-            raise ValueError(
-                f"ema_decay is an argument of {type(self).__name__}, which keeps the average itself: leave it out of "
-                "the optimizer"
-            )
-        loss = self._make_loss(part.weights is not None).to(part.y.device)
-        scheduler = _scheduler(self.lr_scheduler, optimizer, self.max_epochs)
-        return Plan(optimizer, scheduler, loss, self._shaped, self._score, self.batch_size, self.max_epochs,
-                    self.n_iter_no_change, self.max_grad_norm, self.ema_decay)  # fmt: skip
+        return TrainingConfig(
+            optimizer,
+            _scheduler(self.lr_scheduler, optimizer, self.max_epochs),
+            self._make_loss(samples.weights is not None, samples.y.device),
+            self._check_output,
+            self._score,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            patience=self.n_iter_no_change,
+            max_grad_norm=self.max_grad_norm,
+            ema_decay=self.ema_decay,
+        )
 
-    def _shaped(self, out: Any) -> torch.Tensor:
+    def _check_output(self, out: Any) -> torch.Tensor:
         """The module's output, checked, as (n, outputs)."""
-        columns = self._columns()
+        columns = self._n_columns()
         if isinstance(out, torch.Tensor):
             if out.ndim == 1 and 1 in columns:
                 return out[:, None]
@@ -330,9 +292,9 @@ class TorchEstimator(BaseEstimator):
         X = self._check_data(X, reset=False)
         self._check_lengths(X, self.module_)
         data = to_batches(X, self.module_)
-        rows = torch.arange(len(data), device=like(self.module_)[1])
-        found = outputs(self.module_, data, rows, self.batch_size)
-        return torch.cat([self._shaped(out).double().cpu() for _, out in found])
+        rows = torch.arange(len(data), device=input_dtype_and_device(self.module_)[1])
+        batches = predict_batches(self.module_, data, rows, self.batch_size)
+        return torch.cat([self._check_output(out).double().cpu() for _, out in batches])
 
     def plot_history(self, ax: Any = None) -> Any:
         """Training and validation loss per epoch.
@@ -346,12 +308,7 @@ class TorchEstimator(BaseEstimator):
         matplotlib axes
         """
         check_is_fitted(self, "history_")
-        try:
-            from matplotlib import pyplot as plt
-        except ImportError as error:
-            raise ImportError("plot_history needs matplotlib: pip install 'lifecycle-ml[plot]'") from error
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_or_new(ax, "plot_history", layout=None)
         for name, label in (("train_loss", "training"), ("valid_loss", "validation")):
             points = [(h["epoch"], h[name]) for h in self.history_ if name in h]
             if points:

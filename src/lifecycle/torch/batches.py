@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Rows", "Sequences", "as_array", "as_sequences", "like", "to_batches"]
-
 _MULTIPLE = 8  # rows that a matrix product computes at once
 
 
-class Rows:
+class TensorRows:
     """One tensor with a row per sample."""
 
     def __init__(self, values: torch.Tensor):
@@ -24,10 +22,10 @@ class Rows:
         """The module's input for these rows, and its keyword arguments; a copy, so that a module may write to it."""
         return self.values.index_select(0, rows), {}
 
-    def filled(self, rows: torch.Tensor) -> torch.Tensor:
+    def pad(self, rows: torch.Tensor) -> torch.Tensor:
         """`rows`, the last one repeated so that a row's outputs do not depend on how many others are in its batch.
 
-        The products of what is left over round differently. Images are left alone, where that would cost much.
+        Matrix products round the rows beyond a multiple differently. Images are not padded: it would cost much.
         """
         missing = -len(rows) % _MULTIPLE if self.values.ndim == 2 else 0
         return torch.cat((rows, rows[-1:].expand(missing))) if missing else rows
@@ -44,16 +42,16 @@ class Sequences:
         return len(self.lengths)
 
     def take(self, rows: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """As `Rows.take`; the keyword argument is `lengths`."""
+        """As `TensorRows.take`; the keyword argument is `lengths`."""
         lengths = self.lengths.index_select(0, rows)
         steps = torch.arange(int(lengths.max()), device=lengths.device)
-        places = self.starts.index_select(0, rows)[:, None] + torch.minimum(steps, lengths[:, None] - 1)
-        padded = self.values[places]
+        indices = self.starts.index_select(0, rows)[:, None] + torch.minimum(steps, lengths[:, None] - 1)
+        padded = self.values[indices]
         padded[steps >= lengths[:, None]] = 0
         return padded, {"lengths": lengths}
 
-    def filled(self, rows: torch.Tensor) -> torch.Tensor:
-        """As they are; see `Rows.filled`."""
+    def pad(self, rows: torch.Tensor) -> torch.Tensor:
+        """`rows` unchanged; see `TensorRows.pad`."""
         return rows
 
 
@@ -65,48 +63,48 @@ def as_array(values: Any) -> Any:
     return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
 
 
-def as_sequences(X: Any, always: bool) -> list[np.ndarray] | None:
-    """X as sequences, (steps,) or (steps, features) each; None if it is no list of such, or they are equally long.
+def as_sequences(X: Any, equal_lengths: bool) -> list[np.ndarray] | None:
+    """X as sequences, (steps,) or (steps, features) each; None if it is no list of sequences.
 
-    `always`: also if they are equally long.
+    Those of one length are a table of rows, unless `equal_lengths` says that they are sequences.
     """
     if not isinstance(X, (list, tuple)) and not (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
         return None
     try:
-        found = [np.asarray(as_array(x)) for x in X]
+        sequences = [np.asarray(as_array(x)) for x in X]
     except ValueError:
         raise ValueError("each sequence must be an array of (steps,) or (steps, features) numbers") from None
-    dims = {a.ndim for a in found}
-    if not found or not dims <= {1, 2} or (not always and len({a.shape for a in found}) == 1):
+    dims = {a.ndim for a in sequences}
+    if not sequences or not dims <= {1, 2} or (not equal_lengths and len({a.shape for a in sequences}) == 1):
         return None
-    if any(a.dtype.kind not in "biuf" for a in found):
-        if not always and dims == {1}:
-            return None  # a table with text or missing values: its own check says what is wrong
+    if any(a.dtype.kind not in "biuf" for a in sequences):
+        if not equal_lengths and dims == {1}:
+            return None  # a table with text or missing values: the check of tables says what is wrong
         raise ValueError("each sequence must be an array of (steps,) or (steps, features) numbers")
-    widths = {a.shape[1:] for a in found}
+    widths = {a.shape[1:] for a in sequences}
     if len(widths) > 1:
-        sizes = sorted({a.shape[1] if a.ndim == 2 else 1 for a in found})
+        sizes = sorted({a.shape[1] if a.ndim == 2 else 1 for a in sequences})
         raise ValueError(
             f"the steps of all sequences must have the same number of features; got {', '.join(map(str, sizes))}"
             + (" (and sequences of one and of two dimensions)" if len(dims) > 1 else "")
         )
-    if any(len(a) == 0 for a in found):
+    if any(len(a) == 0 for a in sequences):
         raise ValueError("a sequence is empty; each needs one step at least")
-    if not all(np.isfinite(a).all() for a in found):
+    if not all(np.isfinite(a).all() for a in sequences):
         raise ValueError("X contains NaN or infinity; impute missing values first")
-    return found
+    return sequences
 
 
-def to_batches(X: np.ndarray | list[np.ndarray], net: nn.Module) -> Rows | Sequences:
+def to_batches(X: np.ndarray | list[np.ndarray], net: nn.Module) -> TensorRows | Sequences:
     """Checked data as tensors of the module's dtype, on its device."""
-    dtype, device = like(net)
+    dtype, device = input_dtype_and_device(net)
     if isinstance(X, np.ndarray):
-        return Rows(_to_tensor(X, net, dtype).to(device))
+        return TensorRows(_to_tensor(X, net, dtype).to(device))
     lengths = torch.tensor([len(a) for a in X], device=device)
     return Sequences(_to_tensor(np.concatenate(X), net, dtype).to(device), lengths)
 
 
-def like(net: nn.Module) -> tuple[torch.dtype, torch.device]:
+def input_dtype_and_device(net: nn.Module) -> tuple[torch.dtype, torch.device]:
     """The floating-point dtype in which a module takes its input, and its device."""
     tensors = [*net.parameters(), *net.buffers()]
     floating = next((t for t in tensors if t.is_floating_point()), None)

@@ -1,14 +1,14 @@
-"""Modules and marks of int8 weights.
+"""int8 weights in torch modules.
 
 Where torch has a fast int8 kernel (`nn.Linear`, `nn.Conv2d`, float32 on the CPU), the layer becomes an `Int8Linear` or
-`Int8Conv2d`. Every other weight stays a floating-point parameter whose values lie on its int8 grid: what it computes
-with is decoded once, what is stored is codes.
+`Int8Conv2d`. Every other quantized weight stays a floating-point parameter with values on an int8 grid, whose scales
+are kept on its module: the module computes in floating point, and codes are stored.
 """
 
 import math
 import warnings
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,18 +16,16 @@ from torch import nn
 
 from lifecycle.codecs import absmax
 
-__all__ = ["INT8", "Int8Conv2d", "Int8Linear", "Int8Module", "codes_of", "holds_int8", "mark", "scales_of", "unmark"]
-
-_MARK = "_lifecycle_scales"  # on a module: {parameter name: (scales, channel axis)}
+_SCALES = "_lifecycle_scales"  # attribute of a module, in pickles too: {parameter name: (scales, channel axis)}
 
 
 class Int8Module(nn.Module):
-    """A layer with int8 weights, one scale an output channel, and int8 activations; for inference only.
+    """A layer with int8 weights, one scale per output channel, and int8 activations; for inference only.
 
-    Where a gradient is asked for, it computes in float32 with the decoded weights; the weights themselves have none.
+    For an input that requires a gradient it computes in float32 with the decoded weights, which have no gradient.
 
     The activations of a call share one scale and zero point, chosen from the smallest and largest value of the whole
-    input, as in ``torch.ao``'s dynamic quantization: what a row gives depends a little on the rows beside it. Buffers:
+    input, as in ``torch.ao``'s dynamic quantization: the output of a row depends a little on the other rows. Buffers:
     ``codes`` (int8, the weight's shape), ``scales`` (float32), ``bias`` (float32, or None).
     """
 
@@ -43,12 +41,12 @@ class Int8Module(nn.Module):
         self._packed: tuple[Any, list[tuple[torch.Tensor, int]]] | None = None
 
     @staticmethod
-    def takes(module: nn.Module) -> bool:
-        """Whether this class can stand in for the layer."""
+    def supports(module: nn.Module) -> bool:
+        """Whether this class can replace the floating-point layer."""
         raise NotImplementedError
 
     @classmethod
-    def standing_in(cls, module: Any, codes: torch.Tensor, scales: torch.Tensor) -> Self:
+    def from_float(cls, module: Any, codes: torch.Tensor, scales: torch.Tensor) -> Self:
         """A layer of this class with the same geometry, bias and training mode as a floating-point one."""
         return cls(codes, scales, None if module.bias is None else module.bias.detach().clone()).train(module.training)
 
@@ -61,34 +59,35 @@ class Int8Module(nn.Module):
         if x.dtype != torch.float32 or x.device.type != "cpu":
             raise ValueError(f"an int8 layer takes float32 tensors on the CPU; got {x.dtype} on {x.device}")
         if x.requires_grad and torch.is_grad_enabled():
-            return self._decoded(x)  # the int8 kernels know no gradient and would cut it off without a word
-        if not _works(type(self).__name__):
+            # the int8 kernels have no gradient, and their output would silently have none
+            return self._forward_float(x)
+        if not _kernel_works(type(self).__name__):
             _warn_slow(type(self).__name__)
-            return self._decoded(x)
-        return self._int8(x)
+            return self._forward_float(x)
+        return self._forward_int8(x)
 
-    def _decoded(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer with floating-point activations, for inputs and machines that the int8 kernel does not serve."""
+    def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer with floating-point activations, for inputs and machines that the int8 kernel does not support."""
         raise NotImplementedError
 
-    def _int8(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward_int8(self, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
     def _pack(self) -> Any:
         raise NotImplementedError
 
-    def _pack_once(self) -> Any:
-        # packed again where a buffer is another one, or was written to since
-        parts = [self.codes, self.scales] + ([] if self.bias is None else [self.bias])
-        state = [(t, 0 if t.is_inference() else t._version) for t in parts]
-        old = self._packed
-        if old is None or not all(a is b and v == w for (a, v), (b, w) in zip(state, old[1], strict=True)):
+    def _packed_weight(self) -> Any:
+        # packed again after a buffer was replaced or written to
+        buffers = [self.codes, self.scales] + ([] if self.bias is None else [self.bias])
+        versions = [(t, 0 if t.is_inference() else t._version) for t in buffers]
+        packed = self._packed
+        if packed is None or not all(a is b and v == w for (a, v), (b, w) in zip(versions, packed[1], strict=True)):
             with warnings.catch_warnings():
-                # torch calls its quantized tensors deprecated, and its int8 kernels take nothing else
+                # torch's quantized tensors are deprecated, but its int8 kernels need them
                 warnings.simplefilter("ignore")
-                old = (self._pack(), state)
-            self._packed = old
-        return old[0]
+                packed = (self._pack(), versions)
+            self._packed = packed
+        return packed[0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
@@ -98,7 +97,7 @@ class Int8Linear(Int8Module):
     """`nn.Linear` with int8 weights and activations: see `Int8Module`."""
 
     @staticmethod
-    def takes(module: nn.Module) -> bool:
+    def supports(module: nn.Module) -> bool:
         return type(module) is nn.Linear
 
     @property
@@ -109,14 +108,14 @@ class Int8Linear(Int8Module):
     def out_features(self) -> int:
         return self.codes.shape[0]
 
-    def _decoded(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(x, self.weight, self.bias)
 
-    def _int8(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward_int8(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 1:
-            return self._int8(x[None])[0]
+            return self._forward_int8(x[None])[0]
         try:
-            return torch.ops.quantized.linear_dynamic(x, self._pack_once(), not _eight_bits())
+            return torch.ops.quantized.linear_dynamic(x, self._packed_weight(), not _eight_bits())
         except RuntimeError as error:
             if x.numel() and not bool(torch.isfinite(x).all()):
                 raise ValueError("the input of an int8 layer contains NaN or infinity") from error
@@ -137,29 +136,29 @@ class Int8Conv2d(Int8Module):
     geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int], int] = ((1, 1), (0, 0), (1, 1), 1)
 
     @staticmethod
-    def takes(module: nn.Module) -> bool:
+    def supports(module: nn.Module) -> bool:
         return type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
     @classmethod
-    def standing_in(cls, module: Any, codes: torch.Tensor, scales: torch.Tensor) -> Self:
-        found = super().standing_in(module, codes, scales)
-        found.geometry = (module.stride, module.padding, module.dilation, module.groups)
-        return found
+    def from_float(cls, module: Any, codes: torch.Tensor, scales: torch.Tensor) -> Self:
+        layer = super().from_float(module, codes, scales)
+        layer.geometry = (module.stride, module.padding, module.dilation, module.groups)
+        return layer
 
-    def _decoded(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.conv2d(x, self.weight, self.bias, *self.geometry)
 
-    def _int8(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward_int8(self, x: torch.Tensor) -> torch.Tensor:
         if x.numel() == 0:
-            return self._decoded(x)
+            return self._forward_float(x)
         if x.ndim == 3:
-            return self._int8(x[None])[0]
-        packed, zeros = self._pack_once()
+            return self._forward_int8(x[None])[0]
+        packed, zeros = self._packed_weight()
         low, high = (v.item() for v in torch.aminmax(x))
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError("the input of an int8 layer contains NaN or infinity")
         low, high = min(low, 0.0), max(high, 0.0)
-        # zero is among the codes, so that padding is exact
+        # zero is one of the codes, so that padding is exact
         scale = max((high - low) / (255 if _eight_bits() else 127), 1e-30)
         zero = round(-low / scale)
         codes = torch.quantize_per_tensor(x.detach(), scale, zero, torch.quint8).int_repr()
@@ -168,7 +167,7 @@ class Int8Conv2d(Int8Module):
         return torch.ops.onednn.qconv_pointwise(codes, scale, zero, *weight, *self.geometry, *out)
 
     def _pack(self) -> Any:
-        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)  # torch warns at the first of these only
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)  # the first call warns
         packed = torch.ops.onednn.qconv_prepack(self.codes, self.scales, 1.0, 0, *self.geometry, None)
         return packed, torch.zeros(len(self.codes), dtype=torch.int32)
 
@@ -189,75 +188,64 @@ def holds_int8(net: nn.Module) -> bool:
     return any(isinstance(module, Int8Module) for module in net.modules())
 
 
-class _Said:
-    """What was warned about already."""
-
-    names: ClassVar[set[str]] = set()
-
-
+@cache  # once for each class
 def _warn_slow(name: str) -> None:
-    if name not in _Said.names:
-        _Said.names.add(name)
-        warnings.warn(f"torch has no int8 kernel for {name} on this machine: computed in float32", stacklevel=3)
+    warnings.warn(f"torch has no int8 kernel for {name} on this machine: computed in float32", stacklevel=3)
 
 
 @cache
 def _eight_bits() -> bool:
     # without VNNI the kernels add pairs of products in 16 bits: 7-bit activations keep them from overflowing
-    found = getattr(torch.cpu, "_is_vnni_supported", None)
-    return bool(found and found()) or torch.backends.quantized.engine == "qnnpack"
+    has_vnni = getattr(torch.cpu, "_is_vnni_supported", None)
+    return bool(has_vnni and has_vnni()) or torch.backends.quantized.engine == "qnnpack"
 
 
 @cache
-def _works(name: str) -> bool:
-    """Whether this machine's torch runs layers of the class of that name, and rightly."""
-    kind: Any = next(k for k in INT8 if k.__name__ == name)
-    codes = torch.arange(-8, 8, dtype=torch.int8).view(4, 4, *([1, 1] if kind is Int8Conv2d else []))
-    layer, x = (
-        kind(codes, torch.full((4,), 0.25)),
-        torch.arange(4.0).view(1, 4, *([1, 1] if kind is Int8Conv2d else [])),
-    )
+def _kernel_works(name: str) -> bool:
+    """Whether torch on this machine runs layers of the class of that name with the right result."""
+    cls: Any = next(c for c in INT8 if c.__name__ == name)
+    kernel_size = (1, 1) if cls is Int8Conv2d else ()
+    layer = cls(torch.arange(-8, 8, dtype=torch.int8).view(4, 4, *kernel_size), torch.full((4,), 0.25))
+    x = torch.arange(4.0).view(1, 4, *kernel_size)
     try:
         with torch.no_grad():
-            return bool(torch.allclose(layer._int8(x), layer._decoded(x), atol=0.5))
+            return bool(torch.allclose(layer._forward_int8(x), layer._forward_float(x), atol=0.5))
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
 
 
-def best_for(module: nn.Module) -> type[Int8Module] | None:
-    """The class that runs this layer in int8 on this machine; None where there is none."""
-    return next((kind for kind in INT8 if kind.takes(module) and _works(kind.__name__)), None)
+def int8_class_for(module: nn.Module) -> type[Int8Module] | None:
+    """The class that runs this layer in int8 on this machine; None if there is none."""
+    return next((cls for cls in INT8 if cls.supports(module) and _kernel_works(cls.__name__)), None)
 
 
-def mark(module: nn.Module, name: str, scales: np.ndarray, axis: int) -> None:
-    """Note that a parameter of a module lies on the int8 grid of these scales."""
-    marks = dict(vars(module).get(_MARK, {}))
-    marks[name] = (scales, axis)
-    setattr(module, _MARK, marks)
+def set_scales(module: nn.Module, name: str, scales: np.ndarray, axis: int) -> None:
+    """Keep the scales of the int8 grid on which a parameter of the module lies."""
+    setattr(module, _SCALES, {**vars(module).get(_SCALES, {}), name: (scales, axis)})
 
 
-def unmark(module: nn.Module, name: str | None = None) -> None:
-    """Take back the mark of a parameter; None: of all."""
-    marks = {k: v for k, v in vars(module).pop(_MARK, {}).items() if name not in (None, k)}
-    if marks:
-        setattr(module, _MARK, marks)
+def clear_scales(module: nn.Module, name: str | None = None) -> None:
+    """Remove the scales of a parameter; None: of all."""
+    remaining = {k: v for k, v in vars(module).pop(_SCALES, {}).items() if name not in (None, k)}
+    if remaining:
+        setattr(module, _SCALES, remaining)
 
 
 def scales_of(module: nn.Module, name: str) -> tuple[np.ndarray, int] | None:
-    """Scales and channel axis of a marked parameter."""
-    return vars(module).get(_MARK, {}).get(name)
+    """Scales and channel axis of a quantized parameter; None for any other."""
+    return vars(module).get(_SCALES, {}).get(name)
 
 
 def codes_of(module: nn.Module, name: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Codes, scales and channel axis, if this array (of that parameter) still lies on its grid; else None."""
-    found = scales_of(module, name)
-    if found is None:
+    """Codes, scales and channel axis, if this array of the parameter's values is on its grid; else None."""
+    grid = scales_of(module, name)
+    if grid is None:
         return None
     dtype = getattr(module, name).dtype
 
     def rounded(decoded: np.ndarray) -> np.ndarray:
-        wide = torch.from_numpy(decoded)
-        return wide.to(dtype).to(wide.dtype).numpy()
+        tensor = torch.from_numpy(decoded)
+        return tensor.to(dtype).to(tensor.dtype).numpy()
 
-    codes = absmax.on_grid(array, *found, rounded)
-    return None if codes is None else (codes, *found)
+    codes = absmax.on_grid(array, *grid, rounded)
+    return None if codes is None else (codes, *grid)

@@ -46,7 +46,8 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     max_grad_norm : float, default=None
         Gradients of a larger norm, over all parameters, are scaled down to it.
     ema_decay : float, default=None
-        The model's weights are an exponential moving average of those that are trained.
+        The model's weights are an exponential moving average of those that are trained. An optimizer of this library
+        may have it instead.
     class_weight : None, "balanced" or dict from label to weight, default=None
         A sample's weight is multiplied by its class's.
     warm_start : bool, default=False
@@ -85,19 +86,19 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
                  batch_size=128, max_epochs=50, early_stopping=False, n_iter_no_change=5, validation_fraction=0.1,
                  max_grad_norm=None, ema_decay=None, class_weight=None, warm_start=False, callbacks=(), progress=None,
                  device="cpu", random_state=None, **module__params):  # fmt: skip
-        self._set(locals())
+        self._set_arguments(locals())
 
-    def _learn_targets(self, y: np.ndarray, fresh: bool) -> None:
+    def _fit_targets(self, y: np.ndarray, fresh: bool) -> None:
         check_classification_targets(y)
         classes = np.unique(y)
         if not fresh:
-            self._encode(y)
+            self._encode_targets(y)
             return
         if len(classes) < 2:
             raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs at least two classes")
         self.classes_ = classes
 
-    def _encode(self, y: np.ndarray) -> np.ndarray:
+    def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(f"y has the class {unknown.tolist()[0]!r}; this model knows {self.classes_.tolist()}")
@@ -106,21 +107,21 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     def _n_out(self) -> int:
         return len(self.classes_)
 
-    def _columns(self) -> tuple[int, ...]:
+    def _n_columns(self) -> tuple[int, ...]:
         k = len(self.classes_)
         return (2, 1) if k == 2 else (k,)
 
-    def _make_loss(self, weighted: bool) -> Loss:
-        return Loss(self.loss, _cross_entropy, _class_targets, weighted)
+    def _make_loss(self, weighted: bool, device: torch.device) -> Loss:
+        return Loss(self.loss, _cross_entropy, _class_targets, weighted, device)
 
     def _score(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> float:
         hits = (_logits(out).argmax(dim=1) == y).double()
         return float(hits.mean() if weights is None else (hits * weights).sum() / weights.sum())
 
-    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    def _training_weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
             return sample_weight
-        codes = self._encode(y)
+        codes = self._encode_targets(y)
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
         return weights * class_weights(self.class_weight, self.classes_, codes, weights)[codes]
 
@@ -166,7 +167,8 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     max_grad_norm : float, default=None
         Gradients of a larger norm, over all parameters, are scaled down to it.
     ema_decay : float, default=None
-        The model's weights are an exponential moving average of those that are trained.
+        The model's weights are an exponential moving average of those that are trained. An optimizer of this library
+        may have it instead.
     warm_start : bool, default=False
         `fit` goes on from the last `fit`'s weights and history, with a new optimizer.
     callbacks : list of callables (estimator, record) -> bool or None, default=()
@@ -202,19 +204,19 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
                  batch_size=128, max_epochs=50, early_stopping=False, n_iter_no_change=5, validation_fraction=0.1,
                  max_grad_norm=None, ema_decay=None, warm_start=False, callbacks=(), progress=None, device="cpu",
                  random_state=None, **module__params):  # fmt: skip
-        self._set(locals())
+        self._set_arguments(locals())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
-    def _learn_targets(self, y: np.ndarray, fresh: bool) -> None:
+    def _fit_targets(self, y: np.ndarray, fresh: bool) -> None:
         if fresh:
             self._y_shape = y.shape[1:]
-        self._encode(y)
+        self._encode_targets(y)
 
-    def _encode(self, y: np.ndarray) -> np.ndarray:
+    def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         if y.shape[1:] != self._y_shape:
             wanted = ("n", *map(str, self._y_shape))
             raise ValueError(f"y has the shape {y.shape}; this model was fitted on ({', '.join(wanted)})")
@@ -223,11 +225,11 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     def _n_out(self) -> int:
         return self._y_shape[0] if self._y_shape else 1
 
-    def _columns(self) -> tuple[int, ...]:
+    def _n_columns(self) -> tuple[int, ...]:
         return (self._n_out(),)
 
-    def _make_loss(self, weighted: bool) -> Loss:
-        return Loss(self.loss, functional.mse_loss, lambda out, y: y, weighted)
+    def _make_loss(self, weighted: bool, device: torch.device) -> Loss:
+        return Loss(self.loss, functional.mse_loss, lambda out, y: y, weighted, device)
 
     def _score(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> float:
         """R², the mean over targets; of a constant target 1 or 0, as in scikit-learn."""
@@ -242,8 +244,8 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions, shape (n,) or (n, targets) as y had."""
-        found = self._forward(X).numpy()
-        return found if self._y_shape else found[:, 0]
+        outputs = self._forward(X).numpy()
+        return outputs if self._y_shape else outputs[:, 0]
 
 
 def _logits(out: torch.Tensor) -> torch.Tensor:

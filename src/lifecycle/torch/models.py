@@ -38,10 +38,6 @@ def _dense(widths: list[int], n_out: int, dropout: float, *, first: bool) -> lis
     return layers
 
 
-def _span(x: torch.Tensor) -> str:
-    return f"{int(x.min())}…{int(x.max())}"
-
-
 class MLP(nn.Module):
     """Multilayer perceptron: linear layers with ReLU between them.
 
@@ -214,7 +210,8 @@ class RNN(nn.Module):
             try:
                 x = self.embedding(x.long())
             except IndexError:
-                raise ValueError(f"token ids must lie in 0…{n_tokens - 1}; got one in {_span(x)}") from None
+                span = f"{int(x.min())}…{int(x.max())}"
+                raise ValueError(f"token ids must lie in 0…{n_tokens - 1}; got one in {span}") from None
         steps = x.shape[1]
         if lengths is None:
             outputs, state = self.cells(x)

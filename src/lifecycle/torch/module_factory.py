@@ -11,8 +11,6 @@ from torch import nn
 
 from lifecycle.torch.models import MLP
 
-__all__ = ["build"]
-
 
 def build(module: Any, given: dict[str, Any], shape: tuple[int, ...], n_out: int) -> nn.Module:
     """A copy of a module, or what a callable makes of `given` and of what it takes of n_in, n_out and image_size.

@@ -1,31 +1,28 @@
-"""Every rule as a torch.optim.Optimizer; the state dict moves both ways with torch's twin."""
+"""Every rule as a torch.optim.Optimizer; the state dict moves both ways with the optimizer of that name in torch."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 
-from lifecycle._check import NonFiniteGradient, integer, number, one_of
-from lifecycle.optim import Optimizer, check_hyperparameters
+from lifecycle import optim
+from lifecycle._check import NonFiniteGradient, number, one_of
 from lifecycle.rules import Rule, list_rules
-from lifecycle.torch import _openmp, _slots
-from lifecycle.torch._step_plan import OF_A_GROUP, Plan, Sharded, clip_factor
+from lifecycle.torch import _openmp, ema, optim_state_dict, parameter_groups
+from lifecycle.torch._step_plan import StepPlan
+from lifecycle.torch.gradient_clipping import Sharded, clip_factor, refuse_zero_redundancy
 
 _KEYWORD_ONLY = ("maximize", "bias_correction", "decoupled_weight_decay")
-_NOT_SERVED = ("capturable", "differentiable")
-# what schedulers and training libraries write into a group
-_NOTES = ("params", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr", "param_names", "name",
-          "lr_scale")  # fmt: skip
 _IGNORED = {"foreach": None, "fused": None}  # one kernel serves them all
 
 _openmp.use()
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """One rule over parameter groups: a single kernel call steps all tensors of a dtype.
+    """The optimizer of one rule over parameter groups: a single kernel call steps all tensors of a dtype.
 
     Parameters
     ----------
@@ -36,13 +33,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         stochastic rounding. The slots of a float64 parameter stay float64.
     max_grad_norm : float, optional
         Clip the norm of all gradients together, as `torch.nn.utils.clip_grad_norm_` before the step does. The gradients
-        themselves are left alone. Where this process holds a part of them only (FullyShardedDataParallel,
+        themselves do not change. Where this process holds only a shard of them (FullyShardedDataParallel,
         ZeroRedundancyOptimizer) it raises.
     ema_decay : float, optional
-        Keep an exponential moving average of the parameters, from the first step on; see `averaged_weights`. It looks
-        back about 1 / (1 - ema_decay) steps, and takes 4 bytes a parameter (8 for float64).
+        Keep an exponential moving average of the parameters, from the first step on; see `averaged_weights`. It
+        averages over about 1 / (1 - ema_decay) steps, and takes 4 bytes a parameter (8 for float64).
     nonfinite : {"propagate", "skip", "raise"}
-        What a gradient with NaN or infinity does: spoil the parameters as in torch, leave the step out (counted in
+        What a gradient with NaN or infinity does: enter the parameters as in torch, leave the step out (counted in
         `skipped_steps`), or raise `NonFiniteGradient`.
     seed : int
         Of the stochastic rounding.
@@ -70,65 +67,39 @@ class RuleOptimizer(torch.optim.Optimizer):
         differentiable: bool = False,
         **hyper: Any,
     ):
-        for name, flag in zip(_NOT_SERVED, (capturable, differentiable), strict=True):
-            if flag:
-                raise ValueError(f"{name}=True is not served: the step runs in a compiled kernel; leave it out")
+        parameter_groups.check_supported({"capturable": capturable, "differentiable": differentiable})
         for name, choice in (("foreach", foreach), ("fused", fused)):
             one_of(name, choice, (None, True, False))
         if max_grad_norm is not None:
             max_grad_norm = number("max_grad_norm", max_grad_norm, above=0.0)
-            _refuse_a_part_of_the_norm()
+            refuse_zero_redundancy()
         self.max_grad_norm = max_grad_norm
         self.nonfinite = one_of("nonfinite", nonfinite, ("propagate", "skip", "raise"))
         self.last_grad_norm, self.skipped_steps = None, 0
-        self._plan: Plan | None = None
+        self._plan: StepPlan | None = None
         unknown = [name for name in hyper if name not in self.rule.defaults]
         if unknown:
             names = [p for p in inspect.signature(type(self)).parameters if p not in ("params", "foreach", "fused")]
             raise TypeError(f"{self.rule.class_name} has no {unknown[0]!r}; it has {', '.join(names)}")
-        defaults = check_hyperparameters(self.rule, {k: plain(v) for k, v in hyper.items()})
+        defaults = optim.check_hyperparameters(self.rule, {k: parameter_groups.to_numbers(v) for k, v in hyper.items()})
         # a tensor lr stays the caller's tensor, read at each step
         defaults |= {k: v for k, v in hyper.items() if isinstance(v, torch.Tensor)}
         options = {"state_dtype": state_dtype, "ema_decay": ema_decay, "seed": seed}
-        super().__init__(params, {**defaults, **checked(options), **_IGNORED})
+        super().__init__(params, {**defaults, **parameter_groups.check_options(options), **_IGNORED})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; what it does not set is the optimizer's own."""
-        own = {k: plain(v) for k, v in param_group.items() if k in self.rule.defaults}
-        check_hyperparameters(self.rule, {**{k: plain(self.defaults[k]) for k in self.rule.defaults}, **own})
-        for name, value in param_group.items():
-            if name in _NOT_SERVED and value:
-                raise ValueError(f"{name}=True is not served: the step runs in a compiled kernel; leave it out")
-            if name not in self.defaults and name not in _NOTES + _NOT_SERVED:
-                raise ValueError(f"a parameter group has no option {name!r}; it has {', '.join(sorted(self.defaults))}")
-        super().add_param_group({**param_group, **checked({k: v for k, v in param_group.items() if k in OF_A_GROUP})})
+        """Add a group; what it does not set is as in the optimizer."""
+        super().add_param_group(parameter_groups.check_group(self.rule, self.defaults, param_group))
         params = self.param_groups[-1]["params"]
         if len({id(p) for p in params}) < len(params):
             del self.param_groups[-1]
             raise ValueError("a parameter stands twice in its group: it would be stepped twice at once; name it once")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # also the way in for load_state_dict: complete what a torch twin's checkpoint does not say
+        # torch calls this from load_state_dict too
         super().__setstate__(state)
         self._plan = None
-        for group in self.param_groups:
-            for name, default in self.defaults.items():
-                group.setdefault(name, default)
-            for name in ("betas",):  # JSON and older checkpoints make lists of tuples
-                if isinstance(group.get(name), list):
-                    group[name] = tuple(group[name])
-        for p, own in self.state.items():
-            if not isinstance(p, torch.Tensor):  # a note of somebody's
-                continue
-            for name, value in own.items():
-                if isinstance(value, _Kept):
-                    own[name] = value.tensor.to(p.device, copy=True)
-            buffers = [v for k, v in own.items() if k != "step" and v is not None]
-            own["step"] = int(own.get("step", 1 if buffers else 0))  # torch's SGD does not count its steps
-            for name in [k for k, v in own.items() if v is None]:
-                del own[name]
-            for name in self.rule.scalars.keys() & own.keys():
-                own[name] = float(own[name])
+        optim_state_dict.after_loading(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, of this optimizer or of its twin in torch; the checkpoint's groups decide how slots are stored.
@@ -138,26 +109,22 @@ class RuleOptimizer(torch.optim.Optimizer):
         state_dict : dict
             As `state_dict()` returned it.
         """
-        handle = self.register_load_state_dict_pre_hook(_as_it_is)  # after those of the user
+        handle = self.register_load_state_dict_pre_hook(optim_state_dict.before_loading)  # after those of the user
         try:
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
 
-    def check_options(self, group: dict[str, Any]) -> None:
-        """Check what a user may have put into a group since it was added."""
-        group.update(checked({name: group[name] for name in OF_A_GROUP}))
-
     def __getstate__(self) -> dict[str, Any]:
-        own = ("max_grad_norm", "nonfinite", "last_grad_norm", "skipped_steps")
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+        names = ("max_grad_norm", "nonfinite", "last_grad_norm", "skipped_steps")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in names}}
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}max_grad_norm: {self.max_grad_norm}\nnonfinite: {self.nonfinite!r}\n)"
 
     def state_bytes(self) -> int:
         """Bytes that the state tensors take."""
-        tensors = [v for own in self.state.values() for v in own.values() if isinstance(v, torch.Tensor)]
+        tensors = [v for state in self.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
         return sum(v.numel() * v.element_size() for v in tensors)
 
     @contextmanager
@@ -180,20 +147,15 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError("this optimizer keeps no average of the weights: pass ema_decay, such as 0.999")
         if self.averaging:
             raise ValueError("the averages are in the model already: this is inside averaged_weights()")
-        kept = [(p, p.detach().clone(), own["ema"]) for p, own in self.state.items() if "ema" in own]
-        steps = max((own.get("step", 0) for own in self.state.values() if "ema" in own), default=0)
-        warn_of_a_young_average(max(g["ema_decay"] or 0.0 for g in self.param_groups), steps)
+        pairs = ema.averages(self)
+        steps = max((self.state[p].get("step", 0) for p, _ in pairs), default=0)
+        ema.warn_if_dominated_by_first_weights(self, steps)
         self.averaging = True
         try:
-            with torch.no_grad():
-                for p, _, mean in kept:
-                    p.copy_(mean)
-            yield
+            with ema.averages_in_model(pairs):
+                yield
         finally:
             self.averaging = False
-            with torch.no_grad():
-                for p, before, _ in kept:
-                    p.copy_(before)
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:
@@ -217,125 +179,30 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        plan, self._plan = self._plan, None  # it stays away if anything is raised
-        if plan is None or not plan.renew(self):
-            plan = Plan(self)
+        plan, self._plan = self._plan, None  # dropped if anything is raised
+        if plan is None or not plan.prepare_next(self):
+            plan = StepPlan(self)
         factor = 1.0
         if self.max_grad_norm is not None or self.nonfinite != "propagate":
             if self.max_grad_norm is not None and plan.sharded:
-                raise Sharded(
-                    "max_grad_norm with sharded parameters would clip by this rank's own norm: leave it out and call "
-                    "the clip_grad_norm_ of the sharded model"
-                )
+                raise Sharded("with sharded parameters", "the clip_grad_norm_ of the sharded model")
             self.last_grad_norm = norm = plan.gradient_norm()
             if self.nonfinite != "propagate" and not norm < float("inf"):
                 if self.nonfinite == "raise":
-                    raise NonFiniteGradient(
-                        f"the gradients hold NaN or infinity in step {plan.next_step}: {plan.where_not_finite()}"
-                    )
+                    raise NonFiniteGradient(f"the gradients hold NaN or infinity in {plan.where_not_finite()}")
                 self.skipped_steps += 1
                 return loss
             if self.max_grad_norm is not None:
                 factor = clip_factor(norm, self.max_grad_norm)
         plan.step(factor)
-        if plan.lasting:
+        if plan.reusable:
             self._plan = plan
         return loss
 
 
-def _refuse_a_part_of_the_norm() -> None:
-    """ZeroRedundancyOptimizer gives each rank some of the parameters, and nothing in them says so: ask who calls."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code.co_qualname.startswith("ZeroRedundancyOptimizer."):
-            raise Sharded(
-                "max_grad_norm inside ZeroRedundancyOptimizer would clip by this rank's own norm: leave it out and "
-                "call torch.nn.utils.clip_grad_norm_ before the step"
-            )
-        frame = frame.f_back
-
-
-def warn_of_a_young_average(decay: float, steps: int) -> None:
-    """Say so where the first weights make up a fifth of an average or more."""
-    if steps and decay ** (steps - 1) > 0.2:
-        warnings.warn(
-            f"the average of the weights of {steps} steps with ema_decay={decay:g} still consists to "
-            f"{decay ** (steps - 1):.0%} of those after the first step: it looks back {1 / (1 - decay):.0f} steps, so "
-            "take a smaller ema_decay or more steps",
-            stacklevel=4,
-        )
-
-
-class _Kept:
-    """A tensor that torch's `load_state_dict` is to leave as it is."""
-
-    def __init__(self, tensor: torch.Tensor):
-        self.tensor = tensor
-
-
-def _as_it_is(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """A state dict whose tensors torch leaves alone, and whose groups say what those of a torch twin do not."""
-    known = {k for group in state_dict["param_groups"] for k in group["params"]}
-    for own in (own for k, own in state_dict["state"].items() if k in known):
-        for name in ("step", *optimizer.rule.scalars):  # type: ignore[attr-defined]
-            value = own.get(name, 0)
-            if not isinstance(value, (int, float, torch.Tensor)) or not float(value) == float(value):
-                raise ValueError(f"{name} in the state of a parameter must be a number; got {value!r}")
-    # torch would cast every tensor to the parameter's dtype: codes, scales and averages too
-    state = {
-        k: {name: _Kept(v) if isinstance(v, torch.Tensor) and name != "step" else v for name, v in own.items()}
-        if k in known
-        else own
-        for k, own in state_dict["state"].items()
-    }
-    groups = [dict(group) for group in state_dict["param_groups"]]
-    for group, here in zip(groups, optimizer.param_groups, strict=False):
-        for name in OF_A_GROUP:
-            group.setdefault(name, here[name])
-    return {**state_dict, "state": state, "param_groups": groups}
-
-
-def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a group that are no hyperparameters."""
-    if "state_dtype" in options:
-        options["state_dtype"] = _slots.state_name(options["state_dtype"])
-    if options.get("ema_decay") is not None:
-        options["ema_decay"] = number("ema_decay", options["ema_decay"], low=0.0, below=1.0)
-    if "seed" in options:
-        options["seed"] = integer("seed", options["seed"])
-    return options
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        if value.numel() != 1:
-            raise ValueError(f"a hyperparameter must be one number; got a tensor of shape {tuple(value.shape)}")
-        return value.item()
-    if isinstance(value, (tuple, list)):
-        return tuple(plain(v) for v in value)
-    return value
-
-
-_classes: dict[str, type[RuleOptimizer]] = {}
-
-
-def class_of(name: str) -> type[RuleOptimizer]:
-    """The torch optimizer of a rule.
-
-    Raises
-    ------
-    ValueError
-        If there is no rule of that name.
-    """
-    rules = list_rules()
-    if name not in rules:
-        raise ValueError(f"optimizer must be one of {', '.join(map(repr, sorted(rules)))}; got {name!r}")
-    if name not in _classes:
-        _classes[name] = _make(rules[name])
-    return _classes[name]
-
-
-def _make(rule: Rule) -> type[RuleOptimizer]:
+@cache
+def _class_of(rule: Rule) -> type[RuleOptimizer]:
+    """The torch optimizer of a rule, with the rule's hyperparameters in its signature."""
     positional = [n for n in rule.defaults if n not in _KEYWORD_ONLY]
 
     def __init__(self, params, *args, **hyper):
@@ -357,45 +224,33 @@ def _make(rule: Rule) -> type[RuleOptimizer]:
 
 
 def _doc(rule: Rule) -> str:
-    """The rule's own, with what every optimizer takes among its parameters."""
+    """That of the rule, with the arguments of every optimizer among its parameters."""
     shared = inspect.getdoc(RuleOptimizer) or ""
-    own, _, rest = rule.doc.partition("\n\nReferences")
-    return f"{own}\n{shared[shared.index('state_dtype :') :]}" + (f"\n\nReferences{rest}" if rest else "")
+    parameters, _, rest = rule.doc.partition("\n\nReferences")
+    return f"{parameters}\n{shared[shared.index('state_dtype :') :]}" + (f"\n\nReferences{rest}" if rest else "")
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
-        for rule in list_rules().values():
-            if rule.class_name == name:
-                return class_of(rule.name)
+    for rule in () if name.startswith("_") else list_rules().values():
+        if rule.class_name == name:
+            return _class_of(rule)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def resolve(
     optimizer: Any, params: Iterable, *, lr: float | None = None, weight_decay: float | None = None
 ) -> torch.optim.Optimizer:
-    """A torch optimizer over `params` from a rule's name, an optimizer of the numpy face, or a callable.
+    """A torch optimizer over `params`, with its default of what is None.
 
-    Parameters
-    ----------
-    optimizer : str, lifecycle optimizer, or callable
-        "adamw", lc.Adam(lr=1e-3), lt.Adam, torch.optim.RMSprop, or lambda params: …
-    lr, weight_decay : float, optional
-        None: the optimizer's own.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, or an optimizer object together with lr or weight_decay.
+    `optimizer` is the name of a rule, an optimizer of the numpy API such as lc.Adam(lr=1e-3), which sets lr and
+    weight_decay itself, or a callable: lt.Adam, torch.optim.RMSprop, or lambda params: …
     """
     given: dict[str, Any] = {k: v for k, v in (("lr", lr), ("weight_decay", weight_decay)) if v is not None}
     if isinstance(optimizer, str):
-        return class_of(optimizer)(params, **given)
-    if isinstance(optimizer, Optimizer):
-        if given:
-            name = next(iter(given))
-            raise ValueError(f"{name} is set twice: in {optimizer!r} and as {name}={given[name]!r}; leave one out")
-        return class_of(optimizer.rule.name)(params, **optimizer.get_params())
+        return _class_of(optim.class_of(optimizer).rule)(params, **given)
+    if isinstance(optimizer, optim.Optimizer):
+        optim.resolve(optimizer, **given)  # refuses what is given twice
+        return _class_of(optimizer.rule)(params, **optimizer.get_params())
     if callable(optimizer):
         made = optimizer(params, **given)
         if isinstance(made, torch.optim.Optimizer):

@@ -1,7 +1,7 @@
-"""Modules and torch estimators as JSON and arrays, and back; nothing is built but what stands in the tables here."""
+"""Modules and torch estimators as JSON and arrays, and back; a file can only name the classes in these tables."""
 
 import copy
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,58 +10,40 @@ from torch import nn
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
 from lifecycle.codecs import absmax
-from lifecycle.store.json_values import (
-    attributes_apart,
-    from_plain,
-    params_apart,
-    params_together,
-    set_attributes,
-    to_plain,
-)
-from lifecycle.torch.compressed import INT8, Int8Module, holds_int8, mark, unmark
+from lifecycle.store import json_values
+from lifecycle.store.json_values import deserialize_value, serialize_value
+from lifecycle.torch import tensors
+from lifecycle.torch.compressed import INT8, Int8Module, clear_scales, holds_int8, set_scales
 
-_MODELS = ("MLP", "CNN", "RNN")
-_ESTIMATORS = ("TorchClassifier", "TorchRegressor")
-_DTYPES = {
-    "float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
-    "int64": torch.int64, "int32": torch.int32, "int16": torch.int16, "int8": torch.int8, "uint8": torch.uint8,
-    "bool": torch.bool,
-}  # fmt: skip
-Codes = Callable[[nn.Module], dict[str, tuple[np.ndarray, np.ndarray, int]]]
+_MODELS, _ESTIMATORS = "lifecycle.torch.models", "lifecycle.torch.estimators"
+_CLASSES = {_MODELS: ("MLP", "CNN", "RNN"), _ESTIMATORS: ("TorchClassifier", "TorchRegressor")}
+# codes, scales and channel axis of the quantized weights of a module
+Codes = dict[str, tuple[np.ndarray, np.ndarray, int]]
 
 
-def _model_class(name: Any) -> Any:
-    """lt.MLP, lt.CNN or lt.RNN; None for any other name."""
-    if name not in _MODELS:
-        return None
-    from lifecycle.torch import models
-
-    return getattr(models, name)
+def _is_class_of(module: str, cls: type) -> bool:
+    """Whether a class, not a subclass, is one that files may name."""
+    return cls.__name__ in _CLASSES[module] and cls is _class_named(module, cls.__name__)
 
 
-def _estimator_class(name: Any) -> Any:
-    if name not in _ESTIMATORS:
-        return None
-    from lifecycle.torch import estimators
-
-    return getattr(estimators, name)
+def _class_named(module: str, name: Any) -> Any:
+    if name not in _CLASSES[module]:
+        raise CorruptBundle(f"the file names {name!r} of {module}, which this version does not have")
+    return getattr(import_module(module), name)
 
 
 # -- modules ---------------------------------------------------------------------------------------------------------
 
 
-def module_apart(net: nn.Module, codes_of: Codes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Config and arrays of a module."""
-    codes = codes_of(net)
     arrays: dict[str, np.ndarray] = {}
     dtypes, int8, tied, layout, frozen = {}, {}, {}, [], []
     first: dict[int, str] = {}
     for name, value in net.state_dict(keep_vars=True).items():
         if not isinstance(value, torch.Tensor):
             raise UnsupportedModel(f"{name} of this module is a {type(value).__name__}; only tensors can be stored")
-        dtype = str(value.dtype).removeprefix("torch.")
-        if dtype not in _DTYPES or value.layout != torch.strided:
-            raise UnsupportedModel(f"{name} of this module is {dtype}, {value.layout}; that cannot be stored")
+        dtype = tensors.dtype_name(f"{name} of this module", value, allow_complex=False)
         if isinstance(value, nn.Parameter) and not value.requires_grad:
             frozen.append(name)
         if id(value) in first:
@@ -74,9 +56,9 @@ def module_apart(net: nn.Module, codes_of: Codes) -> tuple[dict[str, Any], dict[
         if name in codes:
             arrays[f"{name}.codes"], arrays[f"{name}.scales"], int8[name] = codes[name]
         else:
-            arrays[name] = _to_numpy(value)
+            arrays[name] = tensors.to_array(value)
     config = {
-        **_known(net),
+        **_class_config(net),
         "dtypes": dtypes,
         "int8": int8,
         "int8_layers": [path for path, m in net.named_modules(remove_duplicate=False) if isinstance(m, Int8Module)],
@@ -89,35 +71,29 @@ def module_apart(net: nn.Module, codes_of: Codes) -> tuple[dict[str, Any], dict[
     return config, arrays
 
 
-def _to_numpy(value: torch.Tensor) -> np.ndarray:
-    flat = value.detach().cpu().contiguous()
-    # numpy has no bfloat16: its bits
-    return (flat.view(torch.uint16) if flat.dtype == torch.bfloat16 else flat).numpy()
-
-
-def _known(net: nn.Module) -> dict[str, Any]:
+def _class_config(net: nn.Module) -> dict[str, Any]:
     name = type(net).__name__
-    if type(net) is _model_class(name):
-        if not _as_built(net):
-            return {"class": None, "named": f"changed {name}"}
-        return {"class": name, "config": to_plain(dict(vars(net)["config"]))}
-    return {"class": None, "named": name}
+    if not _is_class_of(_MODELS, type(net)):
+        return {"class": None, "named": name}
+    if not _is_unchanged(net):
+        return {"class": None, "named": f"changed {name}"}
+    return {"class": name, "config": serialize_value(dict(vars(net)["config"]))}
 
 
-def _as_built(net: Any) -> bool:
-    """Whether one of our models still has the layers that its arguments give it, and no hooks."""
+def _is_unchanged(net: Any) -> bool:
+    """Whether a model of this library still has the layers that its arguments give it, and no hooks."""
     with torch.device("meta"):
-        shadow = type(net)(**net.config)
-    wanted, found = (dict(m.named_modules(remove_duplicate=False)) for m in (shadow, net))
-    same = wanted.keys() == found.keys() and all(
+        rebuilt = type(net)(**net.config)
+    wanted, given = (dict(m.named_modules(remove_duplicate=False)) for m in (rebuilt, net))
+    same = wanted.keys() == given.keys() and all(
         isinstance(m, Int8Module) or (type(m) is type(wanted[k]) and m.extra_repr() == wanted[k].extra_repr())
-        for k, m in found.items()
+        for k, m in given.items()
     )
     return same and not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
-def module_together(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> nn.Module:
-    """The module again: built if its class is one of ours, else filled into `into`."""
+def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> nn.Module:
+    """The module that `serialize_module` was given: of a class of this library, or `into`, filled."""
     if into is not None and not isinstance(into, nn.Module):
         raise ValueError(f"the file holds a module; into must be a torch nn.Module, not a {type(into).__name__}")
     state, scales = _state(config, arrays)
@@ -126,15 +102,15 @@ def module_together(config: dict[str, Any], arrays: dict[str, np.ndarray], into:
     _check_state(net, swaps, state)
     net = swap(net, swaps)
     if into is None:
-        # it has no memory of its own yet: it takes the tensors as they are, tied ones as one
+        # the parameters have no memory yet and become these tensors, tied ones the same tensor
         state |= {name: nn.Parameter(state[name], p.requires_grad) for name, p in net.named_parameters()}
         state |= {name: state[target] for name, target in config["tied"].items()}
     net.load_state_dict(state, assign=into is None)
     for module in net.modules():
-        unmark(module)  # those of what `into` held before
+        clear_scales(module)  # of the weights that `into` had before
     for name, (values, axis) in scales.items():
         path, _, attribute = name.rpartition(".")
-        mark(net.get_submodule(path), attribute, values, axis)
+        set_scales(net.get_submodule(path), attribute, values, axis)
     if into is None:
         net.train(config["training"])
         for path in config["other_mode"]:
@@ -144,33 +120,25 @@ def module_together(config: dict[str, Any], arrays: dict[str, np.ndarray], into:
         for name in config["channels_last"]:
             p = net.get_parameter(name)
             if p.ndim != 4:
-                raise ValueError(f"{name} has {p.ndim} dimensions, which are not those of images")
+                raise ValueError(f"{name} has {p.ndim} dimensions; channels_last needs 4")
             p.data = p.data.contiguous(memory_format=torch.channels_last)
     return net
 
 
 def _state(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], dict]:
-    """State dict, in torch's own memory, and the scales of the weights that are stored as codes."""
-    rest, state, scales = dict(arrays), {}, {}
+    """State dict, in memory of torch, and the scales and channel axes of the weights that are stored as codes."""
+    remaining, state, scales = dict(arrays), {}, {}
     for name, dtype in config["dtypes"].items():
         if name in config["int8"]:
             axis = config["int8"][name]
-            codes, found = rest.pop(f"{name}.codes"), rest.pop(f"{name}.scales")
-            if type(axis) is not int or not 0 <= axis < max(codes.ndim, 1) or codes.dtype != np.int8:
-                raise ValueError(f"the codes of {name} are malformed")
-            if found.shape != (codes.shape[axis] if codes.ndim > 1 else 1,) or found.dtype != np.float32:
-                raise ValueError(f"the codes of {name} do not fit their scales")
-            wide = absmax.decode(codes, found, axis, np.float64 if dtype == "float64" else np.float32)
-            state[name] = torch.from_numpy(wide).to(_DTYPES[dtype], copy=True)
-            scales[name] = (found, axis)
-            continue
-        array = rest.pop(name)
-        tensor = torch.from_numpy(array).clone()
-        state[name] = tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
-        if state[name].dtype != _DTYPES[dtype]:
-            raise ValueError(f"{name} is stored as {array.dtype}, not as {dtype}")
-    if rest:
-        raise ValueError(f"arrays that belong to no weight: {', '.join(list(rest)[:5])}")
+            codes, weight_scales = remaining.pop(f"{name}.codes"), remaining.pop(f"{name}.scales")
+            weight = absmax.decode(codes, weight_scales, axis, np.float64 if dtype == "float64" else np.float32)
+            state[name] = torch.from_numpy(weight).to(tensors.DTYPES[dtype], copy=True)
+            scales[name] = (weight_scales, axis)
+        else:
+            state[name] = tensors.from_array(name, remaining.pop(name), dtype).clone()
+    if remaining:
+        raise ValueError(f"the file holds arrays that no weight has: {', '.join(list(remaining)[:5])}")
     for name, target in config["tied"].items():
         state[name] = state[target]
     return state, scales
@@ -181,30 +149,28 @@ def _build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Module:
     if name is None:
         raise UnsupportedModel(
             f"the file holds the weights of a {config['named']}, a class that this library does not know: make the "
-            f"module yourself and pass it, load(path, into=module)"
+            "module yourself and pass it, load(path, into=module)"
         )
-    cls = _model_class(name)
-    if cls is None:
-        raise CorruptBundle(f"the file names the model {name!r}, which this version does not have")
-    arguments = from_plain(config["config"])
+    cls = _class_named(_MODELS, name)
+    arguments = deserialize_value(config["config"])
     if not isinstance(arguments, dict) or any(type(v) is int and abs(v) > 2**31 for v in arguments.values()):
         raise ValueError("the model's arguments are malformed")
     if arguments.get("num_layers", 1) > len(state):
-        raise ValueError("more layers than arrays")
-    # without memory, so that no file can ask for more of it than its arrays take
+        raise ValueError("the model has more layers than the file has arrays")
+    # on the meta device, so that no file can request more memory than its arrays take
     try:
         with torch.device("meta"):
-            shadow = cls(**arguments)
+            net = cls(**arguments)
     except (RuntimeError, ArithmeticError) as error:
         raise ValueError(f"no {name} can be made with the stored arguments: {error}") from error
-    for key, parameter in shadow.named_parameters():
+    for key, parameter in net.named_parameters():
         if key in state and state[key].is_floating_point():
             parameter.data = parameter.data.to(state[key].dtype)  # of a model after .double() or .bfloat16()
-    return shadow
+    return net
 
 
 def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> dict[int, nn.Module]:
-    """The int8 layers that belong in the places of floating-point ones, by the id of the latter."""
+    """The int8 layers that replace floating-point ones, by the id of the latter."""
     swaps: dict[int, nn.Module] = {}
     modules: dict[str, Any] = dict(net.named_modules(remove_duplicate=False))
     for path in paths:
@@ -214,33 +180,29 @@ def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> 
             raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
         if codes.dtype != torch.int8 or codes.ndim < 2 or scales.dtype != torch.float32:
             raise ValueError(f"the codes of the int8 layer {path!r} are malformed")
-        small = (
-            type(old)
-            if isinstance(old, Int8Module)
-            else next((k for k in INT8 if old is not None and k.takes(old)), None)
-        )
-        if small is None or old is None:
+        is_int8 = isinstance(old, Int8Module)
+        cls: Any = type(old) if is_int8 else next((c for c in INT8 if old is not None and c.supports(old)), None)
+        if cls is None or old is None:
             raise ValueError(f"the file has an int8 layer at {path!r}; the module has {type(old).__name__}")
-        shape, found = tuple(old.weight.shape), tuple(codes.shape)
-        if shape != found or scales.shape != codes.shape[:1]:
-            raise ValueError(f"{prefix}weight has the shape {found} in the file and {shape} in the module")
-        if not isinstance(old, Int8Module) and id(old) not in swaps:
+        shape, stored = tuple(old.weight.shape), tuple(codes.shape)
+        if shape != stored or scales.shape != codes.shape[:1]:
+            raise ValueError(f"{prefix}weight has the shape {stored} in the file and {shape} in the module")
+        if not is_int8 and id(old) not in swaps:
             device = old.weight.device
-            swaps[id(old)] = small.standing_in(
-                old, torch.zeros_like(codes, device=device), torch.ones_like(scales, device=device)
-            )
+            zeros, ones = torch.zeros_like(codes, device=device), torch.ones_like(scales, device=device)
+            swaps[id(old)] = cls.from_float(old, zeros, ones)
     return swaps
 
 
 def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
-    """Put other modules in the places of these (by id), wherever they stand; the root too."""
+    """The module, in place, with the modules of these ids replaced everywhere; the root may be one of them."""
     for module in list(net.modules()):
         for name, child in module._modules.items():
             if id(child) in swaps:
                 module._modules[name] = swaps[id(child)]
     for module in net.modules():
-        # torch's fast paths take the weights out of a transformer's layers and never call these, or hand them nested
-        # tensors, for which there is no int8 kernel
+        # torch's fast paths read the weights of a transformer's layers without calling them, or give them nested
+        # tensors, which no int8 kernel takes
         if isinstance(module, nn.TransformerEncoderLayer) and holds_int8(module):
             module.activation_relu_or_gelu = 0
         elif isinstance(module, nn.TransformerEncoder) and holds_int8(module):
@@ -249,7 +211,7 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
 
 
 def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, torch.Tensor]) -> None:
-    """ValueError that says which names, shapes and dtypes differ; the module is left alone."""
+    """ValueError if names, shapes, dtypes or ties differ; the module is not changed."""
     wanted = dict(net.state_dict(keep_vars=True))
     for path, module in net.named_modules(remove_duplicate=False):
         if id(module) in swaps:
@@ -257,113 +219,89 @@ def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, t
             for name in ("weight", "bias"):
                 wanted.pop(prefix + name, None)
             wanted |= {prefix + name: t for name, t in swaps[id(module)].state_dict(keep_vars=True).items()}
-    faults = [f"{name} is missing in the file" for name in wanted if name not in state]
-    faults += [f"{name} is not in the module" for name in state if name not in wanted]
+    tensors.check_state(state, wanted)
     first: dict[int, str] = {}
     for name, tensor in wanted.items():
-        if name not in state:
-            continue
-        if tensor.shape != state[name].shape:
-            shapes = f"{tuple(state[name].shape)} in the file and {tuple(tensor.shape)} in the module"
-            faults.append(f"{name} has the shape {shapes}")
-        elif tensor.dtype != state[name].dtype:
-            faults.append(f"{name} is {state[name].dtype} in the file and {tensor.dtype} in the module")
-        elif not torch.equal(state[name], state[first.setdefault(id(tensor), name)]):
-            faults.append(f"{name} is tied to {first[id(tensor)]} in the module, and differs from it in the file")
-    if faults:
-        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise ValueError(f"the file does not fit the module: {'; '.join(faults[:5])}{more}")
+        tied = state[first.setdefault(id(tensor), name)]
+        if tied is not state[name] and not torch.equal(tied, state[name]):
+            raise ValueError(f"{name} is tied to {first[id(tensor)]} in the module, and differs from it in the file")
 
 
 # -- estimators ------------------------------------------------------------------------------------------------------
 
 
-def estimator_apart(model: Any, net: nn.Module, codes_of: Codes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def serialize_estimator(model: Any, net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Config and arrays of a fitted estimator."""
     name = type(model).__name__
-    if type(model) is not _estimator_class(name):
-        raise UnsupportedModel(f"a {name} cannot be stored; what can: {', '.join(_ESTIMATORS)}, or its module alone")
-    params = model.get_params(deep=False)
-    plain, missing = params_apart({k: v for k, v in params.items() if k != "module"})
-    fitted, arrays = attributes_apart(model, params, skip=("module_",))
-    inner, weights = module_apart(net, codes_of)
-    module = _module_param(params.get("module"))
-    if module is None or not _fits(module, inner):
+    if not _is_class_of(_ESTIMATORS, type(model)):
+        known = ", ".join(_CLASSES[_ESTIMATORS])
+        raise UnsupportedModel(f"a {name} cannot be stored; what can: {known}, or its module alone")
+    config, arrays = json_values.serialize_fitted(model, {"module", "module_"})
+    net_config, weights = serialize_module(net, codes)
+    module = _serialize_module_param(model.module)
+    if module is None or not _makes_the_fitted_one(module, net_config):
         module = None
-        missing.insert(0, "module")
-    config = {"class": name, "params": plain, "module": module, "missing": missing, "fitted": fitted, "net": inner}
-    stored = {f"module_.{k}": v for k, v in weights.items()} | {f"fitted.{k}": v for k, v in arrays.items()}
-    return config, stored
+        config["missing"].insert(0, "module")
+    # in this order in a file
+    config = {"class": name, "params": config["params"], "module": module, **config, "net": net_config}
+    return config, {f"module_.{key}": array for key, array in weights.items()} | arrays
 
 
-def _module_param(module: Any) -> dict[str, Any] | None:
-    """The argument `module` as JSON; None if it is somebody's own."""
+def _serialize_module_param(module: Any) -> dict[str, Any] | None:
+    """The argument `module` as JSON; None for a class that this library does not know."""
     if module is None:
         return {"is": "default"}
-    if isinstance(module, type) and module is _model_class(module.__name__):
+    if isinstance(module, type) and _is_class_of(_MODELS, module):
         return {"is": "class", "class": module.__name__}
-    if type(module) is _model_class(type(module).__name__):
-        return {"is": "instance", "class": type(module).__name__, "config": to_plain(dict(module.config))}
+    if _is_class_of(_MODELS, type(module)):
+        return {"is": "instance", "class": type(module).__name__, "config": serialize_value(dict(module.config))}
     return None
 
 
-def _fits(module: dict[str, Any], net: dict[str, Any]) -> bool:
-    """Whether its arguments alone make the module object that was given, which is built like the fitted one.
+def _makes_the_fitted_one(module: dict[str, Any], net: dict[str, Any]) -> bool:
+    """Whether the arguments of a module object give a module that is built like the fitted one.
 
-    So no file makes one that is larger than its arrays, and none comes back untied or in another precision.
+    So no file makes a module that is larger than its arrays, with untied weights or in another precision.
     """
     changed = net["tied"] or not {"float64", "float16", "bfloat16"}.isdisjoint(net["dtypes"].values())
     return module["is"] != "instance" or (not changed and all(module[k] == net.get(k) for k in ("class", "config")))
 
 
-def _module_argument(module: dict[str, Any], net: dict[str, Any]) -> Any:
-    if not _fits(module, net):
+def _deserialize_module_param(module: dict[str, Any], net: dict[str, Any]) -> Any:
+    if not _makes_the_fitted_one(module, net):
         raise ValueError("the module that the estimator was made with is not the one that was fitted")
     if module["is"] == "default":
         return None
-    cls = _model_class(module["class"])
-    if cls is None:
-        raise CorruptBundle(f"the file names the model {module['class']!r}, which this version does not have")
+    cls = _class_named(_MODELS, module["class"])
     if module["is"] == "class":
         return cls
     with torch.random.fork_rng(devices=[]):
-        return cls(**from_plain(module["config"]))
+        return cls(**deserialize_value(module["config"]))
 
 
-def estimator_together(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
-    """The estimator again; `into` where it was made with arguments that no file can hold."""
-    cls = _estimator_class(config["class"])
-    if cls is None:
-        raise CorruptBundle(f"the file names the estimator {config['class']!r}, which this version does not have")
-    if into is not None and type(into) is not cls:
-        raise ValueError(f"the file holds a {cls.__name__}; into is a {type(into).__name__}")
-    if into is None and config["missing"]:
-        raise UnsupportedModel(
-            f"this {cls.__name__} was saved without its arguments {', '.join(config['missing'])}, which are no plain "
-            f"values: make it again and pass it, load(path, into=estimator)"
-        )
-    weights = {k.removeprefix("module_."): v for k, v in arrays.items() if k.startswith("module_.")}
-    fitted = {k.removeprefix("fitted."): v for k, v in arrays.items() if k.startswith("fitted.")}
-    if len(weights) + len(fitted) != len(arrays):
-        raise ValueError("arrays that belong to no part of the estimator")
-    net = module_together(config["net"], weights, None if config["net"]["class"] else _own_module(into))
-    params = params_together(config["params"])
+def deserialize_estimator(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
+    """The estimator that `serialize_estimator` was given; `into` has the arguments that are not stored."""
+    cls = _class_named(_ESTIMATORS, config["class"])
+    remaining = dict(arrays)
+    weights = json_values.pop_prefixed(remaining, "module_.")
+    params, attributes = json_values.deserialize_fitted(config, remaining, cls, into)
+    net = deserialize_module(config["net"], weights, None if config["net"]["class"] else _copy_of_module(into))
     if "module" not in config["missing"]:
-        params["module"] = _module_argument(config["module"], config["net"])
+        params["module"] = _deserialize_module_param(config["module"], config["net"])
     model = cls() if into is None else into
     for name in [k for k in vars(model) if k.startswith("module__") and k not in config["missing"]]:
         delattr(model, name)  # an argument of another module
     model.set_params(**params)
-    set_attributes(model, config["fitted"], fitted)
+    json_values.restore_attributes(model, attributes)
     model.module_ = net
     return model
 
 
-def _own_module(into: Any) -> nn.Module:
-    """A copy of the module of somebody's estimator: the fitted one, else the one it was made with."""
-    for found in (getattr(into, "module_", None), getattr(into, "module", None)):
-        if isinstance(found, nn.Module):
-            return copy.deepcopy(found)
+def _copy_of_module(into: Any) -> nn.Module:
+    """A copy of the module of an estimator: of the fitted one, else of the one it was made with."""
+    for module in (getattr(into, "module_", None), getattr(into, "module", None)):
+        if isinstance(module, nn.Module):
+            return copy.deepcopy(module)
     raise UnsupportedModel(
         "the estimator's module is of a class that this library does not know: into must be an estimator that is "
         "fitted, or that was made with a module object (module=Net(…), not module=Net)"

@@ -8,39 +8,36 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
-from lifecycle.torch.batches import Rows, Sequences
-from lifecycle.torch.optimizers import warn_of_a_young_average
+from lifecycle.torch.batches import Sequences, TensorRows
+from lifecycle.torch.ema import WeightAverage
+from lifecycle.torch.optimizers import RuleOptimizer
 
-__all__ = ["Loss", "Part", "Plan", "outputs", "seeded", "train"]
-
-_FEWEST = 512  # rows of a batch where there is nothing to train
+_MIN_BATCH = 512  # rows of a batch where nothing is trained
 
 
-class _Turn:
-    """Threads train in turn: they share torch's generators."""
+_generator_lock = threading.RLock()  # threads share torch's generators, so they train one after the other
 
-    lock = threading.RLock()
 
-    @classmethod
-    def renew(cls) -> None:
-        cls.lock = threading.RLock()
+def _renew_lock() -> None:
+    global _generator_lock
+    _generator_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Turn.renew)  # whoever held it is not there in the child
+    os.register_at_fork(after_in_child=_renew_lock)  # the thread that held it does not exist in the child
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's generators start from `seed` inside the block and are put back behind it."""
+    """torch's generators start from `seed` inside the block and are restored behind it."""
     others = [] if device.type == "cpu" else [device.index or 0]
-    with _Turn.lock, torch.random.fork_rng(others, device_type=device.type if others else "cuda"):
+    with _generator_lock, torch.random.fork_rng(others, device_type=device.type if others else "cuda"):
         torch.default_generator.manual_seed(seed)
         if others:
             getattr(torch, device.type).manual_seed(seed)
@@ -50,10 +47,10 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 class Loss:
     """A loss of outputs and targets as one number, weighted where there are weights.
 
-    `default(out, y, reduction=…)` is what None stands for; `target(out, y)` puts y into the form that a loss takes.
+    `default(out, y, reduction=…)` is used for None; `target(out, y)` is y in the form that a loss takes.
     """
 
-    def __init__(self, loss: Any, default: Callable, target: Callable, weighted: bool):
+    def __init__(self, loss: Any, default: Callable, target: Callable, weighted: bool, device: torch.device):
         self.target, self.summed = target, False
         if loss is None:
             reduction = "none" if weighted else "mean"
@@ -63,15 +60,10 @@ class Loss:
         if not callable(self.function):
             raise TypeError(f"loss must be None, a torch loss or a callable of outputs and targets; got {loss!r}")
         if isinstance(self.function, nn.Module):
+            self.function.to(device)
             self.summed = getattr(self.function, "reduction", None) == "sum"
             if weighted and hasattr(self.function, "reduction"):
                 self.function.reduction = "none"  # type: ignore[assignment]
-
-    def to(self, device: torch.device) -> "Loss":
-        """Move the tensors of a loss module."""
-        if isinstance(self.function, nn.Module):
-            self.function.to(device)
-        return self
 
     def __call__(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         values = self.function(out, self.target(out, y))
@@ -88,25 +80,16 @@ class Loss:
             return values
         return values.sum() if self.summed else values.mean()
 
-    def over(self, n: int, loss: torch.Tensor) -> float:
-        """The sum over a batch of n samples whose loss is this."""
+    def batch_sum(self, n: int, loss: torch.Tensor) -> float:
+        """The sum over the n samples of a batch, from the batch's loss."""
         return loss.item() if self.summed else loss.item() * n
 
 
-class Batch(NamedTuple):
-    """Input of the module and its keyword arguments, targets, weights."""
-
-    x: torch.Tensor
-    extra: dict[str, torch.Tensor]
-    y: torch.Tensor
-    weights: torch.Tensor | None
-
-
 @dataclass
-class Part:
-    """Samples to train or to validate on: rows of the data, targets and weights of all rows."""
+class Samples:
+    """Samples to train or to validate on: some rows of the data, with targets and weights of all its rows."""
 
-    data: Rows | Sequences
+    data: TensorRows | Sequences
     y: torch.Tensor
     weights: torch.Tensor | None
     rows: torch.Tensor
@@ -118,28 +101,28 @@ class Part:
                 raise ValueError("all sample weights are zero in the part that is trained or validated on")
             self.weights = self.weights / mean
 
-    def only(self, rows: Any) -> "Part":
-        """Some of the rows."""
+    def subset(self, rows: Any) -> "Samples":
+        """Only these rows."""
         return replace(self, rows=torch.as_tensor(rows).to(self.rows))
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All rows once, in a new order."""
+    def shuffled_batches(self, size: int) -> Iterator[tuple[Any, dict[str, Any], torch.Tensor, torch.Tensor | None]]:
+        """All rows once, in a new order: input of the module and its keyword arguments, targets, weights."""
         chunks = list(self.rows[torch.randperm(len(self.rows)).to(self.rows.device)].split(size))
         if len(chunks) > 1 and size > 1 == len(chunks[-1]):
             chunks[-2:] = [torch.cat(chunks[-2:])]  # batch normalization fails on a single row
         for rows in chunks:
             weights = None if self.weights is None else self.weights.index_select(0, rows)
-            yield Batch(*self.data.take(rows), self.y.index_select(0, rows), weights)
+            yield *self.data.take(rows), self.y.index_select(0, rows), weights
 
 
 @dataclass
-class Plan:
+class TrainingConfig:
     """How to train, checked."""
 
     optimizer: torch.optim.Optimizer
     scheduler: Any
     loss: Loss
-    shaped: Callable[[torch.Tensor], torch.Tensor]
+    check_output: Callable[[Any], torch.Tensor]
     score: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], float]
     batch_size: int
     max_epochs: int
@@ -147,123 +130,104 @@ class Plan:
     max_grad_norm: float | None
     ema_decay: float | None
 
-
-class _Average:
-    """Exponential moving average of the weights, from the first step on."""
-
-    def __init__(self, params: list[torch.Tensor], decay: float | None):
-        self.params, self.decay = params, decay
-        self.means: list[torch.Tensor] = []
-        self.steps = 0
-
-    @torch.no_grad()
-    def update(self) -> None:
-        if self.decay is None:
-            return
-        self.steps += 1
-        if self.means:
-            torch._foreach_lerp_(self.means, self.params, 1.0 - self.decay)
-        else:
-            self.means = [p.detach().clone() for p in self.params]
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Averages into the module, weights out of it; or back."""
-        for p, mean in zip(self.params, self.means, strict=False):
-            kept = p.clone()
-            p.copy_(mean)
-            mean.copy_(kept)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The averages are in the module inside the block."""
-        self.swap()
-        try:
-            yield
-        finally:
-            self.swap()
+    def __post_init__(self) -> None:
+        """Have an optimizer of this library clip and average in its step, which is faster."""
+        optimizer: Any = self.optimizer
+        self.fused = isinstance(optimizer, RuleOptimizer)
+        if self.fused:
+            if self.ema_decay is not None and any(group["ema_decay"] is not None for group in optimizer.param_groups):
+                raise ValueError(
+                    f"ema_decay is set twice: in the optimizer and as ema_decay={self.ema_decay!r}; leave one out"
+                )
+            if self.max_grad_norm is not None:
+                optimizer.max_grad_norm = min(float(self.max_grad_norm), optimizer.max_grad_norm or math.inf)
+                self.max_grad_norm = None
 
 
-def train(net: nn.Module, part: Part, held_out: Part | None, plan: Plan,
-          on_epoch: Callable[[dict[str, Any]], bool]) -> int | None:  # fmt: skip
+def train(
+    net: nn.Module,
+    samples: Samples,
+    validation: Samples | None,
+    config: TrainingConfig,
+    on_epoch: Callable[[dict[str, Any]], bool],
+) -> int | None:
     """Train in place; `on_epoch` gets each epoch's record and says whether to stop.
 
-    Returns the number of the best epoch, whose weights the module has then; None without `held_out`.
+    Returns the number of the best epoch, whose weights the module has then; None without `validation`.
     """
-    params = [p for group in plan.optimizer.param_groups for p in group["params"]]
-    average = _Average(params, plan.ema_decay)
+    average = WeightAverage(config.optimizer, config.ema_decay, config.fused)
     best_loss, best_state, best_epoch = math.inf, None, None
-    for epoch in range(1, plan.max_epochs + 1):
+    for epoch in range(1, config.max_epochs + 1):
         start = time.perf_counter()
-        record: dict[str, Any] = {"lr": float(plan.optimizer.param_groups[0]["lr"])}
-        record["train_loss"] = _finite(_epoch(net, part, plan, params, average), "training", record["lr"])
-        with average.in_place():
-            if held_out is not None:
-                loss, record["valid_score"] = _validate(net, held_out, plan)
+        record: dict[str, Any] = {"lr": float(config.optimizer.param_groups[0]["lr"])}
+        record["train_loss"] = _finite(_train_epoch(net, samples, config, average), "training", record["lr"])
+        with average.in_model():
+            if validation is not None:
+                loss, record["valid_score"] = _validate(net, validation, config)
                 record["valid_loss"] = _finite(loss, "validation", record["lr"])
                 if loss < best_loss:
                     best_loss, best_epoch = loss, epoch
                     best_state = copy.deepcopy(net.state_dict())
-            if isinstance(plan.scheduler, schedulers.ReduceLROnPlateau):
-                plan.scheduler.step(record.get("valid_loss", record["train_loss"]))
-            elif plan.scheduler is not None:
-                plan.scheduler.step()
+            if isinstance(config.scheduler, schedulers.ReduceLROnPlateau):
+                config.scheduler.step(record.get("valid_loss", record["train_loss"]))
+            elif config.scheduler is not None:
+                config.scheduler.step()
             record["seconds"] = time.perf_counter() - start
             stop = on_epoch(record)
-        if stop or (best_epoch is not None and epoch - best_epoch >= plan.patience):
+        if stop or (best_epoch is not None and epoch - best_epoch >= config.patience):
             break
-    if plan.ema_decay is not None:
-        warn_of_a_young_average(plan.ema_decay, average.steps)
+    average.finish()
     if best_state is not None:
         net.load_state_dict(best_state)
-    else:
-        average.swap()
     net.zero_grad(set_to_none=True)
     net.eval()
-    if not all(bool(torch.isfinite(p).all()) for p in params):
+    if not all(bool(torch.isfinite(p).all()) for p in average.params):
         _finite(math.nan, "training", record["lr"])
     return best_epoch
 
 
-def _epoch(net: nn.Module, part: Part, plan: Plan, params: list[torch.Tensor], average: _Average) -> float:
-    # torch's optimizers call it once, LBFGS as often as it likes
+def _train_epoch(net: nn.Module, samples: Samples, config: TrainingConfig, average: WeightAverage) -> float:
+    # torch's optimizers call it once, LBFGS as often as its line search asks
     def closure() -> Any:
-        plan.optimizer.zero_grad()
-        loss = plan.loss(plan.shaped(net(batch.x, **batch.extra)), batch.y, batch.weights)
+        config.optimizer.zero_grad()
+        loss = config.loss(config.check_output(net(x, **keywords)), y, weights)
         loss.backward()
-        if plan.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(params, plan.max_grad_norm)
+        if config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(average.params, config.max_grad_norm)
         return loss
 
     net.train()
     total = 0.0
-    for batch in part.batches(plan.batch_size):
-        loss: Any = plan.optimizer.step(closure)
+    for batch in samples.shuffled_batches(config.batch_size):
+        x, keywords, y, weights = batch
+        loss: Any = config.optimizer.step(closure)
         average.update()
-        total += plan.loss.over(len(batch.y), loss)
-    return total / len(part.rows)
+        total += config.loss.batch_sum(len(y), loss)
+    return total / len(samples.rows)
 
 
-def outputs(net: nn.Module, data: Rows | Sequences, rows: torch.Tensor, batch_size: int) -> Iterator[tuple]:
+def predict_batches(
+    net: nn.Module, data: TensorRows | Sequences, rows: torch.Tensor, batch_size: int
+) -> Iterator[tuple[torch.Tensor, Any]]:
     """(rows, output) of batches, in eval mode and without gradients."""
     net.eval()
-    for chunk in rows.split(max(batch_size, _FEWEST)):
-        with torch.no_grad():  # not across the yield: whoever takes the outputs keeps a mode of their own
-            x, extra = data.take(data.filled(chunk))
-            out = net(x, **extra)[: len(chunk)]
+    for chunk in rows.split(max(batch_size, _MIN_BATCH)):
+        with torch.no_grad():  # not across the yield: the caller keeps its mode
+            x, keywords = data.take(data.pad(chunk))
+            out = net(x, **keywords)[: len(chunk)]
         yield chunk, out
 
 
 @torch.no_grad()
-def _validate(net: nn.Module, part: Part, plan: Plan) -> tuple[float, float]:
-    total, found = 0.0, []
-    for rows, raw in outputs(net, part.data, part.rows, plan.batch_size):
-        out = plan.shaped(raw)
-        weights = None if part.weights is None else part.weights[rows]
-        total += plan.loss.over(len(out), plan.loss(out, part.y[rows], weights))
-        found.append(out)
-    weights = None if part.weights is None else part.weights[part.rows]
-    return total / len(part.rows), plan.score(torch.cat(found), part.y[part.rows], weights)
+def _validate(net: nn.Module, samples: Samples, config: TrainingConfig) -> tuple[float, float]:
+    total, outputs = 0.0, []
+    for rows, raw in predict_batches(net, samples.data, samples.rows, config.batch_size):
+        out = config.check_output(raw)
+        weights = None if samples.weights is None else samples.weights[rows]
+        total += config.loss.batch_sum(len(out), config.loss(out, samples.y[rows], weights))
+        outputs.append(out)
+    weights = None if samples.weights is None else samples.weights[samples.rows]
+    return total / len(samples.rows), config.score(torch.cat(outputs), samples.y[samples.rows], weights)
 
 
 def _finite(loss: float, what: str, lr: float) -> float:

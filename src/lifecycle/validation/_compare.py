@@ -1,6 +1,5 @@
 """Whether models differ: cross-validation results compared fold by fold."""
 
-import html
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -8,7 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lifecycle._check import number
-from lifecycle.validation._interval import Interval, corrected_interval, overlap, standard_error
+from lifecycle._display import axes_or_new, format_interval, html_table, import_optional, text_table
+from lifecycle.validation._corrected_t_interval import (
+    Interval,
+    corrected_t_interval,
+    corrected_t_p_value,
+    fold_size_ratio,
+)
+from lifecycle.validation._holm import holm_correction
 from lifecycle.validation._result import CVResult
 
 
@@ -31,7 +37,7 @@ class Comparison(list):
 
     @property
     def method(self) -> str:
-        """How the numbers were made."""
+        """The test, its correction, and what the intervals cover."""
         pairs = "pair" if len(self) == 1 else "pairs"
         return (
             f"paired Student's t over {self.n_splits} folds, variance corrected for overlapping training sets (Nadeau "
@@ -42,59 +48,47 @@ class Comparison(list):
     def __reduce__(self) -> tuple:
         return Comparison, (list(self), self.metric, self.confidence_level, self.n_splits)
 
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        rows = [("models", self.metric, f"{100 * self.confidence_level:.4g} % interval", "p")]
+    def _table(self) -> tuple[list[str], list[tuple[str, str, str, str]]]:
+        """Column names and rows."""
+        rows = []
         for model, against, difference, (low, high), p in self:
-            ends = "none" if np.isnan(low) else f"[{low:+.4g}, {high:+.4g}]"
-            rows.append((f"{model} - {against}", f"{difference:+.4g}", ends, "none" if np.isnan(p) else f"{p:.3g}"))
-        return rows
+            cells = (f"{difference:+.4g}", format_interval(low, high, "+.4g"), "none" if np.isnan(p) else f"{p:.3g}")
+            rows.append((f"{model} - {against}", *cells))
+        return ["models", self.metric, f"{100 * self.confidence_level:.4g} % interval", "p"], rows
 
     def __repr__(self) -> str:
-        rows = self._rows()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, self.method])
+        columns, rows = self._table()
+        return "\n".join([*text_table([columns, *rows]), self.method])
 
     def _repr_html_(self) -> str:
-        head, *body = [[html.escape(cell) for cell in row] for row in self._rows()]
-        lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
-        return (
-            f"<table><caption>{html.escape(self.method)}</caption><thead><tr>"
-            + "".join(f"<th>{cell}</th>" for cell in head)
-            + f"</tr></thead><tbody>{lines}</tbody></table>"
-        )
+        return html_table(*self._table(), caption=self.method)
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row per pair: model, against, difference, low, high, p_value, method."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_frame needs pandas: pip install pandas") from error
         rows = [(p.model, p.against, p.difference, *p.interval, p.p_value, self.method) for p in self]
         names = ["model", "against", "difference", "low", "high", "p_value", "method"]
-        return pandas.DataFrame(rows, columns=names)
+        return import_optional("pandas", "to_frame()").DataFrame(rows, columns=names)
 
     def plot(self, *, ax: Any = None) -> Any:
         """Draw the differences with their intervals; returns the matplotlib Axes."""
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError("plot needs matplotlib: pip install 'lifecycle-ml[plot]'") from error
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 1 + 0.4 * len(self)), layout="constrained")
-        places = np.arange(len(self))
+        ax = axes_or_new(ax, figsize=(6, 1 + 0.4 * len(self)))
+        positions = np.arange(len(self))
         ax.axvline(0, color="grey", linewidth=1)
-        ax.hlines(places, [p.interval.low for p in self], [p.interval.high for p in self])
-        ax.plot([p.difference for p in self], places, "o", color="black")
-        ax.set(
-            yticks=places, yticklabels=[f"{p.model} - {p.against}" for p in self], xlabel=f"difference of {self.metric}"
-        )
+        ax.hlines(positions, [p.interval.low for p in self], [p.interval.high for p in self])
+        ax.plot([p.difference for p in self], positions, "o", color="black")
+        labels = [f"{p.model} - {p.against}" for p in self]
+        ax.set(yticks=positions, yticklabels=labels, xlabel=f"difference of {self.metric}")
         ax.invert_yaxis()
         return ax
 
 
-def compare(results: Mapping[str, CVResult], *, baseline: str | None = None, metric: str | None = None,
-            confidence_level: float = 0.95) -> Comparison:  # fmt: skip
+def compare(
+    results: Mapping[str, CVResult],
+    *,
+    baseline: str | None = None,
+    metric: str | None = None,
+    confidence_level: float = 0.95,
+) -> Comparison:
     """Compare cross-validated models, paired over the same folds.
 
     Student's t of the J differences of fold scores, their variance taken as (1/J + n_test/n_train) s² because training
@@ -135,13 +129,13 @@ def compare(results: Mapping[str, CVResult], *, baseline: str | None = None, met
     first = results[names[0]]
     scores = {}
     for name in names:
-        metric_here = results[name]._metric(metric)
+        result_metric = results[name]._metric(metric)
         if not _same_folds(first, results[name]):
             raise ValueError(
                 f"{names[0]!r} and {name!r} were not scored on the same folds, so they cannot be paired: give both the "
                 "same data and the same cv with a fixed random_state"
             )
-        scores[name] = np.asarray(results[name][f"test_{metric_here}"], dtype=float)
+        scores[name] = np.asarray(results[name][f"test_{result_metric}"], dtype=float)
         if len(scores[name]) < 2:
             raise ValueError("a comparison needs the scores of at least 2 folds; there is 1")
         if not np.isfinite(scores[name]).all():
@@ -149,42 +143,26 @@ def compare(results: Mapping[str, CVResult], *, baseline: str | None = None, met
                 f"a comparison needs the scores of all folds; those of {name!r} are {scores[name].tolist()}"
             )
     pairs = list(combinations(names, 2)) if baseline is None else [(n, baseline) for n in names if n != baseline]
-    ratio = overlap(first._folds)
-    found = [_difference(scores[a], scores[b], ratio, confidence_level) for a, b in pairs]
-    corrected = _holm([p for _, _, p in found])
-    return Comparison(
-        [Difference(a, b, f[0], f[1], p) for (a, b), f, p in zip(pairs, found, corrected, strict=True)],
-        first._metric(metric), confidence_level, first.n_splits,
-    )  # fmt: skip
+    ratio = fold_size_ratio(first._folds)
+    differences = [_difference(scores[a], scores[b], ratio, confidence_level) for a, b in pairs]
+    p_values = holm_correction([p for *_, p in differences])
+    rows = [Difference(*pair, *d[:2], p) for pair, d, p in zip(pairs, differences, p_values, strict=True)]
+    return Comparison(rows, first._metric(metric), confidence_level, first.n_splits)
 
 
 def _same_folds(a: CVResult, b: CVResult) -> bool:
-    return a._n == b._n and len(a._folds) == len(b._folds) and all(
-        np.array_equal(x, y) for one, other in zip(a._folds, b._folds, strict=True)
-        for x, y in zip(one, other, strict=True)
-    )  # fmt: skip
+    if a._n != b._n or len(a._folds) != len(b._folds):
+        return False
+    return all(
+        np.array_equal(train_a, train_b) and np.array_equal(test_a, test_b)
+        for (train_a, test_a), (train_b, test_b) in zip(a._folds, b._folds, strict=True)
+    )
 
 
-def _difference(a: np.ndarray, b: np.ndarray, tests_per_train: float,
-                confidence_level: float) -> tuple[float, Interval, float]:  # fmt: skip
-    """Mean, interval and p-value of paired differences."""
+def _difference(a: np.ndarray, b: np.ndarray, ratio: float, confidence_level: float) -> tuple[float, Interval, float]:
+    """Mean, interval and p-value of the folds' differences; `ratio` is n_test/n_train."""
     d = a - b
     mean, rounding = float(d.mean()), 1e-12 * max(np.abs(a).max(), np.abs(b).max())
     if np.ptp(d) <= rounding:
         return mean, Interval(np.nan, np.nan), 1.0 if np.abs(d).max() <= rounding else np.nan
-    from scipy.special import stdtr
-
-    t = abs(mean) / standard_error(d, tests_per_train)
-    return mean, corrected_interval(d, tests_per_train, confidence_level), float(2 * stdtr(len(d) - 1, -t))
-
-
-def _holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction; a p-value that is NaN counts as a comparison, and stays NaN."""
-    p = np.asarray(p_values)
-    corrected = np.full(len(p), np.nan)
-    largest = 0.0
-    for k, i in enumerate(np.argsort(p)):  # NaN last
-        if not np.isnan(p[i]):
-            largest = max(largest, min(1.0, (len(p) - k) * p[i]))
-            corrected[i] = largest
-    return corrected.tolist()
+    return mean, corrected_t_interval(d, ratio, confidence_level), corrected_t_p_value(d, ratio)

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Fold(NamedTuple):
-    """What one fold gives back; `failure` is the traceback where the fit failed, `no_prediction` where predict did."""
+class FoldResult(NamedTuple):
+    """Scores and predictions of one fold.
+
+    `failure` is the traceback of a fit that failed, `no_prediction` that of a `predict` that failed.
+    """
 
     test_scores: dict[str, float] | None
     train_scores: dict[str, float] | None
@@ -25,16 +28,34 @@ class Fold(NamedTuple):
     failure: str | None
     score_failures: list[str]
     no_prediction: str | None = None
-    curves: Any = None  # `test_scores_` of the model, where fit_many gave them
+    curves: Any = None  # `test_scores_` of the model, if fit_many gave them
+
+    @classmethod
+    def of_failure(cls, failure: str, fit_time: float, estimator: Any = None) -> "FoldResult":
+        """Of a fit that failed."""
+        return cls(None, None, fit_time, 0.0, estimator, None, None, None, failure, [])
+
+
+class Scoring(NamedTuple):
+    """How folds are scored; `error_score` is a number for failed scores, or "raise"."""
+
+    scorer: Callable
+    params: dict
+    return_train_score: bool
+    error_score: Any
+
+
+# by name, since their packages may be absent: loky's, those of concurrent.futures, and dask.distributed's
+_DEAD_WORKER_ERRORS = {"TerminatedWorkerError", "BrokenProcessPool", "KilledWorker", "FutureCancelledError"}
 
 
 @contextmanager
-def workers() -> Iterator[None]:
-    """One sentence for whatever a joblib backend raises when a worker of it dies."""
+def explain_dead_workers() -> Iterator[None]:
+    """Raise one error for whatever a joblib backend raises when a worker of it dies."""
     try:
         yield
     except Exception as error:
-        if type(error).__name__ not in _OF_DEAD_WORKERS:
+        if type(error).__name__ not in _DEAD_WORKER_ERRORS:
             raise
         raise RuntimeError(
             f"a worker ended while it fitted a model ({type(error).__name__}), as it does for want of memory or by a "
@@ -42,12 +63,8 @@ def workers() -> Iterator[None]:
         ) from error
 
 
-# by name, for their packages need not be there: loky's, those of concurrent.futures, and dask.distributed's
-_OF_DEAD_WORKERS = {"TerminatedWorkerError", "BrokenProcessPool", "KilledWorker", "FutureCancelledError"}
-
-
-def rows_of(values: Any, rows: np.ndarray, n: int) -> Any:
-    """Those rows of `values` if it has n of them, else all of it."""
+def take_rows(values: Any, rows: np.ndarray, n: int) -> Any:
+    """Those rows of `values` if it has n of them, else `values` unchanged."""
     from sklearn.utils import _safe_indexing
 
     if isinstance(values, str | bytes | Mapping) or not (hasattr(values, "shape") or hasattr(values, "__len__")):
@@ -56,116 +73,119 @@ def rows_of(values: Any, rows: np.ndarray, n: int) -> Any:
     return _safe_indexing(values, rows) if length == n else values
 
 
-class Rows:
-    """A fold's rows of X and y, cut when they are asked for; X as `transform` of the rows, if that is given."""
+class FoldData:
+    """Training and test rows of one fold, indexed when they are first used; `transform` is applied to rows of X."""
 
-    def __init__(self, X: Any, y: Any, train: np.ndarray, test: np.ndarray, *, pairwise: bool = False,
-                 transform: Callable | None = None):  # fmt: skip
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        train: np.ndarray,
+        test: np.ndarray,
+        *,
+        pairwise: bool = False,
+        transform: Callable | None = None,
+    ):
+        self.X, self.y, self.train, self.test, self.pairwise, self.transform = X, y, train, test, pairwise, transform
         self.n = X.shape[0] if hasattr(X, "shape") else len(X)
-        self._X, self._y, self._rows, self._pairwise, self._transform = X, y, (train, test), pairwise, transform
 
-    def _cut(self, which: np.ndarray) -> Any:
+    def _rows_of_X(self, rows: np.ndarray) -> Any:
         from sklearn.utils import _safe_indexing
 
-        if self._pairwise:  # a column per training row
-            return self._X[np.ix_(which, self._rows[0])]
-        rows = _safe_indexing(self._X, which)
-        return rows if self._transform is None else self._transform(rows)
+        if self.pairwise:  # a column per training row
+            return self.X[np.ix_(rows, self.train)]
+        X = _safe_indexing(self.X, rows)
+        return X if self.transform is None else self.transform(X)
 
     @cached_property
-    def train(self) -> Any:
-        return self._cut(self._rows[0])
+    def X_train(self) -> Any:
+        return self._rows_of_X(self.train)
 
     @cached_property
-    def test(self) -> Any:
-        return self._cut(self._rows[1])
+    def X_test(self) -> Any:
+        return self._rows_of_X(self.test)
 
     @cached_property
     def y_train(self) -> Any:
-        return self.cut(self._y)[0]
+        return take_rows(self.y, self.train, self.n)
 
     @cached_property
     def y_test(self) -> Any:
-        return self.cut(self._y)[1]
+        return take_rows(self.y, self.test, self.n)
 
-    @property
-    def n_test(self) -> int:
-        return len(self._rows[1])
-
-    def cut(self, values: Any) -> tuple[Any, Any]:
-        """(training, test) rows of values that have a row for each of X; others as they are."""
-        return tuple(rows_of(values, which, self.n) for which in self._rows)  # type: ignore[return-value]
-
-    def cut_all(self, params: dict) -> tuple[dict, dict]:
-        """`cut` of each of the arguments."""
-        parts = {key: self.cut(value) for key, value in params.items()}
-        return {k: train for k, (train, _) in parts.items()}, {k: test for k, (_, test) in parts.items()}
+    def split_params(self, params: dict) -> tuple[dict, dict]:
+        """Arguments for the training and for the test rows: values with a row for each of X are indexed."""
+        train, test = ({k: take_rows(v, rows, self.n) for k, v in params.items()} for rows in (self.train, self.test))
+        return train, test
 
 
-def fit_and_score(estimator: Any, X: Any, y: Any, train: np.ndarray, test: np.ndarray, scorer: Callable,
-                   fit_params: dict, score_params: dict, return_train_score: bool, return_estimator: bool,
-                   error_score: float | str) -> Fold:  # fmt: skip
+def fit_and_score(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    train: np.ndarray,
+    test: np.ndarray,
+    fit_params: dict,
+    scoring: Scoring,
+    return_estimator: bool,
+) -> FoldResult:
+    """Fit the estimator itself, not a clone, on the training rows."""
     from sklearn.utils import get_tags
 
-    rows = Rows(X, y, train, test, pairwise=get_tags(estimator).input_tags.pairwise)
-    targets = () if y is None else (rows.y_train,)
-    X_train, fit_params = rows.train, rows.cut_all(fit_params)[0]
+    data = FoldData(X, y, train, test, pairwise=get_tags(estimator).input_tags.pairwise)
+    targets = () if y is None else (data.y_train,)
+    X_train, fit_params = data.X_train, data.split_params(fit_params)[0]
     started = time.perf_counter()
     try:
         estimator.fit(X_train, *targets, **fit_params)
     except Exception:
-        if error_score == "raise":
+        if scoring.error_score == "raise":
             raise
-        return failed(estimator, time.perf_counter() - started, traceback.format_exc())
-    took = time.perf_counter() - started
-    return score_and_predict(estimator, estimator if return_estimator else None, rows, scorer, score_params,
-                             return_train_score, error_score, took)  # fmt: skip
+        return FoldResult.of_failure(traceback.format_exc(), time.perf_counter() - started, estimator)
+    fit_time = time.perf_counter() - started
+    return score_and_predict(estimator, estimator if return_estimator else None, data, scoring, fit_time)
 
 
-def failed(estimator: Any, fit_time: float, failure: str) -> Fold:
-    return Fold(None, None, fit_time, 0.0, estimator, None, None, None, failure, [])
-
-
-def score_and_predict(estimator: Any, kept: Any, rows: Rows, scorer: Callable, score_params: dict,
-                      return_train_score: bool, error_score: float | str, fit_time: float) -> Fold:  # fmt: skip
-    there, here = rows.cut_all(score_params)
+def score_and_predict(estimator: Any, returned: Any, data: FoldData, scoring: Scoring, fit_time: float) -> FoldResult:
+    """The result of a fitted estimator; `returned` is the estimator that the result holds."""
+    train_params, test_params = data.split_params(scoring.params)
     failures: list[str] = []
-    X_test = rows.test
+    X_test = data.X_test
     started = time.perf_counter()
-    test_scores = _score(scorer, estimator, X_test, rows.y_test, here, error_score, failures)
-    scored = time.perf_counter()
+    test_scores = _scores(estimator, X_test, data.y_test, test_params, scoring, failures)
+    score_time = time.perf_counter() - started
     train_scores = None
-    if return_train_score:
-        train_scores = _score(scorer, estimator, rows.train, rows.y_train, there, error_score, failures)
+    if scoring.return_train_score:
+        train_scores = _scores(estimator, data.X_train, data.y_train, train_params, scoring, failures)
     prediction, probability, no_prediction = None, None, None
     try:
         prediction = estimator.predict(X_test) if hasattr(estimator, "predict") else None
         probability = estimator.predict_proba(X_test) if hasattr(estimator, "predict_proba") else None
     except Exception:
-        if error_score == "raise":
+        if scoring.error_score == "raise":
             raise
         no_prediction = traceback.format_exc()
     if isinstance(probability, list):  # one table per target: there is no single one
         probability = None
     classes = None if probability is None else getattr(estimator, "classes_", None)
-    return Fold(test_scores, train_scores, fit_time, scored - started, kept, prediction, probability, classes,
-                None, failures, no_prediction)  # fmt: skip
+    outputs = (returned, prediction, probability, classes)
+    return FoldResult(test_scores, train_scores, fit_time, score_time, *outputs, None, failures, no_prediction)
 
 
-def _score(scorer: Callable, estimator: Any, X: Any, y: Any, params: dict, error_score: Any, failures: list) -> dict:
-    """Scores by name; a failed one is `error_score`, its traceback goes to `failures`; none if all failed."""
+def _scores(estimator: Any, X: Any, y: Any, params: dict, scoring: Scoring, failures: list) -> dict[str, float]:
+    """Scores by name, empty if all failed; a failed one is `error_score`, its traceback is added to `failures`."""
     try:
-        found = scorer(estimator, X, **params) if y is None else scorer(estimator, X, y, **params)
+        scored = scoring.scorer(estimator, X, *(() if y is None else (y,)), **params)
     except Exception:
-        if error_score == "raise":
+        if scoring.error_score == "raise":
             raise
         failures.append(traceback.format_exc())
         return {}
-    scores = {}
-    for name, value in (found if isinstance(found, dict) else {"score": found}).items():
-        if isinstance(value, str):  # how scikit-learn's scorer of several metrics reports the failure of one
+    scores: dict[str, Any] = {}
+    for name, value in (scored if isinstance(scored, dict) else {"score": scored}).items():
+        if isinstance(value, str):  # scikit-learn's scorer of several metrics gives the traceback of one that failed
             failures.append(value)
-            value = error_score
+            value = scoring.error_score
         value = value.item() if hasattr(value, "item") else value
         if not isinstance(value, numbers.Number):
             raise ValueError(f"scoring must return a number, or a dict of them; got {value!r} for {name!r}")

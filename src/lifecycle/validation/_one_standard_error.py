@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import one_of
+from lifecycle.validation._metrics import fold_scores, search_metric
 
 
 class OneStandardError:
     """Choose the simplest candidate whose mean score is within one standard error of the best.
 
-    For `refit=` of `GridSearchCV` and `RandomizedSearchCV`, scikit-learn's too: models of the same quality as the best
-    one, as far as the folds can tell, are preferred simple (Hastie, Tibshirani & Friedman, 2009, section 7.10). The
-    standard error is that of the best candidate's mean over its folds, s/√K.
+    For `refit=` of `GridSearchCV` and `RandomizedSearchCV`, scikit-learn's too: among models that the folds cannot tell
+    from the best one, the simplest is preferred (Hastie, Tibshirani & Friedman, 2009, section 7.10). The standard error
+    is that of the best candidate's mean over its folds, s/√K.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class OneStandardError:
 
     def __call__(self, cv_results: Mapping[str, Any]) -> int:
         """Index of the chosen candidate."""
-        metric = metric_of(cv_results, self.metric)
+        metric = search_metric(cv_results, self.metric)
         scores = fold_scores(cv_results, metric)
         if scores.shape[1] < 2:
             raise ValueError("a standard error needs at least 2 folds; the search has 1")
@@ -51,8 +52,8 @@ class OneStandardError:
         if np.isnan(means).all():
             raise ValueError(f"no candidate has a mean test score of {metric!r}")
         best = int(np.nanargmax(means))
-        least = means[best] - scores[best].std(ddof=1) / np.sqrt(scores.shape[1])
-        simplicity[~(means >= least)] = np.nan
+        threshold = means[best] - scores[best].std(ddof=1) / np.sqrt(scores.shape[1])
+        simplicity[~(means >= threshold)] = np.nan
         if np.isnan(simplicity).all():
             raise ValueError(
                 f"none of the candidates within one standard error of the best has a value of {self.param}"
@@ -63,39 +64,20 @@ class OneStandardError:
     def _values(self, cv_results: Mapping[str, Any]) -> np.ndarray:
         """The parameter's value for each candidate, NaN where it is not set."""
         known = [key.removeprefix("param_") for key in cv_results if key.startswith("param_")]
-        found = [name for name in known if name == self.param] or [
+        matching = [name for name in known if name == self.param] or [
             name for name in known if name.endswith(f"__{self.param}")
         ]
-        if len(found) != 1:
-            fault = "is ambiguous" if found else "is no parameter of the search"
-            raise ValueError(f"{self.param!r} {fault}: param must be one of {', '.join(map(repr, found or known))}")
-        column = np.ma.asarray(cv_results[f"param_{found[0]}"])
+        if len(matching) != 1:
+            fault = "is ambiguous" if matching else "is no parameter of the search"
+            options = ", ".join(map(repr, matching or known))
+            raise ValueError(f"{self.param!r} {fault}: param must be one of {options}")
+        name = matching[0]
+        column = np.ma.asarray(cv_results[f"param_{name}"])
         values = np.full(len(column), np.nan)
         for k, (value, unset) in enumerate(zip(column.data, np.ma.getmaskarray(column), strict=True)):
             if not unset:
                 try:
                     values[k] = float(value)
                 except (TypeError, ValueError):
-                    raise TypeError(
-                        f"{found[0]} must be a number to say which model is simpler; got {value!r}"
-                    ) from None
+                    raise TypeError(f"{name} must be a number to say which model is simpler; got {value!r}") from None
         return values
-
-
-def metric_of(cv_results: Mapping[str, Any], metric: str | None) -> str:
-    """The metric, which must be named where the search has several."""
-    known = [key.removeprefix("rank_test_") for key in cv_results if key.startswith("rank_test_")]
-    if metric is None and len(known) == 1:
-        return known[0]
-    if metric not in known:
-        asked = "which metric" if metric is None else f"there is no metric {metric!r}"
-        raise ValueError(f"{asked}: metric must be one of {', '.join(map(repr, known))}")
-    return metric
-
-
-def fold_scores(cv_results: Mapping[str, Any], metric: str) -> np.ndarray:
-    """Test scores, (candidates, folds)."""
-    ends = f"_test_{metric}"
-    folds = sum(key.startswith("split") and key[5:].removesuffix(ends).isdigit() and key.endswith(ends)
-                for key in cv_results)  # fmt: skip
-    return np.column_stack([cv_results[f"split{k}{ends}"] for k in range(folds)]).astype(float)

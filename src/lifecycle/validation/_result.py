@@ -1,35 +1,44 @@
-"""What cross-validation returns."""
+"""The result of cross_validate."""
 
-import html
 from typing import Any
 
 import numpy as np
 
-from lifecycle.validation._folds import Fold
-from lifecycle.validation._interval import Interval, corrected_interval, count, overlap
+from lifecycle._display import axes_or_new, format_interval, html_table, import_optional, text_table
+from lifecycle.validation._corrected_t_interval import Interval, corrected_t_interval, fold_size_ratio, n_rows
+from lifecycle.validation._folds import FoldResult
+from lifecycle.validation._metrics import select_metric
+
+_COLUMNS = ("metric", "mean", "95 % interval", "folds")
 
 
 class CVResult(dict):
     """Scores of every fold under scikit-learn's keys ("test_score", "fit_time", …), and what follows from them."""
 
-    def __init__(self, keys: dict[str, Any], estimator: str, folds: list[tuple[np.ndarray, np.ndarray]],
-                 done: list[Fold], n: int, at_most_one: set[str], no_curves: str):  # fmt: skip
+    def __init__(
+        self,
+        keys: dict[str, Any],
+        estimator: str,
+        folds: list[tuple[np.ndarray, np.ndarray]],
+        results: list[FoldResult],
+        n: int,
+        at_most_one: set[str],
+        no_curves: str,
+    ):
         super().__init__(keys)
         self._estimator, self._folds, self._n, self._at_most_one = estimator, folds, n, at_most_one
-        self._failed = [k for k, fold in enumerate(done) if fold.failure is not None]
-        self._unpredicted = [k for k, fold in enumerate(done) if fold.no_prediction is not None]
-        self._predictions = [fold.prediction for fold in done]
-        self._probabilities = [fold.probability for fold in done]
-        self._classes = [fold.classes for fold in done]
-        self._curves = (
-            None
-            if all(fold.curves is None for fold in done)
-            else [np.array([]) if fold.curves is None else fold.curves for fold in done]
-        )
+        self._failed = [k for k, result in enumerate(results) if result.failure is not None]
+        self._unpredicted = [k for k, result in enumerate(results) if result.no_prediction is not None]
+        self._predictions = [result.prediction for result in results]
+        self._probabilities = [result.probability for result in results]
+        self._classes = [result.classes for result in results]
+        self._curves = None
+        if any(result.curves is not None for result in results):
+            self._curves = [np.array([]) if result.curves is None else result.curves for result in results]
         self._no_curves = no_curves
 
     def __reduce__(self) -> tuple:
-        return _restored, (dict(self), self.__dict__)
+        return _unpickle, (dict(self), self.__dict__)
 
     @property
     def metrics(self) -> list[str]:
@@ -59,28 +68,28 @@ class CVResult(dict):
         """Out-of-fold class probabilities (n, classes), aligned with y, columns as `classes`; see `predictions`."""
         classes = self.classes
         tables: list[np.ndarray | None] = []
-        for table, own in zip(self._probabilities, self._classes, strict=True):
-            if table is None or own is None:
+        for table, fold_classes in zip(self._probabilities, self._classes, strict=True):
+            if table is None or fold_classes is None:
                 tables.append(None)
                 continue
             # a class that a training fold lacks has probability zero there
-            whole = np.zeros((len(table), len(classes)), dtype=table.dtype)
-            whole[:, np.searchsorted(classes, own)] = table
-            tables.append(whole)
+            columns = np.zeros((len(table), len(classes)), dtype=table.dtype)
+            columns[:, np.searchsorted(classes, fold_classes)] = table
+            tables.append(columns)
         return self._aligned("predict_proba", tables)
 
     @property
     def classes(self) -> np.ndarray:
         """Classes of the columns of `probabilities`, in ascending order."""
-        known = [own for own in self._classes if own is not None]
+        known = [classes for classes in self._classes if classes is not None]
         return np.unique(np.concatenate(known)) if known else np.array([])
 
-    def _aligned(self, method: str, parts: list[Any]) -> np.ndarray:
+    def _aligned(self, method: str, outputs: list[Any]) -> np.ndarray:
         if self._failed:
             raise ValueError(f"the fit failed on the folds {self._failed}: their rows have no prediction")
         if self._unpredicted:
             raise ValueError(f"predict failed on the folds {self._unpredicted}: their rows have no prediction")
-        if any(part is None for part in parts):
+        if any(output is None for output in outputs):
             raise AttributeError(f"{self._estimator} has no {method} that gives one table of values")
         rows = np.concatenate([test for _, test in self._folds])
         if rows.dtype == bool or not np.array_equal(np.sort(rows), np.arange(self._n)):
@@ -88,26 +97,21 @@ class CVResult(dict):
                 f"the test folds do not hold each of the {self._n} rows exactly once, so there is no out-of-fold "
                 "prediction for each; use a splitter that partitions the rows, such as KFold"
             )
-        values = np.concatenate([np.asarray(part) for part in parts])
+        values = np.concatenate([np.asarray(output) for output in outputs])
         aligned = np.empty_like(values)
         aligned[rows] = values
         return aligned
 
     def _metric(self, metric: str | None) -> str:
-        if metric is None and len(self.metrics) == 1:
-            return self.metrics[0]
-        if metric not in self.metrics:
-            asked = "which metric" if metric is None else f"there is no metric {metric!r}"
-            raise ValueError(f"{asked}: metric must be one of {', '.join(map(repr, self.metrics))}")
-        return metric
+        return select_metric(self.metrics, metric)
 
     def interval(self, confidence_level: float = 0.95, metric: str | None = None) -> Interval:
         """Confidence interval of the mean score, corrected for training sets that overlap.
 
         The variance of the mean over J folds is taken as (1/J + n_test/n_train) s², s² being that of the fold
         scores, with Student's t on J - 1 degrees of freedom (Nadeau & Bengio, 2003; Bouckaert & Frank, 2004): s²/J
-        alone would treat folds that share most of their training rows as independent. Of a metric that is known to be
-        1 at best, such as accuracy or R², the upper end is too.
+        alone would treat folds that share most of their training rows as independent. The upper end is at most 1 for a
+        metric that is known to be 1 at best, such as accuracy or R².
 
         Parameters
         ----------
@@ -121,8 +125,8 @@ class CVResult(dict):
             If there are fewer than two folds, one has no score, or all have the same.
         """
         name = self._metric(metric)
-        most = 1.0 if name in self._at_most_one else np.inf
-        return corrected_interval(self[f"test_{name}"], overlap(self._folds), confidence_level, most)
+        upper_bound = 1.0 if name in self._at_most_one else np.inf
+        return corrected_t_interval(self[f"test_{name}"], fold_size_ratio(self._folds), confidence_level, upper_bound)
 
     @property
     def curves(self) -> np.ndarray | dict[str, np.ndarray]:
@@ -131,7 +135,7 @@ class CVResult(dict):
         Raises
         ------
         AttributeError
-            If the estimator has no epochs, or does not tell their scores.
+            If the estimator has no epochs, or their scores are not known.
         """
         if self._curves is None:
             raise AttributeError(self._no_curves)
@@ -146,25 +150,25 @@ class CVResult(dict):
     @property
     def best_epoch(self) -> int | dict[str, int]:
         """Epoch, from 1, of the best mean of `curves`; a fold that ended earlier counts with its last score."""
-        found = {}
         tables = self.curves
+        best = {}
         for name, table in tables.items() if isinstance(tables, dict) else [("score", tables)]:
-            told = ~np.isnan(table)
-            if not told.any(axis=1).all():
+            has_score = ~np.isnan(table)
+            if not has_score.any(axis=1).all():
                 raise ValueError(f"there is no best epoch of {name!r}: not every fold has scores")
-            last = np.maximum.accumulate(np.where(told, np.arange(table.shape[1]), 0), axis=1)
-            found[name] = 1 + int(np.nanargmax(np.take_along_axis(table, last, axis=1).mean(axis=0)))
-        return found if isinstance(tables, dict) else found["score"]
+            last = np.maximum.accumulate(np.where(has_score, np.arange(table.shape[1]), 0), axis=1)
+            best[name] = 1 + int(np.nanargmax(np.take_along_axis(table, last, axis=1).mean(axis=0)))
+        return best if isinstance(tables, dict) else best["score"]
 
     def _rows(self) -> list[tuple[str, str, str, str]]:
         rows = []
         for name in self.metrics:
             scores = np.asarray(self[f"test_{name}"], dtype=float)
             try:
-                ends = "[{:.4g}, {:.4g}]".format(*self.interval(metric=name))
+                interval = format_interval(*self.interval(metric=name))
             except ValueError:
-                ends = "none"
-            rows.append((name, f"{scores.mean():.4g}", ends, " ".join(f"{s:.4g}" for s in scores)))
+                interval = "none"
+            rows.append((name, f"{scores.mean():.4g}", interval, " ".join(f"{s:.4g}" for s in scores)))
         return rows
 
     def _title(self) -> str:
@@ -172,44 +176,28 @@ class CVResult(dict):
 
     def summary(self) -> str:
         """A table as text: each metric's mean, its 95 % interval, and the score of each fold."""
-        rows = [("metric", "mean", "95 % interval", "folds"), *self._rows()]
-        widths = [max(len(row[k]) for row in rows) for k in range(3)]
-        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
-        return "\n".join([self._title(), *(line.rstrip() for line in lines)])
+        return "\n".join([self._title(), *text_table([_COLUMNS, *self._rows()])])
 
     def __repr__(self) -> str:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{cell}</th>" for cell in ("metric", "mean", "95 % interval", "folds"))
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
-        )
-        caption = html.escape(self._title())
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html_table(_COLUMNS, self._rows(), caption=self._title())
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row per fold: scores, times, and numbers of rows."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_frame needs pandas: pip install pandas") from error
+        pandas = import_optional("pandas", "to_frame()")
         columns = {k: v for k, v in self.items() if k.endswith("_time") or k.startswith(("test_", "train_"))}
-        columns["n_train"] = [count(train) for train, _ in self._folds]
-        columns["n_test"] = [count(test) for _, test in self._folds]
+        columns["n_train"] = [n_rows(train) for train, _ in self._folds]
+        columns["n_test"] = [n_rows(test) for _, test in self._folds]
         return pandas.DataFrame(columns).rename_axis("fold")
 
     def plot(self, metric: str | None = None, *, ax: Any = None) -> Any:
         """Draw the fold scores, their mean and its 95 % interval; returns the matplotlib Axes."""
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError("plot needs matplotlib: pip install 'lifecycle-ml[plot]'") from error
         name = self._metric(metric)
         scores = np.asarray(self[f"test_{name}"], dtype=float)
         low, high = self.interval(metric=name)
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+        ax = axes_or_new(ax, figsize=(6, 2.5))
         ax.axvspan(low, high, alpha=0.2, label="95 % interval of the mean")
         ax.axvline(scores.mean(), label=f"mean {scores.mean():.4g}")
         ax.plot(scores, np.arange(len(scores)), "o", color="black", label="folds")
@@ -219,7 +207,7 @@ class CVResult(dict):
         return ax
 
 
-def _restored(keys: dict, attributes: dict) -> CVResult:
+def _unpickle(keys: dict, attributes: dict) -> CVResult:
     result = CVResult.__new__(CVResult)
     dict.update(result, keys)
     result.__dict__.update(attributes)

@@ -1,6 +1,7 @@
 """Grid and random search: scikit-learn's, with folds x candidates through `fit_many` where the estimator has it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import unwrap
 from time import perf_counter
@@ -16,22 +17,22 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _score
 from sklearn.utils.parallel import Parallel
 
-from lifecycle._progress import is_watched, progress_bar
-from lifecycle.validation import _many
-from lifecycle.validation._folds import workers
-from lifecycle.validation._interval import overlap
+from lifecycle._progress import progress_bar, shows_progress
+from lifecycle.validation import _fit_many
+from lifecycle.validation._corrected_t_interval import fold_size_ratio
+from lifecycle.validation._folds import explain_dead_workers
 from lifecycle.validation._search_table import SearchTable
 
 
 class _Fits(Parallel):
-    """Carries out the fits of a search: joblib's Parallel, but by `fit_many` where that serves them, and with a bar.
+    """Carries out the fits of a search: joblib's Parallel with a bar, or `fit_many` where it can do these fits.
 
-    The search hands it (estimator, X, y) and, by name, rows, parameters and scorer of each fit.
+    scikit-learn's search passes it tasks: (estimator, X, y), and by keyword the rows, parameters and scorer of a fit.
     """
 
-    def __init__(self, search: Any, cloning: "_Cloning", **options: Any):
+    def __init__(self, search: Any, cloner: "_Cloner", **options: Any):
         super().__init__(**options)
-        self.search, self.cloning = search, cloning
+        self.search, self.cloner = search, cloner
 
     def __enter__(self) -> "_Fits":
         return self  # it is called once, so there is no pool to keep, and none to start for fit_many
@@ -40,73 +41,76 @@ class _Fits(Parallel):
         pass
 
     def __call__(self, tasks: Iterable) -> list:
-        search = self.search
-        self.cloning.listing = True
-        try:
+        search, name = self.search, type(self.search).__name__
+        with self.cloner.suspended():
             tasks = list(tasks)
-        finally:
-            self.cloning.listing = False
         if not tasks:
             return []
-        _, (estimator, *_), common = tasks[0]
-        candidates = [named["parameters"] for _, _, named in tasks if named["split_progress"][0] == 0]
-        folds = [(named["train"], named["test"]) for _, _, named in tasks if named["candidate_progress"][0] == 0]
-        search._tests_per_train = overlap([(np.asarray(train), np.asarray(test)) for train, test in folds])
-        heard = any(hasattr(one, "_skl_callbacks") for one in (search, estimator))  # scikit-learn >= 1.9 has callbacks
-        if not heard and _many.is_served(estimator, candidates, common["fit_params"]):
-            with progress_bar(len(tasks), type(search).__name__, _many.watched(search.progress, search.verbose)) as bar:
-                return self._together(tasks[0], candidates, folds, bar)
-        with workers(), progress_bar(len(tasks), type(search).__name__, is_watched(search.progress)) as bar:
-            return super().__call__(_taken_up(tasks, bar))
+        _, (estimator, X, y), common = tasks[0]
+        candidates = [keywords["parameters"] for *_, keywords in tasks if keywords["split_progress"][0] == 0]
+        folds = [(np.asarray(k["train"]), np.asarray(k["test"])) for *_, k in tasks if k["candidate_progress"][0] == 0]
+        search._fold_size_ratio = fold_size_ratio(folds)
+        # scikit-learn >= 1.9 has callbacks, which are called for each fit
+        has_callbacks = any(hasattr(one, "_skl_callbacks") for one in (search, estimator))
+        if not has_callbacks and _fit_many.can_fit_many(estimator, candidates, common["fit_params"]):
+            fits = _fit_many.Fits(estimator, X, y, folds, candidates, common["fit_params"])
+            with progress_bar(len(tasks), name, _fit_many.progress_of(search.progress, search.verbose)) as bar:
+                return self._fit_together(fits, common, bar)
+        with explain_dead_workers(), progress_bar(len(tasks), name, shows_progress(search.progress)) as bar:
+            return super().__call__(_clone_and_count(tasks, bar))
 
-    def _together(self, task: tuple, candidates: list[dict], folds: list, bar: Any) -> list:
-        """What scikit-learn's own fits would give: a dict for each candidate and fold."""
-        _, (estimator, X, y), common = task
-        scorer, error_score = common["scorer"], common["error_score"]
-        names = getattr(scorer, "_scorers", None)  # of several metrics
-        parts = ["test", "train"] if common["return_train_score"] else ["test"]
+    def _fit_together(self, fits: _fit_many.Fits, common: dict, bar: Any) -> list[dict]:
+        """The results of all candidates and folds through `fit_many`, as scikit-learn's own fits give them."""
+        scorer, error_score, scoring = common["scorer"], common["error_score"], self.search.scoring
+        metrics = getattr(scorer, "_scorers", None)  # of several metrics
+        sides = ["test", "train"] if common["return_train_score"] else ["test"]
 
-        def finish(_: int, __: int, model: _many.Fitted) -> dict:
-            rows = model.rows
-            found: dict[str, Any] = {"fit_error": model.failure, "fit_time": model.fit_time, "score_time": 0.0,
-                     "n_test_samples": rows.n_test}  # fmt: skip
-            params = dict(zip(("train", "test"), rows.cut_all(common["score_params"]), strict=True))
-            for part in parts:
+        def finish(model: _fit_many.FittedModel) -> dict:
+            data = model.data
+            result: dict[str, Any] = {"fit_error": model.failure, "fit_time": model.fit_time, "score_time": 0.0}
+            result["n_test_samples"] = len(data.test)
+            params = dict(zip(("train", "test"), data.split_params(common["score_params"]), strict=True))
+            for side in sides:
                 if model.failure is not None:
-                    scores = error_score if names is None else dict.fromkeys(names, error_score)
+                    scores = error_score if metrics is None else dict.fromkeys(metrics, error_score)
                 else:
-                    began = perf_counter()
-                    scores = model.score if part == "test" and not params[part] else None
+                    started = perf_counter()
+                    scores = model.score if side == "test" and not params[side] else None
                     if scores is None:
-                        scores = _score(model.scored, getattr(rows, part), getattr(rows, f"y_{part}"), scorer,
-                                        params[part], error_score)  # fmt: skip
-                    if part == "test":
-                        found["score_time"] = perf_counter() - began
-                found[f"{part}_scores"] = scores
-            return found
+                        X, y = getattr(data, f"X_{side}"), getattr(data, f"y_{side}")
+                        scores = _score(model.scored, X, y, scorer, params[side], error_score)
+                    if side == "test":
+                        result["score_time"] = perf_counter() - started
+                result[f"{side}_scores"] = scores
+            return result
 
-        table = _many.run(
-            estimator, X, y, folds, candidates, common["fit_params"], finish, error_score=error_score,
-            n_jobs=self.search.n_jobs, on_last_step=_many.sees_predictions_only(scorer), bar=bar,
-            scoring=self.search.scoring, scores=self.search.scoring is None or isinstance(self.search.scoring, str),
-        )  # fmt: skip
-        return [found for row in table for found in row]
+        last_step, one_metric = _fit_many.uses_predictions_only(scorer), scoring is None or isinstance(scoring, str)
+        options = _fit_many.FitManyOptions(error_score, bar, self.search.n_jobs, last_step, scoring, scores=one_metric)
+        return [result for row in _fit_many.run_fit_many(fits, options, finish) for result in row]
 
 
-def _taken_up(tasks: list, bar: Any) -> Iterator:
-    """The tasks, each with an estimator of its own, counted when they are taken up: joblib need not know of the bar."""
-    for function, (estimator, *others), named in tasks:
-        yield function, (clone(estimator), *others), named
+def _clone_and_count(tasks: list, bar: Any) -> Iterator:
+    """The tasks, each with its clone of the estimator; the bar counts them when joblib takes them."""
+    for function, (estimator, *others), keywords in tasks:
+        yield function, (clone(estimator), *others), keywords
         bar.update()
 
 
-class _Cloning:
-    """scikit-learn's `clone`, but while fits are listed: `fit_many` needs one estimator for all of them."""
+class _Cloner:
+    """scikit-learn's `clone`; while suspended it returns its argument: `fit_many` needs one estimator for all fits."""
 
-    listing = False
+    active = True
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        self.active = False
+        try:
+            yield
+        finally:
+            self.active = True
 
     def __call__(self, estimator: Any, **options: Any) -> Any:
-        return estimator if self.listing else clone(estimator, **options)
+        return clone(estimator, **options) if self.active else estimator
 
 
 class _Search(SearchTable):
@@ -119,28 +123,30 @@ class _Search(SearchTable):
         X : array-like with n rows
         y : array-like, shape (n,) or (n, targets), default=None
         **params : dict
-            `groups` for the splitter, and arguments of the estimator's `fit`; what has n rows is cut to the fold.
+            `groups` for the splitter, and arguments of the estimator's `fit`; those with n rows are indexed by the rows
+            of the fold.
 
         Returns
         -------
         self
         """
-        # scikit-learn's own fit, but for what lists and carries out the fits, for which it has no other place
-        own: Any = unwrap(BaseSearchCV.fit)
-        cloning = _Cloning()
-        names = {**own.__globals__, "Parallel": partial(_Fits, self, cloning), "clone": cloning}
-        fit = FunctionType(own.__code__, names, own.__name__, own.__defaults__, own.__closure__)
+        # scikit-learn's fit with two of its globals replaced: what lists the fits, and what carries them out
+        original: Any = unwrap(BaseSearchCV.fit)
+        cloner = _Cloner()
+        names = {**original.__globals__, "Parallel": partial(_Fits, self, cloner), "clone": cloner}
+        fit = FunctionType(original.__code__, names, original.__name__, original.__defaults__, original.__closure__)
         return fit(self, X, y, **params)
 
 
 class GridSearchCV(_Search, model_selection.GridSearchCV):
     """Choose parameters by cross-validation over a grid: scikit-learn's, drop-in.
 
-    An estimator with `fit_many`, alone or as the last step of a Pipeline, has all its models fitted together by it; in
-    a Pipeline those of each fold, the earlier steps being fitted once per fold and setting. With metadata routing, a
-    precomputed kernel, arguments of `fit` for earlier steps or a grid over the last step itself, and for any other
-    estimator, models are fitted one by one through joblib, whatever its backend. Where rows come in a random order, as
-    with "sgd", models that are fitted together see another one than those that are fitted one by one: see `fit_many`.
+    All models of an estimator with `fit_many` are fitted by one call of it. If it is the last step of a Pipeline, there
+    is one call for each fold, and the earlier steps are fitted once for each fold and setting of theirs. With metadata
+    routing, a precomputed kernel, arguments of `fit` for earlier steps or a grid over the last step itself, and for any
+    other estimator, models are fitted one by one through joblib, whatever its backend. Where rows come in a random
+    order, as with "sgd", models that are fitted together use another order than those that are fitted one by one: see
+    `fit_many`.
 
     Parameters
     ----------
@@ -181,14 +187,25 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
         "progress": ["boolean", None],
     }
 
-    def __init__(self, estimator: Any, param_grid: Any, *, scoring: Any = None, n_jobs: int | None = None,
-                 refit: bool | str | Callable = True, cv: Any = None, verbose: int = 0,
-                 pre_dispatch: int | str = "2*n_jobs", error_score: float | str = np.nan,
-                 return_train_score: bool = False, progress: bool | None = None):  # fmt: skip
-        super().__init__(estimator, param_grid, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv, verbose=verbose,
-                         pre_dispatch=pre_dispatch, error_score=error_score,
-                         return_train_score=return_train_score)  # fmt: skip
-        self.progress = progress
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: float | str = np.nan,
+        return_train_score: bool = False,
+        progress: bool | None = None,
+    ):
+        super().__init__(estimator, param_grid)
+        self.scoring, self.n_jobs, self.refit, self.cv, self.verbose = scoring, n_jobs, refit, cv, verbose
+        self.pre_dispatch, self.error_score = pre_dispatch, error_score
+        self.return_train_score, self.progress = return_train_score, progress
 
 
 class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
@@ -212,11 +229,24 @@ class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
         "progress": ["boolean", None],
     }
 
-    def __init__(self, estimator: Any, param_distributions: Any, *, n_iter: int = 10, scoring: Any = None,
-                 n_jobs: int | None = None, refit: bool | str | Callable = True, cv: Any = None, verbose: int = 0,
-                 pre_dispatch: int | str = "2*n_jobs", random_state: Any = None, error_score: float | str = np.nan,
-                 return_train_score: bool = False, progress: bool | None = None):  # fmt: skip
-        super().__init__(estimator, param_distributions, n_iter=n_iter, scoring=scoring, n_jobs=n_jobs, refit=refit,
-                         cv=cv, verbose=verbose, pre_dispatch=pre_dispatch, random_state=random_state,
-                         error_score=error_score, return_train_score=return_train_score)  # fmt: skip
-        self.progress = progress
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: Any = None,
+        error_score: float | str = np.nan,
+        return_train_score: bool = False,
+        progress: bool | None = None,
+    ):
+        super().__init__(estimator, param_distributions, n_iter=n_iter, random_state=random_state)
+        self.scoring, self.n_jobs, self.refit, self.cv, self.verbose = scoring, n_jobs, refit, cv, verbose
+        self.pre_dispatch, self.error_score = pre_dispatch, error_score
+        self.return_train_score, self.progress = return_train_score, progress

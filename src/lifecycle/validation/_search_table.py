@@ -1,20 +1,21 @@
-"""The candidates of a search as people look at them."""
+"""Tables and plots of the candidates of a search."""
 
 from typing import Any
 
 import numpy as np
 
-from lifecycle.validation._interval import Interval, at_most_one, corrected_interval
-from lifecycle.validation._one_standard_error import fold_scores, metric_of
+from lifecycle._display import axes_or_new, format_interval, import_optional, text_table
+from lifecycle.validation._corrected_t_interval import Interval, corrected_t_interval
+from lifecycle.validation._metrics import at_most_one, fold_scores, search_metric
 
-_SHOWN = 10  # candidates of a summary
+_MAX_CANDIDATES = 10  # of a summary
 
 
 class SearchTable:
     """Table and plot of a fitted search; each mean with its 95 % interval, corrected for overlapping training sets."""
 
     cv_results_: dict[str, Any]
-    _tests_per_train: float
+    _fold_size_ratio: float
     estimator: Any
     scoring: Any
 
@@ -24,15 +25,15 @@ class SearchTable:
 
         check_is_fitted(self, "cv_results_")
         results = self.cv_results_
-        name = metric_of(results, metric)
-        most = 1.0 if at_most_one(self.estimator, self.scoring, [name]) else np.inf
-        ends = []
+        name = search_metric(results, metric)
+        upper_bound = 1.0 if at_most_one(self.estimator, self.scoring, [name]) else np.inf
+        intervals = []
         for scores in fold_scores(results, name):
             try:
-                ends.append(corrected_interval(scores, self._tests_per_train, 0.95, most))
+                intervals.append(corrected_t_interval(scores, self._fold_size_ratio, 0.95, upper_bound))
             except ValueError:  # one fold, a failed one, or folds without a spread
-                ends.append(Interval(np.nan, np.nan))
-        low, high = np.transpose(ends)
+                intervals.append(Interval(np.nan, np.nan))
+        low, high = np.transpose(intervals)
         columns = {"rank": results[f"rank_test_{name}"], "mean": results[f"mean_test_{name}"], "low": low, "high": high}
         columns |= {key: results[key].astype(object).filled(None) for key in results if key.startswith("param_")}
         columns["fit_time"] = results["mean_fit_time"]
@@ -47,30 +48,23 @@ class SearchTable:
         metric : str, default=None
             Needed where there are several.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_frame needs pandas: pip install pandas") from error
-        return pandas.DataFrame(self._columns(metric)[1])
+        return import_optional("pandas", "to_frame()").DataFrame(self._columns(metric)[1])
 
     def summary(self, metric: str | None = None) -> str:
         """The best candidates as text: rank, mean test score, its 95 % interval, parameters."""
         name, columns = self._columns(metric)
         params = [key for key in columns if key.startswith("param_")]
         rows = [("rank", name, "95 % interval", *(key.removeprefix("param_") for key in params))]
-        for k in range(min(_SHOWN, len(columns["rank"]))):
-            low, high = columns["low"][k], columns["high"][k]
-            ends = "none" if np.isnan(low) else f"[{low:.4g}, {high:.4g}]"
+        for k in range(min(_MAX_CANDIDATES, len(columns["rank"]))):
             values = (columns[key][k] for key in params)
-            rows.append((str(columns["rank"][k]), f"{columns['mean'][k]:.4g}", ends,
-                         *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)))  # fmt: skip
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        more = len(columns["rank"]) - _SHOWN
-        return "\n".join([*lines, *([f"and {more} more"] if more > 0 else [])])
+            cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+            interval = format_interval(columns["low"][k], columns["high"][k])
+            rows.append((str(columns["rank"][k]), f"{columns['mean'][k]:.4g}", interval, *cells))
+        more = len(columns["rank"]) - _MAX_CANDIDATES
+        return "\n".join([*text_table(rows), *([f"and {more} more"] if more > 0 else [])])
 
     def plot(self, metric: str | None = None, *, ax: Any = None) -> Any:
-        """Draw the mean test score over the parameter that varies, its 95 % interval as a band, the choice marked.
+        """Draw the mean test score over the parameter that varies, its 95 % interval as a band, and the choice.
 
         Returns
         -------
@@ -81,22 +75,17 @@ class SearchTable:
         ValueError
             If not exactly one parameter varies, or it is no number.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError("plot needs matplotlib: pip install 'lifecycle-ml[plot]'") from error
         name, columns = self._columns(metric)
         varying = [key for key in columns if key.startswith("param_") and len({repr(v) for v in columns[key]}) > 1]
         if len(varying) != 1:
-            told = ", ".join(key.removeprefix("param_") for key in varying) or "none"
-            raise ValueError(f"plot needs exactly one parameter that varies; here: {told}. to_frame() has them all")
+            names = ", ".join(key.removeprefix("param_") for key in varying) or "none"
+            raise ValueError(f"plot needs exactly one parameter that varies; these vary: {names}. Use to_frame()")
         label = varying[0].removeprefix("param_")
         try:
             x = columns[varying[0]].astype(float)
         except (TypeError, ValueError):
             raise ValueError(f"plot needs a parameter that is a number, which {label} is not; use to_frame()") from None
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
+        ax = axes_or_new(ax, figsize=(6, 3.5))
         order = np.argsort(x)
         x, mean, low, high = (values[order] for values in (x, columns["mean"], columns["low"], columns["high"]))
         ax.fill_between(x, low, high, alpha=0.2, label="95 % interval of the mean")

@@ -1,7 +1,7 @@
-"""From an object to the room that knows its kind, imported on demand.
+"""Adapters: one for each kind of model, which compression and storage work through.
 
-A room is a module with the verbs of `Adapter`. A new one is one file and its rows in the two tables below; nothing
-else in the library names a framework, and no name that stands in a file is ever imported.
+An adapter is a module with the functions of `Adapter`, imported on demand. A new one is one file and its rows in the
+tables below. No name that a file contains is ever imported.
 """
 
 from dataclasses import dataclass
@@ -13,27 +13,32 @@ import numpy as np
 from lifecycle._check import CorruptBundle, UnsupportedModel
 from lifecycle.codecs import Quantizer
 
-__all__ = ["COMPUTED", "Adapter", "Layer", "adapter_for", "adapter_for_kind", "checkpoints_of"]
+__all__ = ["COMPUTED", "Adapter", "Layer", "adapter_for", "adapter_for_kind", "checkpoint_adapter_for", "describe"]
 
-# where a class, or one of its bases, was defined -> the room; the first that fits wins
-_BY_PACKAGE = {
+# config["kind"] of a file
+TORCH_MODULE, TORCH_ESTIMATOR = "torch.module", "torch.estimator"
+LINEAR_ESTIMATOR = "linear.estimator"
+SKLEARN_PIPELINE = "sklearn.pipeline"
+CHECKPOINT = "checkpoint"
+
+_ADAPTER_OF_KIND = {
+    TORCH_MODULE: "lifecycle.torch.adapter",
+    TORCH_ESTIMATOR: "lifecycle.torch.adapter",
+    LINEAR_ESTIMATOR: "lifecycle.store.adapters.linear",
+    SKLEARN_PIPELINE: "lifecycle.store.adapters.sklearn",
+}
+# package of a class or of one of its bases -> adapter; the first match of the first base wins
+_ADAPTER_OF_PACKAGE = {
     "lifecycle.torch": "lifecycle.torch.adapter",
     "lifecycle.linear": "lifecycle.store.adapters.linear",
     "torch": "lifecycle.torch.adapter",
     "sklearn": "lifecycle.store.adapters.sklearn",
 }
-# config["kind"] of a model that was taken apart -> the room
-_BY_KIND = {
-    "torch.module": "lifecycle.torch.adapter",
-    "torch.estimator": "lifecycle.torch.adapter",
-    "linear.estimator": "lifecycle.store.adapters.linear",
-    "sklearn.pipeline": "lifecycle.store.adapters.sklearn",
-}
-_SERVED = (
+_SUPPORTED = (
     "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, or a scikit-learn "
     "Pipeline with one of these at its end"
 )
-COMPUTED = "computed"  # kind of a weight that is no parameter but computed from some: it cannot be replaced
+COMPUTED = "computed"  # kind of a weight that is computed from other parameters and cannot be replaced
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Layer:
 
 
 class Adapter(Protocol):
-    """The verbs of a room."""
+    """The functions of an adapter."""
 
     def layers(self, model: Any) -> list[Layer]:
         """Weights that can be pruned and quantized; tied ones once."""
@@ -60,10 +65,10 @@ class Adapter(Protocol):
         """Values of a weight, as a floating-point array that is not shared with the model."""
 
     def replace_weight(self, model: Any, name: str, array: np.ndarray) -> None:
-        """Put values in a weight's place; a quantized weight stays quantized."""
+        """Replace the values of a weight; a quantized weight stays quantized."""
 
     def quantize_layers(self, model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
-        """The model with these weights quantized, in place where the room can."""
+        """The model with these weights quantized, in place where possible."""
 
     def copy(self, model: Any) -> Any:
         """Independent copy."""
@@ -71,33 +76,43 @@ class Adapter(Protocol):
     def tensors(self, model: Any) -> dict[str, np.ndarray]:
         """Parameters and buffers as they are stored (codes and scales instead of quantized weights)."""
 
-    def take_apart(self, model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What `rebuild` needs: a config that is JSON, with its kind, and arrays."""
+    def serialize(self, model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The model as a config, which is JSON and names its kind, and arrays."""
 
-    def rebuild(self, config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
-        """The model again; a ValueError says what does not fit `into`."""
+    def deserialize(self, config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
+        """The model that `serialize` was given; ValueError if it does not fit `into`."""
 
 
 def adapter_for(model: Any) -> Adapter:
-    """The room that knows this object's type; UnsupportedModel if there is none."""
+    """The adapter for an object; UnsupportedModel if there is none."""
     if isinstance(model, type):
         raise UnsupportedModel(f"got the class {model.__name__}, not a model: make and fit one first")
     for base in type(model).__mro__:
-        for package, room in _BY_PACKAGE.items():
+        for package, adapter in _ADAPTER_OF_PACKAGE.items():
             if f"{base.__module__}.".startswith(f"{package}."):
-                return cast(Adapter, import_module(room))
-    raise UnsupportedModel(f"a {type(model).__name__} is not served; what is: {_SERVED}")
+                return cast(Adapter, import_module(adapter))
+    raise UnsupportedModel(f"a {type(model).__name__} is not supported; what is: {_SUPPORTED}")
 
 
 def adapter_for_kind(kind: Any) -> Adapter:
-    """The room for a kind that a file names; CorruptBundle if this version knows none."""
-    if not isinstance(kind, str) or kind not in _BY_KIND:
-        raise CorruptBundle(f"the file holds a model of the unknown kind {kind!r}; known: {', '.join(_BY_KIND)}")
-    return cast(Adapter, import_module(_BY_KIND[kind]))
+    """The adapter for a kind that a file names; CorruptBundle if it is unknown."""
+    if not isinstance(kind, str) or kind not in _ADAPTER_OF_KIND:
+        known = ", ".join(_ADAPTER_OF_KIND)
+        raise CorruptBundle(f"the file holds a model of the unknown kind {kind!r}; known: {known}")
+    return cast(Adapter, import_module(_ADAPTER_OF_KIND[kind]))
 
 
-def checkpoints_of(model: Any) -> Any:
-    """The room that takes a run of this model apart and puts it back."""
+def describe(config: dict[str, Any]) -> tuple[str, bool]:
+    """The model's class in a file, and whether `load` makes it without `into`; imports no framework."""
+    if config["kind"] in (TORCH_MODULE, TORCH_ESTIMATOR):
+        from lifecycle.store.adapters import torch_config
+
+        return torch_config.describe(config)
+    return str(config["class"]), config["kind"] in _ADAPTER_OF_KIND and not config.get("missing")
+
+
+def checkpoint_adapter_for(model: Any) -> Any:
+    """The module that serializes and restores a training run of this model."""
     if not any(base.__module__.partition(".")[0] == "torch" for base in type(model).__mro__):
         raise UnsupportedModel(
             f"a checkpoint is of a torch.nn.Module; got a {type(model).__name__}: lifecycle.save stores models"

@@ -1,0 +1,106 @@
+"""The adapter of scikit-learn pipelines around an estimator of this library.
+
+`lifecycle.store.adapters.Adapter` documents its functions. The weights are those of the final estimator; how the steps
+before it are stored is in `steps` and `transformers`.
+"""
+
+import copy as _copy
+from typing import Any
+
+import numpy as np
+
+from lifecycle._check import UnsupportedModel
+from lifecycle.codecs import Quantizer
+from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Layer
+from lifecycle.store.adapters.sklearn.steps import deserialize_step, estimator_adapter, is_a, serialize_step
+
+
+def _final_estimator(model: Any) -> Any:
+    """The estimator at the end of a pipeline, or inside a TransformedTargetRegressor."""
+    while True:
+        if is_a(model, "Pipeline"):
+            model = model.steps[-1][1]
+        elif is_a(model, "TransformedTargetRegressor"):
+            model = getattr(model, "regressor_", model.regressor)
+        else:
+            return model
+
+
+def _adapter_and_estimator(model: Any) -> tuple[Adapter, Any]:
+    """The final estimator and its adapter."""
+    estimator = _final_estimator(model)
+    if not isinstance(estimator, str) and estimator is not None:
+        adapter = estimator_adapter(estimator)
+        if adapter is not None:
+            return adapter, estimator
+    raise UnsupportedModel(
+        f"a {type(estimator).__name__} is not supported; what is: an estimator of this library, alone, at the end of a "
+        "scikit-learn Pipeline, or in a TransformedTargetRegressor"
+    )
+
+
+def _replace_final_estimator(model: Any, estimator: Any) -> Any:
+    """The pipeline, in place, with another final estimator."""
+    if is_a(model, "Pipeline"):
+        name, last = model.steps[-1]
+        model.steps[-1] = (name, _replace_final_estimator(last, estimator))
+    elif is_a(model, "TransformedTargetRegressor"):
+        model.regressor_ = _replace_final_estimator(model.regressor_, estimator)
+    else:
+        return estimator
+    return model
+
+
+def layers(model: Any) -> list[Layer]:
+    adapter, estimator = _adapter_and_estimator(model)
+    return adapter.layers(estimator)
+
+
+def read_weight(model: Any, name: str) -> np.ndarray:
+    adapter, estimator = _adapter_and_estimator(model)
+    return adapter.read_weight(estimator, name)
+
+
+def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
+    adapter, estimator = _adapter_and_estimator(model)
+    adapter.replace_weight(estimator, name, array)
+
+
+def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
+    adapter, estimator = _adapter_and_estimator(model)
+    return _replace_final_estimator(model, adapter.quantize_layers(estimator, names, codec, activations))
+
+
+def copy(model: Any) -> Any:
+    return _copy.deepcopy(model)
+
+
+def tensors(model: Any) -> dict[str, np.ndarray]:
+    return serialize(model)[1]
+
+
+def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    _adapter_and_estimator(model)  # refuses what is not supported before any step is read
+    arrays: dict[str, np.ndarray] = {}
+    root = serialize_step(model, "", arrays)
+    return {"kind": SKLEARN_PIPELINE, "class": type(model).__name__, "missing": _missing(root), "root": root}, arrays
+
+
+def _missing(config: dict[str, Any]) -> list[str]:
+    """Arguments of the final estimator that are not stored."""
+    while "model" not in config:
+        config = config["steps"][-1][1] if "steps" in config else config["regressor"]
+    return config["model"].get("missing", [])
+
+
+def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
+    if into is not None and type(into).__name__ != config["class"]:
+        raise ValueError(f"the file holds a {config['class']}; into is a {type(into).__name__}")
+    remaining = dict(arrays)
+    model = deserialize_step(config["root"], "", remaining, None if into is None else _final_estimator(into))
+    if remaining:
+        raise ValueError(f"the file holds arrays that no step has: {', '.join(list(remaining)[:5])}")
+    if into is None:
+        return model
+    vars(into).update(vars(model))
+    return into

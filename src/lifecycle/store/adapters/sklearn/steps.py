@@ -1,0 +1,180 @@
+"""The steps of a pipeline as JSON and arrays: Pipeline, ColumnTransformer and TransformedTargetRegressor."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lifecycle._check import UnsupportedModel
+from lifecycle._display import import_optional
+from lifecycle.store import adapters
+from lifecycle.store.adapters import Adapter
+from lifecycle.store.adapters.sklearn import transformers
+from lifecycle.store.json_values import pop_prefixed, serialize_params
+
+_COLUMN_PARAMS = ("remainder", "sparse_threshold", "verbose_feature_names_out")
+_SUPPORTED = f"Pipeline, ColumnTransformer, TransformedTargetRegressor, {', '.join(transformers.TRANSFORMERS)}"
+_KEYWORDS = ("passthrough", "drop")
+
+
+def _classes() -> dict[str, type]:
+    from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+    from sklearn.pipeline import Pipeline
+
+    return {c.__name__: c for c in (Pipeline, ColumnTransformer, TransformedTargetRegressor)}
+
+
+def is_a(step: Any, name: str) -> bool:
+    """Whether a step is of that class of scikit-learn, not of a subclass."""
+    return type(step) is _classes()[name]
+
+
+def estimator_adapter(step: Any) -> Adapter | None:
+    """The adapter of an estimator of this library; None for a class of scikit-learn."""
+    adapter = adapters.adapter_for(step)
+    return None if getattr(adapter, "__name__", "") == __package__ else adapter
+
+
+def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A step as JSON; its arrays are added with names that begin with `path`."""
+    if isinstance(step, str) or step is None:
+        return {"word": "passthrough" if step is None else step}
+    if transformers.is_supported(step):
+        return transformers.serialize_transformer(step, path, arrays)
+    name = type(step).__name__
+    if is_a(step, "Pipeline"):
+        if step.memory is not None or getattr(step, "transform_input", None) is not None:
+            raise UnsupportedModel("a Pipeline with memory or transform_input cannot be stored: set both to None")
+        return {"class": name, "steps": [[k, serialize_step(s, f"{path}{k}.", arrays)] for k, s in step.steps]}
+    if is_a(step, "ColumnTransformer"):
+        return _serialize_columns(step, path, arrays)
+    if is_a(step, "TransformedTargetRegressor"):
+        if step.func is not None or step.inverse_func is not None:
+            raise UnsupportedModel(
+                "a TransformedTargetRegressor with functions cannot be stored: give it a transformer"
+            )
+        inner = {k: serialize_step(getattr(step, f"{k}_"), f"{path}{k}.", arrays) for k in ("regressor", "transformer")}
+        return {"class": name, "check_inverse": bool(step.check_inverse), "dimensions": step._training_dim, **inner}
+    adapter = estimator_adapter(step)
+    if adapter is None:
+        raise UnsupportedModel(f"a {name} cannot be stored; what can, before the final estimator: {_SUPPORTED}")
+    config, estimator_arrays = adapter.serialize(step)
+    arrays.update({f"{path}{key}": array for key, array in estimator_arrays.items()})
+    return {"model": config}
+
+
+def deserialize_step(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any) -> Any:
+    """The step that `serialize_step` was given; takes its arrays out of `remaining`."""
+    if "word" in config:
+        if config["word"] not in _KEYWORDS:
+            raise ValueError(f"a step is {config['word']!r}")
+        return config["word"]
+    if "model" in config:
+        adapter = adapters.adapter_for_kind(config["model"]["kind"])
+        return adapter.deserialize(config["model"], pop_prefixed(remaining, path), into)
+    name = config["class"]
+    if name in transformers.TRANSFORMERS:
+        return transformers.deserialize_transformer(config, path, remaining)
+    if name == "Pipeline":
+        steps = [(k, deserialize_step(step, f"{path}{k}.", remaining, into)) for k, step in config["steps"]]
+        return _classes()[name](steps)
+    if name == "ColumnTransformer":
+        return _deserialize_columns(config, path, remaining)
+    if name == "TransformedTargetRegressor":
+        return _deserialize_target(config, path, remaining, into)
+    raise ValueError(f"a step has the unknown class {name!r}; known: {_SUPPORTED}")
+
+
+def _frozen(step: Any) -> Any:
+    from sklearn.frozen import FrozenEstimator
+
+    return step if isinstance(step, str) else FrozenEstimator(step)
+
+
+def _deserialize_target(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any) -> Any:
+    from sklearn.base import clone
+
+    regressor = deserialize_step(config["regressor"], f"{path}regressor.", remaining, into)
+    transformer = deserialize_step(config["transformer"], f"{path}transformer.", remaining, None)
+    y = np.zeros((2, transformer.n_features_in_))
+    params = {"regressor": _frozen(regressor), "transformer": clone(transformer), "check_inverse": False}
+    model = _classes()["TransformedTargetRegressor"](**params).fit(y, y[:, 0] if config["dimensions"] == 1 else y)
+    vars(model).update(regressor=regressor, regressor_=regressor, transformer=transformer, transformer_=transformer)
+    return model.set_params(check_inverse=bool(config["check_inverse"]))
+
+
+def _serialize_columns(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    params = {k: v for k, v in step.get_params(deep=False).items() if k != "transformers"}
+    if (
+        params["remainder"] not in _KEYWORDS
+        or params["transformer_weights"] is not None
+        or not hasattr(step, "transformers_")
+    ):
+        raise UnsupportedModel(
+            "a ColumnTransformer can be stored if it is fitted, its remainder is 'drop' or 'passthrough', and it has "
+            "no transformer_weights"
+        )
+    keywords = {label: part for label, part, _ in step.transformers if isinstance(part, str)}
+    parts = []
+    for label, part, columns in step.transformers_:
+        if label != "remainder":
+            part = keywords.get(label, part)  # scikit-learn replaces "passthrough" by an object
+            parts.append([label, serialize_step(part, f"{path}{label}.", arrays), _plain_columns(columns)])
+    return {
+        "class": "ColumnTransformer",
+        "params": serialize_params({k: params[k] for k in _COLUMN_PARAMS})[0],
+        "parts": parts,
+        "names": [str(n) for n in step.feature_names_in_] if hasattr(step, "feature_names_in_") else None,
+        "n_features": int(step.n_features_in_),
+        "sparse": bool(step.sparse_output_),
+    }
+
+
+def _plain_columns(columns: Any) -> Any:
+    plain = columns.tolist() if isinstance(columns, np.ndarray) else columns
+    as_list = [plain] if isinstance(plain, (str, int)) else plain
+    if not isinstance(as_list, list) or not all(type(c) in (str, int) for c in as_list):
+        raise UnsupportedModel(
+            f"columns {columns!r} of a ColumnTransformer cannot be stored: give their names or numbers"
+        )
+    return plain
+
+
+def _deserialize_columns(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray]) -> Any:
+    parts = [
+        (label, deserialize_step(part, f"{path}{label}.", remaining, None), columns)
+        for label, part, columns in config["parts"]
+    ]
+    params = transformers.checked_params("ColumnTransformer", config["params"], _COLUMN_PARAMS)
+    model = _classes()["ColumnTransformer"]([(label, _frozen(part), c) for label, part, c in parts], **params)
+    width, names = config["n_features"], config["names"]
+    if type(width) is not int or not 0 < width <= 10**6 or (names is not None and len(names) != width):
+        raise ValueError("the columns are malformed")
+    row: list[Any] = [0.0] * width
+    for _, part, columns in parts:
+        indices = [columns] if isinstance(columns, (str, int)) else columns
+        for column, value in zip(indices, _valid_row(part), strict=False):
+            row[names.index(column) if isinstance(column, str) else column] = value
+    model.fit_transform(_table(row, names))  # learns only the columns, because its parts are frozen
+    steps = {label: part for label, part, _ in parts if not isinstance(part, str)}
+    model.transformers = parts
+    model.transformers_ = [(label, steps.get(label, part), columns) for label, part, columns in model.transformers_]
+    model.sparse_output_ = bool(config["sparse"])
+    return model
+
+
+def _table(row: list[Any], names: list[str] | None) -> Any:
+    if names is None:
+        return np.array([row], dtype=object)
+    return import_optional("pandas", "this model takes columns by name, which").DataFrame([row], columns=names)
+
+
+def _valid_row(step: Any) -> Iterator[Any]:
+    """Values that the step can transform, one for each of its columns."""
+    if type(step).__name__ == "Pipeline":
+        inner = [part for _, part in step.steps]
+        step = next((p for p in inner if hasattr(p, "categories_")), inner[0])
+    if hasattr(step, "categories_"):
+        yield from (categories[0] for categories in step.categories_)
+    elif hasattr(step, "statistics_"):
+        yield from step.statistics_

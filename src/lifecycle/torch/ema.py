@@ -1,0 +1,122 @@
+"""Exponential moving average (EMA) of the weights: mean ← mean + (1 − ema_decay) (p − mean), from the first step on.
+
+The optimizers of this library compute it in the kernel of the step (`loops/elementwise.py`, `loops/blockwise.py`).
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+
+
+def ema_weight(state: dict[str, Any], decay: float | None) -> float:
+    """The weight of the parameter in its average at the next step: 1 at the first step, 0 without an average."""
+    first = "ema" not in state or not state.get("step")
+    return 0.0 if decay is None else 1.0 if first else 1.0 - decay
+
+
+def complete_ema(state: dict[str, Any], p: torch.Tensor) -> None:
+    """Make the average of a parameter, float32 for 16-bit ones, or bring it into the memory order of `p`."""
+    dtype = torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype
+    mean = state.get("ema", p)
+    if mean is p or mean.dtype is not dtype or mean.stride() != p.stride():
+        state["ema"] = torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(mean)
+
+
+def averages(optimizer: torch.optim.Optimizer) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(parameter, average) of every parameter that an optimizer of this library has averaged."""
+    return [(p, state["ema"]) for p, state in optimizer.state.items() if "ema" in state]
+
+
+@contextmanager
+def averages_in_model(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], keep_changes: bool = False) -> Iterator[None]:
+    """Each parameter is its average inside the block; with `keep_changes` what the block writes enters the average."""
+    saved = [(p, mean, p.detach().clone()) for p, mean in pairs]
+    try:
+        with torch.no_grad():
+            for p, mean, _ in saved:
+                p.copy_(mean)
+        yield
+    finally:
+        with torch.no_grad():
+            for p, mean, weight in saved:
+                if keep_changes:
+                    mean.copy_(torch.where(p == mean.to(p.dtype), mean, p))
+                p.copy_(weight)
+
+
+def warn_if_dominated_by_first_weights(optimizer: Any, steps: int, decay: float | None = None) -> None:
+    """Warn where the weights after the first step make up a fifth of the average or more; None: the groups' decay."""
+    decay = decay or max(group["ema_decay"] or 0.0 for group in optimizer.param_groups)
+    if steps and decay ** (steps - 1) > 0.2:
+        warnings.warn(
+            f"the average of the weights of {steps} steps with ema_decay={decay:g} still consists to "
+            f"{decay ** (steps - 1):.0%} of those after the first step: it averages over {1 / (1 - decay):.0f} steps, "
+            "so use a smaller ema_decay or more steps",
+            stacklevel=4,
+        )
+
+
+class WeightAverage:
+    """The average of the weights in a training loop: computed in the step of our optimizers, after it for the others.
+
+    `decay` is that of all parameters; None: only groups of our optimizers that have an `ema_decay` are averaged.
+    `in_step` says whether the optimizer is one of this library.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, decay: float | None, in_step: bool):
+        self.optimizer, self.decay, self.steps = optimizer, decay, 0
+        self.params = [p for group in optimizer.param_groups for p in group["params"]]
+        self.means: list[torch.Tensor] = []
+        if in_step and decay is not None:
+            self._set_in_groups(decay)
+        self.in_step = in_step and any(group["ema_decay"] is not None for group in optimizer.param_groups)
+        self.state_steps = [optimizer.state.get(p, {}).get("step", 0) for p in self.params] if in_step else []
+
+    def _set_in_groups(self, decay: float | None) -> None:
+        for group in self.optimizer.param_groups:
+            group["ema_decay"] = decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Average the weights after a step, if the step has not."""
+        self.steps += 1
+        if self.decay is None:
+            return
+        if self.in_step:
+            self._continue_if_step_left_out(1.0 - self.decay)
+        elif self.means:
+            torch._foreach_lerp_(self.means, self.params, 1.0 - self.decay)
+        else:
+            self.means = [p.detach().clone() for p in self.params]
+
+    def _continue_if_step_left_out(self, weight: float) -> None:
+        """Average after the steps from now on, if this one left parameters out, which it did not average."""
+        states = [self.optimizer.state.get(p, {}) for p in self.params]
+        before, self.state_steps = self.state_steps, [state.get("step", 0) for state in states]
+        left_out = [old == new for old, new in zip(before, self.state_steps, strict=True)]
+        if not any(left_out):
+            return
+        self.in_step = False
+        self._set_in_groups(None)
+        for p, state, without in zip(self.params, states, left_out, strict=True):
+            mean = state.pop("ema", p).detach().to(p.dtype, copy=True)
+            self.means.append(mean.lerp_(p, weight) if without else mean)
+
+    def _pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return averages(self.optimizer) if self.in_step else list(zip(self.params, self.means, strict=False))
+
+    def in_model(self) -> AbstractContextManager[None]:
+        """The averages are the weights of the model inside the block, and what the block writes enters them."""
+        return averages_in_model(self._pairs(), keep_changes=True)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Leave the averages in the model."""
+        pairs = self._pairs()
+        if pairs:
+            warn_if_dominated_by_first_weights(self.optimizer, self.steps, self.decay)
+        for p, mean in pairs:
+            p.copy_(mean)

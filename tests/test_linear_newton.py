@@ -1,0 +1,222 @@
+"""Newton's method: where it converges, what it starts from, and the preconditioners of many models."""
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_classification
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+import lifecycle as lc
+from lifecycle.linear import newton
+from lifecycle.solvers import lbfgs
+
+from .data import cancer, wine
+from .linear_models import (
+    assert_close_to_largest,
+    assert_same_model,
+    kfold_rows,
+    make_model,
+    train_small_tables_in_float32,
+)
+
+# -- private names of the library -----------------------------------------------------------------------------------
+
+
+def record_new_preconditioners(monkeypatch):
+    """{model: (problem, product with its inverse Hessian, theta of that Hessian)}; every model gets a new one soon."""
+    recorded, renew = {}, newton._renew
+
+    def renew_and_record(samples, preconditioner, models, theta):
+        renew(samples, preconditioner, models, theta)
+        recorded.update({m: (samples.task, preconditioner.of[m], theta[models].mean(axis=0)) for m in models})
+
+    monkeypatch.setattr(newton, "_renew", renew_and_record)
+    monkeypatch.setattr(newton, "FEW", 1)
+    monkeypatch.setattr(lbfgs, "_SLOW", 0.0)
+    return recorded
+
+
+class ObjectiveOfTheta:
+    """The objectives of a recorded problem as functions of one vector a model."""
+
+    def __init__(self, problem):
+        self.functions, self.is_multinomial = newton._Solved(problem, np.float64), problem.joint
+
+    def gradient(self, theta, m):
+        return self.functions.gradients(theta[None], np.array([m]))[1][0]
+
+    def without_common_part(self, step):
+        """The part of a step that changes the softmax: adding a constant to all classes does not."""
+        if not self.is_multinomial:
+            return step
+        coef, intercept = self.functions.parted(step[None])
+        return self.functions.joined(coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean())[0]
+
+
+def make_path(points):
+    """The path of minima (l2 weight, theta) from which newton extrapolates the next start."""
+    path = newton._Path()
+    path.points.extend(points)
+    return path.ahead
+
+
+# -- where it converges ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("alpha", [1e-3, 0.5])
+def test_newton_in_float32_equals_newton_in_float64(classes, alpha, monkeypatch):
+    train_small_tables_in_float32(monkeypatch)
+    for seed in range(20):
+        rng = np.random.RandomState(seed)
+        X = (rng.randn(200, 3) + rng.randn(3)).astype(np.float32)
+        y = (X @ rng.randn(3, classes) + 2 * rng.gumbel(size=(200, classes))).argmax(axis=1)
+        estimator = make_model("log_loss", optimizer="newton", alpha=alpha, max_iter=100, tol=1e-8)
+        tables = (X, X.astype(float))
+        single, double = (estimator.fit_many(a, y, train=kfold_rows(200), params=[{}] * 3) for a in tables)
+        for one, other in zip(single, double, strict=True):
+            assert_same_model(one, other, 1e-4)
+
+
+def test_newton_converges_to_a_tolerance_that_single_precision_cannot_resolve():
+    X, y = make_classification(6000, 20, n_informative=5, n_redundant=10, random_state=0)
+    params = [{"alpha": a} for a in (1e-6, 1e-3) for _ in range(5)]
+    model = make_model("log_loss", optimizer="newton", tol=1e-12, max_iter=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        models = model.fit_many(X, y, train=kfold_rows(len(X), 5) * 2, params=params)
+    assert max(len(model.history_) for model in models) < 60
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_newton_converges_where_the_curvature_is_in_the_rows_of_a_rare_class(classes):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(6000, 40))
+    z = X @ rng.normal(size=(40, classes)) / 40**0.5
+    z[:, 0] += 8
+    y = (z + rng.gumbel(size=(6000, classes))).argmax(axis=1)
+    estimator = make_model("log_loss", optimizer="newton", alpha=1e-6, max_iter=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model = estimator.fit(X, y)
+    dloss = model.predict_proba(X) - np.eye(classes)[y]
+    dloss = dloss[:, 1:] if classes == 2 else dloss
+    gradient = dloss.T @ X / 6000 + 1e-6 * model.coef_
+    assert np.abs(gradient).max() <= 1e-8
+
+
+def test_a_mean_of_y_far_from_zero_does_not_end_newton_earlier():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 12))
+    y = X[:, 0] + rng.standard_t(1.5, size=6000)
+    train = [rng.permutation(6000)[:4800] for _ in range(2)] + [rng.permutation(6000)[:60]]
+    model = make_model("huber", optimizer="newton", max_iter=100)
+    for fitted, rows in zip(model.fit_many(X, y + 1e5, train=train, params=[{}] * 3), train, strict=True):
+        assert_close_to_largest(fitted.coef_, clone(model).fit(X[rows], y[rows]).coef_, 1e-6)
+
+
+def test_the_subsample_of_rows_contains_rare_features():
+    # some columns are not zero in a few rows only: the Hessian of uniformly drawn rows would not contain them
+    rng = np.random.RandomState(0)
+    X = np.zeros((20_000, 60))
+    X[np.arange(20_000), np.minimum(rng.geometric(0.1, 20_000), 55)] = 1.0
+    X[:, 55:] = rng.randn(20_000, 5)
+    y = X @ rng.randn(60) + rng.randn(20_000) > 0
+    train = [train for train, _ in lc.KFold(5, shuffle=True, random_state=0).split(X)]
+    model = make_model("log_loss", optimizer="newton", max_iter=100)
+    models = model.fit_many(X, y, train=train, params=[{"alpha": 1e-6}] * 5)
+    twin = LogisticRegression(C=1 / (16_000 * 1e-6), solver="newton-cholesky", tol=1e-10).fit(X[train[0]], y[train[0]])
+    assert_close_to_largest(models[0].coef_, twin.coef_, 1e-5)
+    assert max(len(model.history_) for model in models) <= 15
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+def test_newton_leaves_no_rounding_in_the_direction_that_softmax_ignores(alpha):
+    X, y = load_iris(return_X_y=True)
+    y = np.where(np.arange(len(y)) % 5, y, 1)  # not separable
+    model = lc.LinearClassifier(alpha=alpha, optimizer="newton").fit(X, y)
+    np.testing.assert_allclose(model.coef_.sum(axis=0), 0.0, atol=1e-12)
+    assert model.intercept_.sum() == pytest.approx(0.0, abs=1e-11)
+
+
+def test_newton_refuses_more_variables_than_memory_holds():
+    X = np.zeros((2, 20_001))
+    sentence = r"optimizer='newton' solves for 20002 variables at once, and more than 20000 "
+    with pytest.raises(ValueError, match=sentence):
+        lc.LinearRegressor(optimizer="newton").fit(X, [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"use 'gd' or 'sgd'$"):  # adam would make it dense
+        lc.LinearRegressor(optimizer="newton").fit(csr_matrix(X), [0.0, 1.0])
+
+
+# -- starts ---------------------------------------------------------------------------------------------------------
+
+
+def test_newton_with_warm_start_continues_from_the_last_coefficients():
+    rng = np.random.RandomState(0)
+    X = rng.randn(20_000, 4) * [1.0, 3.0, 9.0, 27.0]
+    y = X @ [4.0, 0.5, -0.3, 0.1] + rng.logistic(size=20_000) > 0
+    model = lc.LinearClassifier(optimizer="newton", max_iter=1, tol=1e-12, alpha=1e-6, warm_start=True)
+    twin = clone(model).set_params(max_iter=100, warm_start=False).fit(X, y)
+    distances = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(8):
+            distances.append(np.abs(model.fit(X, y).coef_ - twin.coef_).max())
+    assert distances[-1] <= 1e-7 < distances[0]
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_without_a_penalty_newton_does_not_depend_on_models_trained_before(loss):
+    X, y = cancer()  # 60 rows of 30 features: the classes are separable, and minima lie at infinity
+    rows = np.arange(60)
+    params = [{"alpha": 1.0}, {"alpha": 0.1}]
+    model = make_model(loss, optimizer="newton", penalty=None, max_iter=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for fitted, point in zip(model.fit_many(X, y, train=[rows] * 2, params=params), params, strict=True):
+            (alone,) = model.fit_many(X, y, train=[rows], params=[point])
+            assert_same_model(alone, fitted, 1e-6)
+
+
+def test_the_next_start_is_on_the_parabola_through_the_last_minima_unless_it_is_too_far():
+    start = np.zeros(2)
+    assert make_path([])(start, 1.0) is start
+
+    def minimum(l2_weight):
+        return np.array([1.0, -2.0]) * np.log(l2_weight) ** 2 + np.array([3.0, 0.5]) * np.log(l2_weight)
+
+    extrapolate = make_path((w, minimum(w)) for w in (1.0, 0.1, 0.03, 0.01))
+    np.testing.assert_allclose(extrapolate(start, 0.004), minimum(0.004), rtol=1e-12)
+    for l2_weight in (0.01, 1e-6):  # the same penalty again, and one that is too far
+        np.testing.assert_array_equal(extrapolate(start, l2_weight), minimum(0.01))
+
+
+# -- preconditioners ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+@pytest.mark.parametrize("data", [cancer, wine])
+def test_models_that_converge_slowly_get_the_hessian_of_their_training_rows(monkeypatch, data, loss):
+    X, y = data()
+    groups = np.arange(len(X)) % 4
+    train = [np.flatnonzero(~np.isin(groups, pair)) for pair in combinations(range(4), 2)]  # which overlap
+    recorded = record_new_preconditioners(monkeypatch)
+    model = make_model(loss, optimizer="newton", alpha=0.01, tol=1e-12, max_iter=100)
+    model.fit_many(X, y, train=train, params=[{}] * 6)
+    assert sorted(recorded) == list(range(6))
+    rng = np.random.RandomState(0)
+    for m, (problem, inverse, at) in recorded.items():
+        of_theta = ObjectiveOfTheta(problem)
+
+        def hessian_product(step, of_theta=of_theta, m=m, at=at):
+            forward, backward = (of_theta.gradient(at + h * step, m) for h in (1e-7, -1e-7))
+            return (forward - backward) / 2e-7
+
+        product = hessian_product(of_theta.without_common_part(rng.randn(len(at))))
+        again = hessian_product(inverse(product[None])[0])  # not the step: the Hessian may be singular
+        assert_close_to_largest(again, product, 1e-3)

@@ -1,0 +1,94 @@
+"""Features of unusual scales, means and ranks give finite and accurate models."""
+
+import numpy as np
+import pytest
+
+import lifecycle as lc
+from lifecycle.rules import list_rules
+
+from .data import diabetes
+from .linear_models import assert_close_to_largest, ignore_convergence, make_model, null_loss, objective
+
+OPTIMIZERS = [*list_rules(), "newton", "exact"]
+UNUSUAL = {
+    "constant features": lambda rng: np.column_stack([rng.randn(30), np.full(30, 0.1), np.zeros(30)]),
+    "only constant features": lambda rng: np.full((30, 2), 0.1),
+    "one feature": lambda rng: rng.randn(30, 1),
+    "fewer rows than features": lambda rng: rng.randn(8, 20),
+    "a column twice": lambda rng: rng.randn(30, 1)[:, [0, 0]],
+    "large values": lambda rng: rng.randn(30, 3) * 1e8,
+    "small values": lambda rng: rng.randn(30, 3) * 1e-8,
+    "different scales": lambda rng: rng.randn(30, 3) * [1e-6, 1.0, 1e6],
+    "far from zero": lambda rng: rng.randn(30, 3) + 1e6,
+}
+
+
+@ignore_convergence
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_features_give_finite_models_that_are_no_worse_than_a_constant(kind):
+    rng = np.random.RandomState(0)
+    X = UNUSUAL[kind](rng)
+    y = X[:, 0] / np.abs(X[:, 0]).max() + 0.1 * rng.randn(len(X))
+    labels = (y > np.median(y)) * 1
+    for optimizer in OPTIMIZERS:
+        for alpha in (0.0, 1e-4):
+            models = [lc.LinearRegressor(optimizer=optimizer, alpha=alpha, random_state=0).fit(X, y)]
+            if optimizer != "exact":
+                models.append(lc.LinearClassifier(optimizer=optimizer, alpha=alpha, random_state=0).fit(X, labels))
+            for model, target in zip(models, (y, labels), strict=False):
+                where = (optimizer, alpha, type(model).__name__, model.coef_, model.intercept_)
+                assert np.isfinite(model.coef_).all(), where
+                assert np.isfinite(model.intercept_).all(), where
+                assert objective(model, X, target) <= 1.001 * null_loss(model.loss, target), where
+    if kind in ("constant features", "only constant features"):
+        for optimizer in ("newton", "exact"):  # the rounding error of a mean is no feature
+            model = lc.LinearRegressor(optimizer=optimizer, alpha=0.0).fit(X, y)
+            assert np.abs(model.coef_).max() < 10, optimizer
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_one_row_is_predicted_exactly(optimizer):
+    model = lc.LinearRegressor(optimizer=optimizer, random_state=0).fit([[1.0, 2.0]], [3.0])
+    assert model.predict([[1.0, 2.0]]) == pytest.approx([3.0])
+
+
+def test_constant_features_do_not_change_the_intercept():
+    y = np.arange(20) % 2
+    train = [np.arange(10), np.arange(10, 20), np.arange(0, 20, 3)]
+    constant = np.full((20, 2), 3.0)
+    for X, fit_intercept in ((constant, True), (np.zeros((20, 2)), False)):
+        for loss in ("log_loss", "squared_error"):
+            estimator = make_model(loss, optimizer="newton", fit_intercept=fit_intercept, max_iter=100)
+            for model, rows in zip(estimator.fit_many(X, y, train=train, params=[{}] * 3), train, strict=True):
+                np.testing.assert_array_equal(model.coef_, 0.0)
+                mean = y[rows].mean()
+                expected = np.log(mean / (1 - mean)) if loss == "log_loss" else mean
+                np.testing.assert_allclose(model.intercept_, expected if fit_intercept else 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["newton", "exact", "gd", "sgd"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_means_of_features_do_not_change_the_coefficients(optimizer, dtype):
+    X, y = diabetes()
+    X, y = X[:, :5] / X[:, :5].std(axis=0), (y - y.mean()) / y.std()
+    means = np.array([0.0, 1.0, 3.5, 30.0, 1e6 if dtype == np.float64 else 100.0])  # in standard deviations
+    folds = np.array_split(np.argsort(X[:, 0]), 4)  # whose centres differ
+    train = [np.setdiff1d(np.arange(len(y)), fold) for fold in folds]
+    model = make_model("squared_error", optimizer=optimizer, alpha=1e-3, max_iter=300, tol=None, shuffle=False)
+    near, far = (model.fit_many(Z.astype(dtype), y, train=train, params=[{}] * 4) for Z in (X, X + means))
+    for one, other in zip(near, far, strict=True):
+        # single precision has lost digits of X itself
+        assert_close_to_largest(other.coef_, one.coef_, 1e-6 if dtype == np.float64 else 1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "gd", "newton"])
+def test_in_float32_a_training_set_with_a_distant_mean_costs_the_others_no_digits(optimizer):
+    rng = np.random.RandomState(0)
+    X, groups = rng.randn(20_000, 60).astype(np.float32), np.arange(20_000) % 5
+    y = X[:, 0] + X[:, 1] > rng.logistic(size=len(X))
+    X[groups == 4] += 1000.0
+    train = [np.flatnonzero(groups != k) for k in range(5)]
+    model = make_model("log_loss", optimizer=optimizer, alpha=1e-3, max_iter=3 if optimizer == "sgd" else 50, tol=None)
+    with_others = model.fit_many(X, y, train=train, params=[{}] * 5)[4]
+    (alone,) = model.fit_many(X, y, train=[train[4]], params=[{}])
+    assert_close_to_largest(with_others.coef_, alone.coef_, 1e-4)

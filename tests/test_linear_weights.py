@@ -1,0 +1,50 @@
+"""Sample weights and class weights."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+import lifecycle as lc
+
+from .data import cancer, wine
+from .linear_models import make_model
+
+
+@pytest.mark.parametrize("optimizer", ["newton", "gd", "exact"])
+@pytest.mark.parametrize("estimator", [lc.LinearClassifier, lc.LinearRegressor])
+def test_an_integer_weight_is_a_repetition(estimator, optimizer):
+    if estimator is lc.LinearClassifier and optimizer == "exact":
+        pytest.skip("for squared_error only")
+    X, y = wine()
+    counts = np.random.RandomState(0).randint(0, 3, len(X))
+    model = estimator(alpha=0.1, optimizer=optimizer, tol=None, max_iter=20)
+    weighted = clone(model).fit(X, y, counts)
+    repeated = clone(model).fit(np.repeat(X, counts, axis=0), np.repeat(y, counts))
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(weighted.intercept_, repeated.intercept_, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {"a": 3.0, "b": 1.0, "c": 0.5}])
+def test_class_weight_multiplies_the_sample_weights(class_weight):
+    X, codes = wine()
+    labels = np.array(["a", "b", "c"])[codes]
+    weights = np.random.RandomState(0).uniform(0.5, 2.0, len(X))
+    model = lc.LinearClassifier(alpha=0.01, optimizer="newton", class_weight=class_weight).fit(X, labels, weights)
+    if class_weight == "balanced":
+        factor = weights.sum() / (3 * np.bincount(codes, weights))[codes]
+    else:
+        factor = np.array([3.0, 1.0, 0.5])[codes]
+    unweighted = lc.LinearClassifier(alpha=0.01, optimizer="newton")
+    multiplied = clone(unweighted).fit(X, labels, weights * factor)
+    np.testing.assert_allclose(model.coef_, multiplied.coef_, rtol=1e-10)
+    assert np.abs(model.coef_ - unweighted.fit(X, labels).coef_).max() > 0.01
+
+
+@pytest.mark.parametrize("factor", [1e-310, 1e306])
+@pytest.mark.parametrize("optimizer", ["newton", "gd", "sgd"])
+def test_a_factor_of_all_weights_changes_nothing(optimizer, factor):
+    X, y = cancer()
+    weights = 1.0 + np.arange(len(y)) % 3
+    model = make_model("log_loss", optimizer=optimizer, max_iter=1000)
+    usual, extreme = (clone(model).fit(X, y, sample_weight=w) for w in (weights, weights * factor))
+    np.testing.assert_allclose(extreme.coef_, usual.coef_, rtol=1e-6)

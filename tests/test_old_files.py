@@ -1,0 +1,180 @@
+"""Files that an earlier revision of version 0.1.0 wrote: they load, predict the same, and are written the same.
+
+`files/` holds one small file of each kind and, in `answers.json`, the predictions of the models and the states of the
+runs three steps later. They were made with the functions below: `fitted(name)` fits a model, which was saved;
+`start(name)` makes a run, which was saved after three steps of `train`, loaded and saved again.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import nn
+
+import lifecycle as lc
+import lifecycle.torch as lt
+
+FILES = Path(__file__).parent / "files"
+SHORT = {"max_epochs": 2, "batch_size": 16, "random_state": 0}
+
+
+def rows(n=48, width=6):
+    """Numbers that are the same on every machine."""
+    return np.sin(np.arange(1.0, n * width + 1).reshape(n, width) ** 1.5).astype(np.float32)
+
+
+def table():
+    X = pd.DataFrame(rows().astype(float)[:, :2], columns=["height", "weight"])
+    X.loc[::7, "height"] = np.nan
+    return X.assign(work=np.array(["baker", "miller", "nurse"], dtype=object)[np.arange(len(X)) % 3])
+
+
+def columns():
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    return ColumnTransformer([("numbers", numbers, ["height", "weight"]), ("words", words, ["work"])])
+
+
+def fitted(name):
+    """The model of a file."""
+    X, y = rows(), rows()[:, 0] + 0.5 * rows()[:, 1]
+    classes = np.array(["low", "middle", "high"])[np.digitize(y, [-0.5, 0.5])]
+    torch.manual_seed(0)
+    linear = lc.LinearClassifier(random_state=0)
+    match name:
+        case "linear-classifier":
+            return linear.fit(X, classes)
+        case "linear-regressor":
+            return lc.LinearRegressor(optimizer=lc.Adam(lr=1e-2), max_iter=3, tol=None, random_state=0).fit(X, y)
+        case "linear-classifier-int8":
+            return lc.quantize(lc.prune(linear.fit(X, classes), 0.5))
+        case "mlp":
+            return lt.MLP(6, 3, hidden=(8,)).eval()
+        case "mlp-bfloat16":
+            return lc.prune(lt.MLP(6, 3, hidden=(8,)), 0.6).bfloat16().eval()
+        case "mlp-tied-int8":
+            model = lt.MLP(6, 6, hidden=(6, 6)).eval()
+            model.layers[2].weight = model.layers[0].weight
+            return lc.quantize(model)
+        case "cnn-channels-last":
+            return lt.CNN(1, 3, (2, 3), channels=(4,)).to(memory_format=torch.channels_last).eval()
+        case "rnn-int8":
+            return lc.quantize(lt.RNN(2, 3, hidden_size=5).eval())
+        case "torch-classifier-int8":
+            return lc.quantize(lt.TorchClassifier(lt.MLP, module__hidden=(8,), **SHORT).fit(X, classes))
+        case "pipeline":
+            return make_pipeline(columns(), linear).fit(table(), classes)
+        case "pipeline-torch":
+            inner = lt.TorchRegressor(lt.MLP(5, 1, hidden=(4,)), **SHORT)
+            outer = TransformedTargetRegressor(inner, transformer=StandardScaler())
+            return make_pipeline(columns(), outer).fit(table(), y)
+    raise ValueError(name)
+
+
+MODELS = sorted(path.stem for path in FILES.glob("*.safetensors") if "checkpoint" not in path.stem)
+RUNS = sorted(path.stem for path in FILES.glob("checkpoint*.safetensors"))
+
+
+def predictions(name, model):
+    """Predictions for the first rows, as float64."""
+    X = table().head(12) if "pipeline" in name else rows()[:12]
+    if not isinstance(model, nn.Module):
+        return np.asarray(getattr(model, "predict_proba", model.predict)(X), dtype=float)
+    shape = {"cnn": (-1, 1, 2, 3), "rnn": (-1, 3, 2)}.get(name[:3], (-1, 6))
+    with torch.no_grad():
+        return model(torch.from_numpy(X).to(next(model.parameters()).dtype).reshape(shape)).double().numpy()
+
+
+def test_there_is_a_file_of_every_kind():
+    kinds = {lc.inspect(FILES / f"{name}.safetensors").kind for name in MODELS + RUNS}
+    assert kinds == {"linear.estimator", "torch.module", "torch.estimator", "sklearn.pipeline", "checkpoint"}
+
+
+@pytest.mark.filterwarnings("ignore:torch has no int8 kernel")
+@pytest.mark.parametrize("name", MODELS)
+def test_models_predict_the_same_and_are_written_with_the_same_bytes(name, tmp_path, monkeypatch):
+    path = FILES / f"{name}.safetensors"
+    model = lc.load(path)
+    expected = np.array(json.loads((FILES / "answers.json").read_text())[name])
+    np.testing.assert_allclose(predictions(name, model), expected, rtol=1e-5, atol=1e-6)
+    written_with(path, monkeypatch)
+    lc.save(model, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def written_with(path, monkeypatch):
+    """Write the versions that this file names, so that all other bytes can be compared."""
+    monkeypatch.setattr("lifecycle.store.bundle._versions", lambda: lc.inspect(path).versions)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # no states of CUDA generators
+
+
+class Net(nn.Module):
+    """Parameters of several types and memory orders, two of them tied."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4, bias=False)
+        self.second.weight = self.first.weight
+        self.pair = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+        self.transposed = nn.Parameter(torch.ones(5, 2).t())
+        self.narrow = nn.Parameter(torch.ones(6, dtype=torch.bfloat16))
+        self.register_buffer("count", torch.tensor(3))
+
+
+def start(name):
+    """Model, optimizer and scheduler of a run before its first step."""
+    torch.manual_seed(0)
+    if name == "checkpoint-nadam":
+        net = Net()
+        return net, lt.NAdam(net.parameters(), lr=0.02, momentum_decay=0.01), None
+    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    groups = [{"params": net[0].parameters(), "weight_decay": 0.1}, {"params": net[2].parameters(), "lr": 0.02}]
+    if name == "checkpoint-sgd":
+        optimizer = lt.SGD(groups, lr=0.05, momentum=0.9, state_dtype="bfloat16", nonfinite="skip")
+        parts = [torch.optim.lr_scheduler.LinearLR(optimizer), torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)]
+        return net, optimizer, torch.optim.lr_scheduler.SequentialLR(optimizer, parts, [2])
+    optimizer = lt.AdamW(groups, lr=0.01, state_dtype="int8", ema_decay=0.8, max_grad_norm=1.0, seed=7)
+    return net, optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4])
+
+
+def train(net, optimizer, scheduler, first, last):
+    for t in range(first, last):
+        for k, p in enumerate(net.parameters()):
+            gradient = torch.sin(torch.arange(p.numel()) * (t + 1.0) + k).reshape(p.shape)
+            p.grad = torch.empty_like(p).copy_(gradient)
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+def values_of(net, optimizer):
+    """The values of the model and, by name, of the optimizer's state as it is stored."""
+    state = dict(net.state_dict())
+    for name, p in net.named_parameters():
+        state |= {f"{name}.{slot}": torch.as_tensor(value) for slot, value in optimizer.state[p].items()}
+    real = {k: torch.view_as_real(v.resolve_conj()) if v.is_complex() else v for k, v in state.items()}
+    return {k: v.double().flatten().tolist() for k, v in real.items()}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_runs_continue_the_same_and_are_written_with_the_same_bytes(name, tmp_path, monkeypatch):
+    path, run = FILES / f"{name}.safetensors", start(name)
+    train(*run, 0, 1)  # so that it is loaded into an optimizer with a state
+    arguments = dict(zip(("model", "optimizer", "scheduler"), run, strict=True))
+    with torch.random.fork_rng():
+        assert lc.load_checkpoint(path, **arguments) == {"steps": 3}
+        written_with(path, monkeypatch)
+        lc.save_checkpoint(tmp_path / "again", **arguments, metadata={"steps": 3})
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    train(*run, 3, 6)
+    expected = json.loads((FILES / "answers.json").read_text())[name]
+    assert values_of(*run[:2]).keys() == expected.keys()
+    for key, values in values_of(*run[:2]).items():
+        np.testing.assert_allclose(values, expected[key], rtol=1e-5, atol=1e-6, err_msg=key)

@@ -1,0 +1,46 @@
+"""Strata and the least populated class, for both stratified splitters."""
+
+import numpy as np
+import pytest
+import sklearn.model_selection as theirs
+from sklearn.dummy import DummyClassifier
+
+import lifecycle as lc
+
+from .folds import assert_same, folds, warned
+
+
+@pytest.mark.parametrize("name", ["StratifiedKFold", "StratifiedGroupKFold"])
+def test_strata_take_the_place_of_y(name):
+    rng = np.random.default_rng(0)
+    X, target, region, sex = rng.random((90, 2)), rng.random(90), rng.integers(3, size=90), rng.integers(2, size=90)
+    groups = np.arange(90) // 2 if "Group" in name else None
+    make = getattr(lc, name)
+    expected = folds(getattr(theirs, name)(4), X, region, groups)
+    assert_same(folds(make(4), X, target, groups, strata=region), expected)
+    assert_same(folds(make(4, strata=region), X, target, groups), expected)
+    assert_same(folds(make(4, strata=sex), X, target, groups, strata=region), expected)  # split's own go first
+    pairs = np.column_stack([region, sex])
+    both = folds(getattr(theirs, name)(4), X, region * 2 + sex, groups)
+    assert_same(folds(make(4, strata=pairs), X, None, groups), both)
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"region": np.array(list("abc"))[region], "sex": sex == 1})
+    assert_same(folds(make(4, strata=frame), X, None, groups), both)
+    splitter = make(4, strata=region)
+    assert repr(splitter) == f"{name}(n_splits=4, random_state=None, shuffle=False, strata=<90 rows>)"
+    result = lc.cross_validate(DummyClassifier(), X, sex, cv=splitter, groups=groups, return_indices=True)
+    assert_same([result["indices"]["test"]], [[test for _, test in expected]])
+    with pytest.raises(ValueError, match=r"X has 60 rows, strata has 90; .* give strata to split"):
+        splitter.split(X[:60], groups=None if groups is None else groups[:60])
+    with pytest.raises(ValueError, match="more than any stratum has rows"):
+        make(4).split(X, None, groups, strata=target)
+    with pytest.raises(ValueError, match="strata has no column"):
+        make(4).split(X, None, groups, strata=np.zeros((90, 0)))
+
+
+def test_the_least_populated_class():
+    sentence = "The least populated class in y has only 1 rows, fewer than n_splits=2"
+    for splitter, groups in ((lc.StratifiedKFold(2), None), (lc.StratifiedGroupKFold(2), range(4))):
+        found = warned(splitter, range(4), [0, 0, 0, 1], groups)
+        assert found[0].startswith(sentence)
+    assert warned(lc.StratifiedKFold(2), range(4), strata=[0, 0, 0, 1])[0].startswith("The least populated stratum has")

@@ -1,0 +1,74 @@
+"""Predictions for the rows of a CSV file."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+
+import lifecycle as lc
+from lifecycle.cli.csv_tables import read_table
+from lifecycle.cli.prediction import predict_table
+from lifecycle.cli.table_dataset import preprocessing_pipeline, read_dataset
+
+from .csv_files import many, written
+
+pytest.importorskip("pandas")
+
+
+def fitted(data):
+    classifier = lc.LinearClassifier(random_state=0)
+    return preprocessing_pipeline(data.numeric, data.categorical, classifier).fit(data.X, data.y)
+
+
+@pytest.mark.filterwarnings("ignore:1 rows hold words in 'c'")
+def test_a_model_finds_its_columns_in_another_file(tmp_path):
+    header = "n,w,c,y"
+    data = read_dataset(
+        written(tmp_path, many(header, lambda k: f"{k},{'ab'[k % 2]},{'x' if k % 3 else k % 5},{k % 2}")), "y"
+    )
+    model = preprocessing_pipeline(data.numeric, data.categorical, lc.LinearClassifier(random_state=0)).fit(
+        data.X, data.y
+    )
+    # in this file c looks like a number; the model knows it as a word, whose "3" it has seen
+    other = read_table(written(tmp_path, "extra,c,w,n\n9,3,b,1\n9,99,,\n", "other.csv"))
+    found = predict_table(model, other)
+    assert list(found.columns) == ["prediction", "probability of 0", "probability of 1"]
+    assert found["prediction"].tolist()[0] == 1
+    row = data.X.iloc[[1]].assign(c="3")
+    np.testing.assert_array_equal(found.iloc[[0], 1:].to_numpy(), model.predict_proba(row))
+    with pytest.raises(ValueError, match="lacks 'w'; it has 'n', 'c'"):
+        predict_table(model, read_table(written(tmp_path, "n,c\n1,x\n", "lacks.csv")))
+    with pytest.raises(ValueError, match="'n' must hold numbers; it holds 'abc'"):
+        predict_table(model, read_table(written(tmp_path, "n,w,c\n1,a,x\nabc,a,x\n", "text.csv")))
+
+
+def test_words_that_the_model_has_not_seen_are_said(tmp_path):
+    data = read_dataset(written(tmp_path, many("n,w,y", lambda k: f"{k},{'ab'[k % 2]},{k % 2}")), "y")
+    model = preprocessing_pipeline(data.numeric, data.categorical, lc.LinearClassifier(random_state=0)).fit(
+        data.X, data.y
+    )
+    other = read_table(written(tmp_path, "n,w\n1,a\n2,king\n3,\n", "other.csv"))
+    with pytest.warns(UserWarning, match="1 rows hold words in 'w' that the model has not seen, such as 'king'"):
+        assert len(predict_table(model, other)) == 3
+
+
+def test_predictions_of_plain_estimators(tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    model = lc.LinearRegressor(optimizer="exact").fit(X, y)
+    lines = [",".join(f"c{k}" for k in range(10)), *(",".join(map(repr, row.tolist())) for row in X[:20])]
+    table = read_table(written(tmp_path, "\n".join(lines)))
+    found = predict_table(model, table)
+    np.testing.assert_array_equal(found["prediction"], model.predict(X[:20]))
+    with pytest.raises(ValueError, match=r"takes 10 columns .* the table has 9"):
+        predict_table(model, table.drop(columns="c3"))
+    nn = pytest.importorskip("torch.nn")
+    with pytest.raises(lc.UnsupportedModel, match="bare Linear"):
+        predict_table(nn.Linear(10, 1), table)
+
+
+def test_several_targets(tmp_path):
+    lt = pytest.importorskip("lifecycle.torch")
+    X, y = load_breast_cancer(return_X_y=True)
+    X = X[:, :2]
+    model = lt.TorchRegressor(max_epochs=1, random_state=0).fit(X, np.stack([y, 1 - y], axis=1))
+    found = predict_table(model, read_table(written(tmp_path, "a,b\n1,2\n3,4\n")))
+    assert list(found.columns) == ["prediction 1", "prediction 2"]
