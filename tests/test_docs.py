@@ -1,4 +1,4 @@
-"""The documentation is true: its code runs, what its pages add passes the tests, and the navigation holds every page."""
+"""The documentation is true: its code runs, what its pages add passes the tests, the navigation holds every page."""
 
 import importlib.util
 import os
