@@ -7,7 +7,7 @@ from pathlib import Path
 
 from griffe import Extension
 
-_LIST_OF = re.compile(r"<!-- every (rule|loss|penalty) -->")
+_LIST_OF = re.compile(r"<!-- every (rule|loss|penalty|splitter) -->")
 _ROOT = Path(__file__).parents[1]
 _FILE = re.compile(r"`(\w[\w.*/-]*(?:/|\.py|\.md))`")
 _PAGES_OF_FILES = re.compile(r"contributing\.md|decisions/.*")
@@ -34,6 +34,15 @@ def _rules() -> str:
     )
 
 
+def _splitters() -> str:
+    from lifecycle.splits import list_splitters
+
+    return "\n".join(
+        f"::: {splitter.__module__}.{name}\n    options:\n      heading_level: 3\n"
+        for name, splitter in list_splitters().items()
+    )
+
+
 def _first_lines(package: str) -> str:
     lines = []
     for name in getattr(importlib.import_module(f"lifecycle.{package}"), f"list_{package}")():
@@ -42,7 +51,12 @@ def _first_lines(package: str) -> str:
     return "\n".join(lines)
 
 
-_LISTS = {"rule": _rules, "loss": lambda: _first_lines("losses"), "penalty": lambda: _first_lines("penalties")}
+_LISTS = {
+    "rule": _rules,
+    "loss": lambda: _first_lines("losses"),
+    "penalty": lambda: _first_lines("penalties"),
+    "splitter": _splitters,
+}
 
 
 class ArrayLike(Extension):

@@ -337,14 +337,5 @@ def minimize(
             history.append(value)
             status, message = 99, "the callback stopped the run"
             break
-    return OptimizeResult(
-        x=x,
-        fun=value,
-        jac=gradient,
-        nit=n_steps,
-        nfev=n_evaluations,
-        success=status == 0,
-        status=status,
-        message=message,
-        history=np.array(history),
-    )
+    counts = {"nit": n_steps, "nfev": n_evaluations, "history": np.array(history)}
+    return OptimizeResult(x=x, fun=value, jac=gradient, success=status == 0, status=status, message=message, **counts)
