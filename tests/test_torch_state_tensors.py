@@ -1,0 +1,89 @@
+"""State and parameters of few bits: bfloat16, float16 and int8."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import lifecycle.torch as lt  # noqa: E402
+from lifecycle.rules import list_rules  # noqa: E402
+
+from .optimizer_steps import ours, small_net, train  # noqa: E402
+
+RULES_BY_STATE = [(name, state) for name in list_rules() for state in ("bfloat16", "int8")]
+
+
+@pytest.mark.parametrize(("name", "state"), RULES_BY_STATE)
+def test_low_precision_states_train_as_well(name, state):
+    hyper = {"lr": {"adadelta": 1.0, "gd": 0.1, "sgd": 0.1, "lion": 3e-4, "rmsprop": 1e-3}.get(name, 3e-3)}
+    hyper |= {"momentum": 0.9} if "momentum" in list_rules()[name].defaults else {}
+    losses = {}
+    for dtype in (None, state):
+        net = small_net()
+        optimizer = ours(name)(net.parameters(), state_dtype=dtype, **hyper)
+        losses[dtype] = np.mean(train(net, optimizer, 150)[-20:])
+        n = sum(p.numel() for p in net.parameters())
+        per_slot = {None: 4.0, "bfloat16": 2.0, "int8": 1.0}[dtype]
+        slots = len(list_rules()[name].variant({**list_rules()[name].defaults, **hyper}).slots)
+        assert optimizer.state_bytes() <= (per_slot + (0.03 if dtype == "int8" else 0)) * slots * n
+    assert losses[state] < losses[None] + 0.05
+
+
+def test_a_dead_unit_does_not_explode_in_int8():
+    """Its second moment shrinks below the smallest code; stored as zero, the next gradient would step by lr / eps."""
+    for state in ("bfloat16", "int8"):
+        p = torch.nn.Parameter(torch.zeros(512))
+        optimizer = lt.Adam([p], lr=1e-3, state_dtype=state)
+        p.grad = torch.ones(512)
+        optimizer.step()
+        p.grad[:256] = 0.0
+        for _ in range(3000):
+            optimizer.step()
+        before = p.detach().clone()
+        p.grad[:256] = 1e-3
+        optimizer.step()
+        assert (p.detach() - before).abs().max() < 0.1
+        assert torch.isfinite(p).all()
+
+
+@pytest.mark.parametrize("state", [None, "float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_sixteen_bit_parameters_train(dtype, state):
+    net = small_net().to(dtype)
+    optimizer = lt.AdamW(net.parameters(), lr=1e-2, state_dtype=state)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(80):
+        x = torch.randn(64, 20, generator=generator).to(dtype)
+        loss = torch.nn.functional.cross_entropy(net(x).float(), x[:, :3].argmax(dim=1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-10:]) < 0.6 * losses[0]
+    assert {p.dtype for p in net.parameters()} == {dtype}
+
+
+def test_a_small_step_of_a_bfloat16_parameter_is_not_lost():
+    """lr times the gradient is a hundredth of a unit in the last place: rounded to the nearest, nothing would move."""
+    p = torch.nn.Parameter(torch.ones(10_000, dtype=torch.bfloat16))
+    optimizer = lt.SGD([p], lr=1.0)
+    for _ in range(100):
+        p.grad = torch.full_like(p, 2.0**-14)
+        optimizer.step()
+    assert float(p.detach().double().mean()) == pytest.approx(1 - 100 * 2.0**-14, abs=2e-4)
+
+
+def test_low_precision_states_in_any_memory_layout():
+    start, g = torch.randn(30, 20), torch.randn(30, 20)
+    for state in ("bfloat16", "int8"):
+        found = []
+        for layout in (start.clone(), start.t().contiguous().t(), start.repeat_interleave(2, 1)[:, ::2]):
+            p = torch.nn.Parameter(layout)
+            optimizer = lt.AdamW([p], lr=0.1, state_dtype=state)
+            for _ in range(3):
+                p.grad = g.clone()
+                optimizer.step()
+            found.append(p.detach().clone())
+        for other in found[1:]:  # blocks and noise follow the memory, so the last digits differ
+            torch.testing.assert_close(other, found[0], rtol=0.2, atol=0.05)
