@@ -1,4 +1,4 @@
-"""The bar that is shown on what takes long."""
+"""The progress bar of operations that take more than two seconds."""
 
 import sys
 from typing import Any

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from lifecycle._threads import in_order, one_thread_each
+from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.fold_sums import sums_by_column
 from lifecycle.linear.data.problem import SMALL, Task
 from lifecycle.linear.outcome import Outcome
@@ -16,7 +16,7 @@ _CHUNK = 1 << 17  # elements
 
 def in_closed_form(task: Task) -> list[Outcome]:
     """The minimizers, and the objective there."""
-    with one_thread_each() if task.rows.features <= SMALL else nullcontext():
+    with single_threaded_blas() if task.rows.features <= SMALL else nullcontext():
         return _solved(task)
 
 
@@ -65,7 +65,7 @@ def _of_rows(task: Task, rows: np.ndarray, base: np.ndarray | None, y_shift: flo
 
     total = np.zeros((p + 2, p + 2))
     # where one fills memory, several may not wait to be added, and BLAS has threads of its own
-    run = partial(in_order, size=len(rows) * (p + 2) ** 2) if p <= SMALL else map
+    run = partial(map_ordered, size=len(rows) * (p + 2) ** 2) if p <= SMALL else map
     for part in run(products, range(0, len(rows), size)):
         total += part
     return total

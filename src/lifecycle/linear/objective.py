@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._threads import in_order, one_thread_each
+from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.problem import Task
 from lifecycle.loops.linear_loss import joint_pushes, pushes
 
@@ -80,6 +80,6 @@ class Objective:
             product = (X.T @ push.T).T if task.rows.sparse else push @ X
             return losses, product.astype(np.float64), push.sum(axis=1).astype(np.float64)
 
-        with one_thread_each():
+        with single_threaded_blas():
             chunks = list(task.rows.chunks(min(_ELEMENTS, _SCORES // (m * k) * task.rows.features)))
-            yield from in_order(part, chunks, m * k * task.rows.size)
+            yield from map_ordered(part, chunks, m * k * task.rows.size)

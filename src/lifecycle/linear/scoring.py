@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._threads import in_order
+from lifecycle._threads import map_ordered
 from lifecycle.linear.epochs.solver import Steps
 from lifecycle.linear.epochs.solver import products as products_of
 
@@ -132,7 +132,7 @@ class TestScores:
                         found[m][name] = float(value)
             return found
 
-        parts = in_order(of_rows, np.unique(of_test).tolist(), self.X.size * len(which))
+        parts = map_ordered(of_rows, np.unique(of_test).tolist(), self.X.size * len(which))
         return {m: scores for part in parts for m, scores in part.items()}
 
     def _on(self, rows: np.ndarray, which: np.ndarray, products: Callable) -> np.ndarray:

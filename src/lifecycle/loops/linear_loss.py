@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from lifecycle._jit import element, kernel, like, maximum, scratch, stamp, where, wide_vectors
+from lifecycle._jit import element, kernel, like, maximum, stack_array, where, wide_vectors
 from lifecycle.loops.linear_many import target_of
 
 _ROWS = 128  # samples of a block, which stays in the cache
@@ -24,11 +24,8 @@ def pushes(loss: Any) -> Any:
 
 @cache
 def _pushes(slope, value, target):
-    mark = stamp(slope, value, target)
-    slope, value, target = (element(f) for f in (slope, value, target))
 
     def walk(z, y, weights, column, label, epsilon, push):
-        mark  # noqa: B018
         wide_vectors()
         for v in range(len(z)):
             scores, weight, out, mine, margin = z[v], weights[column[v]], push[v], label[v], epsilon[v]
@@ -37,7 +34,7 @@ def _pushes(slope, value, target):
                 out[i] = weight[i] * slope(goal, score, margin)
                 scores[i] = weight[i] * value(goal, score, margin)
 
-    return kernel(walk, mark, contract=True)
+    return kernel(walk, contract=True)
 
 
 def joint_pushes(loss: Any) -> Any:
@@ -51,12 +48,10 @@ def joint_pushes(loss: Any) -> Any:
 
 @cache
 def _joint_pushes(functions):
-    mark = stamp(*functions, _ROWS)
-    part, slope, value = (element(f) for f in functions)
-    rows = scratch(_ROWS)
+    part, slope, value = functions
+    rows = stack_array(_ROWS)
 
     def walk(z, y, weights, column, losses, push):
-        mark  # noqa: B018
         wide_vectors()
         outputs, kind = len(z) // column.size, z.dtype
         top, total, chosen, lost = rows(kind), rows(kind), rows(kind), rows(kind)
@@ -87,7 +82,7 @@ def _joint_pushes(functions):
                 for i in range(seen.size):
                     losses[m] += lost[i]
 
-    return kernel(walk, mark, contract=True)
+    return kernel(walk, contract=True)
 
 
 def bends(loss: Any) -> Any:
@@ -100,11 +95,8 @@ def bends(loss: Any) -> Any:
 
 @cache
 def _bends(slope, value, curvature):
-    mark = stamp(slope, value, curvature)
-    slope, value, curvature = (element(f) for f in (slope, value, curvature))
 
     def walk(z, targets, share, epsilon, push, bend):
-        mark  # noqa: B018
         wide_vectors()
         total = 0.0
         for k in range(len(z)):
@@ -115,4 +107,4 @@ def _bends(slope, value, curvature):
                 total += share[i] * value(goals[i], scores[i], epsilon)
         return total
 
-    return kernel(walk, mark, reassociate=True, contract=True)
+    return kernel(walk, reassociate=True, contract=True)

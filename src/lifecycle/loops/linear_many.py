@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import element, kernel, like, scratch, stamp, where, wide_vectors
+from lifecycle._jit import element, kernel, like, stack_array, where, wide_vectors
 from lifecycle.loops.linear_single import advance_with, land, pull, row_of
 
 _TOGETHER = 64  # losses that are added in the precision of the lanes
@@ -43,24 +43,24 @@ def target_of(task: str) -> Callable:
 def _tuple_of(n: int) -> Callable:
     """(a, v, stride) -> (a[v], a[v + stride], …), n numbers."""
     if n == 0:
-        return element(lambda a, v, stride: (), stamp(0))
+        return element(lambda a, v, stride: ())
     rest, at = _tuple_of(n - 1), n - 1
-    return element(lambda a, v, stride: rest(a, v, stride) + (a[v + at * stride],), stamp(n))
+    return element(lambda a, v, stride: rest(a, v, stride) + (a[v + at * stride],))
 
 
 def _hyperparameters(defaults: tuple) -> tuple[Callable, int]:
     """(row of numbers) -> the arguments of a rule's `step` after t, kinds as in its defaults; and how many numbers."""
     if not defaults:
-        return element(lambda row: (), stamp(())), 0
+        return element(lambda row: ()), 0
     rest, at = _hyperparameters(defaults[:-1])
     last = defaults[-1]
     if isinstance(last, tuple):
         if len(last) != 2:
             raise ValueError(f"a hyperparameter of a rule is a number, a flag or a pair of numbers; got {last!r}")
-        return element(lambda row: rest(row) + ((row[at], row[at + 1]),), stamp(repr(defaults))), at + 2
+        return element(lambda row: rest(row) + ((row[at], row[at + 1]),)), at + 2
     if isinstance(last, bool):
-        return element(lambda row: rest(row) + (row[at] != 0.0,), stamp(repr(defaults))), at + 1
-    return element(lambda row: rest(row) + (row[at],), stamp(repr(defaults))), at + 1
+        return element(lambda row: rest(row) + (row[at] != 0.0,)), at + 1
+    return element(lambda row: rest(row) + (row[at],)), at + 1
 
 
 def samples(loss: Any, joint: bool, penalty: Any, width: int, factor: bool) -> Any:
@@ -88,14 +88,11 @@ def samples(loss: Any, joint: bool, penalty: Any, width: int, factor: bool) -> A
 def _samples(functions, joint, prox, target, n_paces, width, factor):
     *_, slope, value = functions
     of_row = row_of(functions)
-    mark = stamp(of_row, *functions, prox, target, n_paces, width, factor, _TOGETHER)
-    of_row = element(of_row, mark)
-    slope, value, prox, target = (element(f) for f in (slope, value, prox, target))
-    lanes, held, at = scratch(width), scratch(n_paces * width), _tuple_of(n_paces)
+    of_row = element(of_row)
+    lanes, held, at = stack_array(width), stack_array(n_paces * width), _tuple_of(n_paces)
 
     def epoch(X, y, weights, along, order, outputs, theta, intercept, shift, offset, squares, column, label, lr, paces,
               epsilon, moves, total):  # fmt: skip
-        mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss or penalty)
         wide_vectors()
         kind, features = theta.dtype, X.shape[1]
         z, push, b, s = lanes(kind), lanes(kind), lanes(kind), held(kind)
@@ -174,7 +171,7 @@ def _samples(functions, joint, prox, target, n_paces, width, factor):
             intercept[v] = b[v]
             total[v] += lost[v]
 
-    return kernel(epoch, mark, contract=True)
+    return kernel(epoch, contract=True)
 
 
 def penalties(penalty: Any, width: int) -> Any:
@@ -187,11 +184,9 @@ def penalties(penalty: Any, width: int) -> Any:
 
 @cache
 def _penalties(value, width):
-    mark = stamp(value, width)
-    value, lanes = element(value), scratch(width)
+    lanes = stack_array(width)
 
     def walk(theta, scale, ratio, total):
-        mark  # noqa: B018
         sums, unit, share = lanes(total.dtype), lanes(theta.dtype), lanes(theta.dtype)
         size = theta.size * width // total.size
         for tile in range(total.size // width):
@@ -203,7 +198,7 @@ def _penalties(value, width):
             for v in range(width):
                 total[tile * width + v] += sums[v]
 
-    return kernel(walk, mark, contract=True)
+    return kernel(walk, contract=True)
 
 
 def batches(rule: Any, hyper: dict[str, Any], loss: Any, joint: bool, penalty: Any, width: int) -> Any:
@@ -236,16 +231,13 @@ def _batches(update, n_slots, step, n_steps, n_carried, defaults, functions, joi
              reach, prox, n_paces, target, width):  # fmt: skip
     *_, slope, value = functions
     advance, row = advance_with(update, n_slots), row_of(functions)
-    mark = stamp(advance, row, *functions, step, penalty_slope, penalty_kink, reach, prox, target, pull, land,
-                 n_steps, n_paces, n_carried, repr(defaults), width)  # fmt: skip
-    advance, row = element(advance, mark), element(row, mark)
+    advance, row = element(advance), element(row)
     coefficients, of_step, of_prox = element(step), _tuple_of(n_steps), _tuple_of(n_paces)
     arguments, _ = _hyperparameters(defaults)
-    lanes = scratch(width)
+    lanes = stack_array(width)
 
     def epoch(X, y, weights, order, batch, theta, intercept, center, slots, more, mean, intercept_mean, column, label,
               settings, hyper, carried, outputs, way, t, start, total):  # fmt: skip
-        mark  # noqa: B018
         kind, features, n_lanes = theta.dtype, X.shape[1], intercept.size
         alpha, l1_ratio, epsilon, moves = settings
         held, sums = lanes(kind), lanes(kind)
@@ -331,4 +323,4 @@ def _batches(update, n_slots, step, n_steps, n_carried, defaults, functions, joi
                 for lane in range(n_lanes):
                     intercept_mean[lane] += share * (intercept[lane] - intercept_mean[lane])
 
-    return kernel(epoch, mark, contract=True)
+    return kernel(epoch, contract=True)

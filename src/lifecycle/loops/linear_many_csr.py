@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import add_product, element, kernel, scratch, stamp, wide_vectors
+from lifecycle._jit import add_product, element, kernel, stack_array, wide_vectors
 from lifecycle.loops.linear_many import NARROW, target_of
 from lifecycle.loops.linear_single import row_of
 
@@ -33,14 +33,11 @@ def samples(loss: Any, joint: bool, width: int) -> Any:
 def _samples(functions, joint, target, width):
     *_, slope, value = functions
     row = row_of(functions)
-    mark = stamp(row, *functions, target, width, NARROW, _LEAST, _multiply_out)
-    row = element(row, mark)
-    slope, value, target = (element(f) for f in (slope, value, target))
-    lanes, add, line = scratch(width), add_product(NARROW), NARROW
+    row = element(row)
+    lanes, add, line = stack_array(width), add_product(NARROW), NARROW
 
     def epoch(data, indices, indptr, y, weights, order, outputs, theta, scales, intercept, column, label, lr, keep,
               epsilon, moves, total):  # fmt: skip
-        mark  # noqa: B018  (in the closure, so that the disk cache sees an edited loss)
         wide_vectors()
         kind = theta.dtype
         z, push, scale, goal, weight = lanes(kind), lanes(kind), lanes(kind), lanes(kind), lanes(kind)
@@ -102,7 +99,7 @@ def _samples(functions, joint, target, width):
         for v in range(width):
             intercept[v], scales[v] = b[v], scale[v]
 
-    return kernel(epoch, mark, contract=True)
+    return kernel(epoch, contract=True)
 
 
 @element

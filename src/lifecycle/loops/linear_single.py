@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import element, kernel, like, maximum, minimum, sign, stamp, to_fixed_tuple, where
-from lifecycle.loops._update import uniform
+from lifecycle._jit import element, kernel, like, maximum, minimum, sign, to_fixed_tuple, where
+from lifecycle.loops._update import three_slot_update
 
 # Orthant-wise steps (Andrew & Gao, 2007) bring a kink λ|w| into any rule: `pull` adds the subgradient of least size,
 # and `land` stops a coefficient at zero that would cross it.
@@ -56,11 +56,9 @@ def compiled(update: Callable, n_slots: int, step: Callable, n_carried: int, los
 @cache
 def _build(update, n_slots, step, n_carried, functions, penalty_slope, penalty_kink, reach, prox):
     advance, row = advance_with(update, n_slots), row_of(functions)
-    mark = stamp(advance, row, step, penalty_slope, penalty_kink, reach, prox, pull, land)
-    advance, row, coefficients = element(advance, mark), element(row, mark), element(step)
+    advance, row, coefficients = element(advance), element(row), element(step)
 
     def epoch(X, Y, weights, order, center, batch, theta, slots, mean, hyper, carried, settings, t, start):
-        mark  # noqa: B018  (in the closure, so that the disk cache sees an edited rule, loss or penalty)
         epsilon, alpha, l1_ratio, proximal, fit_intercept = settings
         outputs, features = Y.shape[1], X.shape[1]
         size = outputs * features
@@ -111,7 +109,7 @@ def _build(update, n_slots, step, n_carried, functions, penalty_slope, penalty_k
                     mean[e] += share * (theta[e] - mean[e])
         return total
 
-    return kernel(epoch, mark, reassociate=True)
+    return kernel(epoch, reassociate=True)
 
 
 def row_of(functions):
@@ -150,7 +148,7 @@ def row_of(functions):
 
 def advance_with(update, n_slots):
     """(p, g, slots, e, s) -> p of element e, whose slots are updated in place."""
-    apply = uniform(update, n_slots)
+    apply = three_slot_update(update, n_slots)
 
     def advance(p, g, slots, e, s):
         a = slots[0, e] if n_slots > 0 else p

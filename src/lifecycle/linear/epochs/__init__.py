@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lifecycle._threads import one_thread_each
+from lifecycle._threads import single_threaded_blas
 from lifecycle.linear.data.problem import Task
 from lifecycle.linear.epochs.full_batch import Accelerated, AllRows
 from lifecycle.linear.epochs.minibatch_many import Blocks
@@ -39,7 +39,7 @@ def by_epochs(
         run = Single(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
     else:
         run = Blocks(task, coef, intercept, optimizers, is_proximal(optimizers[0]), batch, settings)
-    with one_thread_each():  # a thread of BLAS that has worked waits for more, on a core that the kernels need
+    with single_threaded_blas():  # a thread of BLAS that has worked waits for more, on a core that the kernels need
         return _Epochs(task, settings, optimizers, run, scheduled, keeps_rate, coef, intercept).run()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._threads import in_order, num_threads
+from lifecycle._threads import map_ordered, num_threads
 from lifecycle.linear.data.problem import Task
 from lifecycle.linear.epochs.solver import Steps, products
 from lifecycle.linear.outcome import Settings
@@ -77,10 +77,12 @@ class Blocks(Steps):
             y, weights, t = self.y[begin:end], self.task.weights.of_steps(begin, end), self.t
             if self.simple and not self.task.rows.sparse:
                 self._see(begin, end)
-            list(in_order(lambda block: block.run(X, y, weights, order, t), self.blocks, size))  # noqa: B023
+            list(map_ordered(lambda block: block.run(X, y, weights, order, t), self.blocks, size))  # noqa: B023
             self.t += -(-len(order) // self.batch)
         found = np.zeros(self.task.models)
-        for block, values in zip(self.blocks, in_order(lambda block: block.values(), self.blocks, size), strict=True):
+        for block, values in zip(
+            self.blocks, map_ordered(lambda block: block.values(), self.blocks, size), strict=True
+        ):
             np.add.at(found, block.model, values)
         return found[which]
 
@@ -111,12 +113,12 @@ class Blocks(Steps):
         if n != len(self.blocks):
             self._unpack(which)
             shares = [some.reshape(-1, 2).T for some in np.array_split(parts, n)]
-            self.blocks = list(in_order(lambda some: kind(self, *some), shares, self.coef.size))
+            self.blocks = list(map_ordered(lambda some: kind(self, *some), shares, self.coef.size))
         for block in self.blocks:
             block.follow([hyper[m] for m in block.lane_model])
 
     def _unpack(self, which: np.ndarray) -> None:
-        list(in_order(lambda block: block.unpack(which), self.blocks, self.coef.size))
+        list(map_ordered(lambda block: block.unpack(which), self.blocks, self.coef.size))
 
     def result(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._unpack(which)

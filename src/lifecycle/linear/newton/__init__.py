@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dposv
 
-from lifecycle._threads import one_thread_each
+from lifecycle._threads import single_threaded_blas
 from lifecycle.linear.data.fold_sums import sums_by_column
 from lifecycle.linear.data.problem import SMALL, Task
 from lifecycle.linear.newton.dense_objective import Dense
@@ -40,7 +40,7 @@ def by_newton(task: Task, settings: Settings) -> list[Outcome]:
     """Steps until one promises to bring less than tol, and to change no more than the last digits."""
     variables = (task.rows.features + 1) * (task.outputs if task.joint else 1)
     # a thread of BLAS that has worked waits for more, on a core that others need
-    with one_thread_each() if variables <= SMALL else nullcontext():
+    with single_threaded_blas() if variables <= SMALL else nullcontext():
         return _by_newton(task, settings)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._threads import in_order
+from lifecycle._threads import map_ordered
 from lifecycle.linear.data.problem import SMALL
 from lifecycle.loops.linear_loss import bends
 from lifecycle.loops.linear_single import row_of
@@ -99,7 +99,7 @@ class Dense:
         if len(chunks) == 1:
             return part(self.table, seen, self.share)
         # where one fills memory, several may not wait to be added, and BLAS has threads of its own
-        run = partial(in_order, size=len(self.X) * self.variables**2) if self.variables <= SMALL else map
+        run = partial(map_ordered, size=len(self.X) * self.variables**2) if self.variables <= SMALL else map
         found = np.zeros((self.variables, self.variables))
         for hessian in run(lambda rows: part(self.table[rows], seen[:, rows], self.share[rows]), chunks):
             found += hessian
