@@ -30,8 +30,8 @@ def memory(address, start, size, dtype):
     return numba.carray(_pointer(address, start, dtype), size)  # type: ignore[call-arg]
 
 
-# numba gives each intrinsic function a random name, and the disk cache's key of a kernel holds what the functions of its
-# closure call: so they call intrinsic functions through their module, whose name is the same in every process
+# numba gives each intrinsic function a random name, and a kernel's key for the disk cache holds what the functions of
+# its closure call: so they call intrinsic functions through their module, which has the same name in every process
 _this_module = sys.modules[__name__]
 
 

@@ -1,5 +1,6 @@
 """The step of `loops.elementwise` as torch operations, on devices that our kernels do not reach."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ def step(table: Any, factor: float, keys: np.ndarray) -> None:
     kind, formats = table.kind, list_formats()
     param, slot = formats[kind.param], formats[kind.slot if kind.slots else kind.param]
     step_row = step_of_codes(kind.update, tuple(of for _, of in kind.slots), param, slot)
-    number: Any = np.float64 if kind.param == "float64" else np.float32
-    s = tuple(map(number, table.s))
+    # tensors, as torch divides a number by a tensor in two roundings
+    number = partial(torch.tensor, dtype=torch.float64 if kind.param == "float64" else torch.float32)
+    s, g_factor = number(table.s).unbind(), number(factor)
     for p, g, state, ema_weight, key in zip(table.params, table.grads, table.owns, table.shares, keys, strict=True):
         slots = [_codes(state[name]) for name, _ in kind.slots]
         p, g, missing = _codes(p), _codes(g), [None] * (MAX_SLOTS - len(slots))
         index = torch.arange(p.numel(), device=p.device) if param.STOCHASTIC or slot.STOCHASTIC else 0
-        x, *codes = step_row(p, g, *slots, *missing, s, number(factor), 0, index, key)
+        x, *codes = step_row(p, g, *slots, *missing, s, g_factor, 0, index, key)
         for stored, code in zip([p, *slots], codes, strict=False):
             stored.copy_(code)
         if kind.averaged:
