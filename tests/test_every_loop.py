@@ -190,4 +190,4 @@ def test_a_rule_has_three_slots_at_most():
     from lifecycle.loops import _update
 
     with pytest.raises(ValueError, match="up to 3 slots"):
-        _update.uniform(lambda p, g, a, b, c, d, s: (p, a, b, c, d), 4)
+        _update.three_slot_update(lambda p, g, a, b, c, d, s: (p, a, b, c, d), 4)

@@ -176,7 +176,8 @@ def test_kernels_with_memory_and_vectors_of_their_own_are_found_in_the_disk_cach
     code = """if True:
         import numpy as np, lifecycle as lc
         from scipy import sparse
-        from lifecycle.loops import lanes, sparse_lanes
+        from lifecycle.loops.linear_sgd import sgd_epoch
+        from lifecycle.loops.linear_sgd_csr import csr_sgd_epoch
         from lifecycle.losses import list_losses
         from lifecycle.penalties import list_penalties
         X, y = np.random.RandomState(0).randn(50, 3), np.arange(50) % 2
@@ -185,8 +186,7 @@ def test_kernels_with_memory_and_vectors_of_their_own_are_found_in_the_disk_cach
             models = model.fit_many(rows, y, train=[np.arange(40)] * 2, params=[{}] * 2)
             print(*models[0].coef_[0])
         hinge = list_losses()["hinge"]
-        for kernel in (lanes.samples(hinge, False, list_penalties()["l2"], 32, True),
-                       sparse_lanes.samples(hinge, False, 32)):
+        for kernel in (sgd_epoch(hinge, False, list_penalties()["l2"], 32, True), csr_sgd_epoch(hinge, False, 32)):
             print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
         """
     answers = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,

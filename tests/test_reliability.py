@@ -37,13 +37,13 @@ def trained(seed=0, *, steps=3, rule="AdamW", state="int8"):
 @pytest.fixture(autouse=True)
 def _always_threaded(monkeypatch):
     monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
-    monkeypatch.setattr(_threads, "_SMALLEST", 256)
+    monkeypatch.setattr(_threads, "_MIN_CHUNK", 256)
 
 
 @pytest.mark.parametrize("state", [None, "bfloat16", "int8"])
 @pytest.mark.parametrize("team", [False, True])
 def test_same_bits_with_1_2_3_and_7_threads(state, team, monkeypatch):
-    monkeypatch.setattr(_threads, "_team_here", team)
+    monkeypatch.setattr(_threads, "_team_usable", team)
     found = []
     for n in (1, 2, 3, 7):
         with lc.threads(n):
@@ -65,7 +65,7 @@ def test_torch_s_number_of_threads_changes_no_bit():
 
 @pytest.mark.parametrize("team", [False, True])
 def test_8_threads_stepping_8_optimizers(team, monkeypatch):
-    monkeypatch.setattr(_threads, "_team_here", team)
+    monkeypatch.setattr(_threads, "_team_usable", team)
     expected = [trained(seed, steps=10) for seed in range(8)]
     found = {}
 

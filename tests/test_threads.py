@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 import lifecycle as lc
 from lifecycle import _threads
 from lifecycle._jit import memory, native
-from lifecycle._threads import in_order
+from lifecycle._threads import map_ordered
 
 # torch's team runs, and lifecycle.torch is there, but no optimizer yet: the child makes the first one
 TORCH_RAN = "import torch, lifecycle.torch; torch.set_num_threads(2); torch.randn(500, 500) @ torch.randn(500, 500)"
@@ -38,9 +38,9 @@ def _always_threaded(request, monkeypatch):
         pytest.importorskip("lifecycle.torch.optimizers")
         if _threads._team is None:
             pytest.skip("torch's threads cannot be reached here")
-    monkeypatch.setattr(_threads, "_team_here", request.param == "team")
+    monkeypatch.setattr(_threads, "_team_usable", request.param == "team")
     monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
-    monkeypatch.setattr(_threads, "_SMALLEST", 1)
+    monkeypatch.setattr(_threads, "_MIN_CHUNK", 1)
     monkeypatch.setattr(_threads, "_default", 3)
 
 
@@ -48,7 +48,7 @@ def _always_threaded(request, monkeypatch):
 @pytest.mark.parametrize("unit", [1, 256])
 def test_every_element_is_covered_once(counting, size, unit):
     seen = np.zeros(size, np.int64)
-    call = _threads.Call(counting, size, unit, seen)
+    call = _threads.ParallelFor(counting, size, unit, seen)
     for times in (1, 2):
         call()
         assert (seen == times).all()
@@ -59,7 +59,7 @@ def test_many_threads_may_call_at_once(counting):
 
     def work():
         seen = np.zeros(5000, np.int64)
-        call = _threads.Call(counting, 5000, 1, seen)
+        call = _threads.ParallelFor(counting, 5000, 1, seen)
         for times in range(1, 51):
             call()
             if not (seen == times).all():
@@ -75,10 +75,10 @@ def test_many_threads_may_call_at_once(counting):
 
 def test_ctrl_c_leaves_no_thread_at_work(counting, monkeypatch):
     """The caller's memory may be gone the moment that the exception arrives."""
-    if _threads._team_here:
+    if _threads._team_usable:
         pytest.skip("a team is waited for in C")
     seen = np.zeros(5000, np.int64)
-    call = _threads.Call(counting, 5000, 1, seen)
+    call = _threads.ParallelFor(counting, 5000, 1, seen)
     ended = []
 
     def wait(futures):
@@ -140,7 +140,7 @@ def test_a_child_that_multiprocessing_forked_is_known(how, by_fork, tmp_path):
 import multiprocessing
 def child():
     from lifecycle import _threads
-    print(_threads._made_by_fork())
+    print(_threads._forked_by_multiprocessing())
 if __name__ == "__main__":
     process = multiprocessing.get_context({how!r}).Process(target=child)
     process.start(); process.join()
@@ -203,7 +203,7 @@ def test_in_order_gives_results_in_order_from_several_threads_each_with_one_thre
 
     before = of_blas()
     with lc.threads(2):
-        seen = list(in_order(lambda i: (i, threading.get_ident(), of_blas()), range(40), 1 << 30))
+        seen = list(map_ordered(lambda i: (i, threading.get_ident(), of_blas()), range(40), 1 << 30))
     assert [i for i, *_ in seen] == list(range(40))
     assert threading.get_ident() not in {thread for _, thread, _ in seen}
     assert {n for *_, numbers in seen for n in numbers} == {1}
@@ -223,11 +223,11 @@ def test_in_order_ends_what_it_began_when_an_item_fails_or_nobody_listens_any_mo
 
     with lc.threads(2):
         with pytest.raises(ValueError, match="three"):
-            list(in_order(work, range(100), 1 << 30))
+            list(map_ordered(work, range(100), 1 << 30))
         assert len(begun) == len(ended) + 1 < 100
         begun.clear()
         ended.clear()
-        results = in_order(work, [5] * 100, 1 << 30)
+        results = map_ordered(work, [5] * 100, 1 << 30)
         assert next(results) == 5
         results.close()
         assert len(begun) == len(ended) < 100

@@ -1,8 +1,8 @@
-"""The only home of threads: run a kernel's range in chunks on n threads, or any function of many items.
+"""The only home of threads: run a kernel's range in chunks on n threads, or a function of each of many items.
 
-Where a framework has a team of threads waiting, `use_team` has the chunks run on it: two teams on the same cores wait
-for each other. Else a pool of Python threads does it. Both belong to the process that made them; a forked child makes
-a pool of its own. Below `SERIAL_BELOW` elements threads cost more than they give.
+Where a framework has a thread team of its own (OpenMP), `use_team` lets the chunks run on it, because two teams on the
+same cores slow each other down. Otherwise a pool of Python threads runs them. Both belong to the process that made
+them; a forked child makes a new pool. Below `SERIAL_BELOW` elements threads cost more time than they save.
 """
 
 import os
@@ -21,10 +21,10 @@ import numpy as np
 from lifecycle._check import integer
 
 SERIAL_BELOW = {"pool": 1 << 18, "team": 1 << 16}
-_ALIGN = 64  # elements: where a segment starts on a cache line, so do the chunks of it
-_MOST = 1024  # threads: the system ends a process that asks for too many
-_WORTH_THREADS = 1 << 22  # multiplications
-_SMALLEST, _PER_THREAD = 1 << 14, 8  # elements of a chunk, at least; chunks for each thread, at most
+_ALIGN = 64  # elements: where a segment starts on a cache line, so do its chunks
+_MAX_THREADS = 1024  # the system ends a process that asks for too many
+_SERIAL_BELOW_OPERATIONS = 1 << 22  # multiplications
+_MIN_CHUNK, _CHUNKS_PER_THREAD = 1 << 14, 8  # elements at least; chunks at most
 
 _local = threading.local()
 _lock = threading.Lock()
@@ -33,25 +33,29 @@ _default: int | None = None
 
 
 class Team(NamedTuple):
-    """Threads of a framework: (address of a C function, its argument, number of threads) and how many it has."""
+    """Threads of a framework.
+
+    `start(function, argument, n)` has n threads call the C function at an address with an argument; `size()` is the
+    number of threads that the framework uses.
+    """
 
     start: Callable[[int, int, int], object]
     size: Callable[[], int]
 
 
 _team: Team | None = None
-_team_here = False
-_forked = False  # the threads of the parent do not exist in a forked child, but its team would wait for them
+_team_usable = False
+_forked = False  # the parent's threads do not exist in a forked child, whose team would wait for them
 
 
 def use_team(team: Team) -> None:
-    """From now on run chunks on the threads of a framework; their number is its own, unless ours was set."""
-    global _team, _team_here
-    _team, _team_here = team, not (_forked or _made_by_fork())
+    """Run chunks on the threads of a framework from now on, as many as it uses unless a number was set here."""
+    global _team, _team_usable
+    _team, _team_usable = team, not (_forked or _forked_by_multiprocessing())
 
 
-def _made_by_fork() -> bool:
-    """Whether multiprocessing forked this process; in one that it spawned the main module bears another name."""
+def _forked_by_multiprocessing() -> bool:
+    """Whether multiprocessing forked this process; in a process that it spawned the main module has another name."""
     module, main = sys.modules.get("multiprocessing"), sys.modules.get("__main__")
     return module is not None and module.parent_process() is not None and getattr(main, "__name__", "") != "__mp_main__"
 
@@ -59,9 +63,9 @@ def _made_by_fork() -> bool:
 @cache
 def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # joblib gives its workers their share of the cores through these
-    shares = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")]
-    return max(1, min([cores, *(int(s) for s in shares if re.fullmatch("[0-9]+", s))]))
+    # joblib limits its workers through these
+    limits = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")]
+    return max(1, min([cores, *(int(s) for s in limits if re.fullmatch("[0-9]+", s))]))
 
 
 @cache
@@ -69,8 +73,8 @@ def _from_environment() -> int | None:
     text = os.environ.get("LIFECYCLE_NUM_THREADS")
     if text is None:
         return None
-    if not re.fullmatch("[0-9]+", text.strip()) or not 1 <= int(text) <= _MOST:
-        raise ValueError(f"LIFECYCLE_NUM_THREADS must be an integer from 1 to {_MOST}; got {text!r}")
+    if not re.fullmatch("[0-9]+", text.strip()) or not 1 <= int(text) <= _MAX_THREADS:
+        raise ValueError(f"LIFECYCLE_NUM_THREADS must be an integer from 1 to {_MAX_THREADS}; got {text!r}")
     return int(text)
 
 
@@ -86,13 +90,13 @@ def set_num_threads(n: int) -> None:
     Without it: LIFECYCLE_NUM_THREADS, else, once lifecycle.torch is imported, torch.get_num_threads(), else the cores.
     """
     global _default
-    _default = integer("n", n, low=1, high=_MOST)
+    _default = integer("n", n, low=1, high=_MAX_THREADS)
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
     """Use `n` threads for the kernels called from this thread inside the block."""
-    integer("n", n, low=1, high=_MOST)
+    integer("n", n, low=1, high=_MAX_THREADS)
     before = getattr(_local, "limit", None)
     _local.limit = n
     try:
@@ -101,49 +105,50 @@ def threads(n: int) -> Iterator[None]:
         _local.limit = before
 
 
-class Call:
-    """A kernel and its arguments: arrays whose contents may change between two calls.
+class ParallelFor:
+    """A kernel, its range and its arguments: arrays whose contents may change between two calls.
 
     Parameters
     ----------
     kernel : made by `_jit.native`
-        Called with (arguments, begin, end); at `arguments` stand address and length of every array, as int64.
+        Called with (arguments, begin, end) for each chunk; `arguments` is the address of a table of int64: address and
+        length of every array.
     size, unit : int
-        The range is [0, size), each of `unit` elements.
+        The range is [0, size); each of its places is `unit` elements.
     """
 
     def __init__(self, kernel: Any, size: int, unit: int, *arrays: np.ndarray):
         self.kernel, self.size, self.unit = kernel, size, unit
         self.arrays = arrays  # kept alive
-        self._packed = np.array([x for a in arrays for x in (a.ctypes.data, len(a))], np.int64)
-        self.arguments = self._packed.ctypes.data
+        self._table = np.array([x for a in arrays for x in (a.ctypes.data, len(a))], np.int64)
+        self.arguments = self._table.ctypes.data
 
     def __call__(self) -> None:
         size, unit = self.size, self.unit
-        on_team = _team is not None and _team_here
-        n = min(num_threads(), -(-size * unit // _SMALLEST))
+        on_team = _team is not None and _team_usable
+        n = min(num_threads(), -(-size * unit // _MIN_CHUNK))
         if n <= 1 or size * unit < SERIAL_BELOW["team" if on_team else "pool"]:
             self.kernel.call(self.arguments, 0, size)
             return
         align = max(1, _ALIGN // unit)
-        step = max(-(-size // (n * _PER_THREAD)), _SMALLEST // unit)
+        step = max(-(-size // (n * _CHUNKS_PER_THREAD)), _MIN_CHUNK // unit)
         step = -(-step // align) * align
         job = np.array([self.kernel.address, self.arguments, size, step, 0], np.int64)
         if on_team:
-            _team.start(_drain().address, job.ctypes.data, n)  # type: ignore[union-attr]
+            _team.start(_chunk_runner().address, job.ctypes.data, n)  # type: ignore[union-attr]
         else:
             self._on_pool(n, job)
 
     def _on_pool(self, n: int, job: np.ndarray) -> None:
         global _pool
-        drain = _drain().call
+        run_chunks = _chunk_runner().call
 
         def work() -> None:
-            drain(job.ctypes.data)  # the closure keeps job and arrays until the last thread is done
+            run_chunks(job.ctypes.data)  # the closure keeps job and arrays until the last thread is done
 
         futures: list[Future] = []
         try:
-            with _lock:  # a pool that another thread outgrows may not close between here and the last submit
+            with _lock:  # a pool that is too small for another thread must not be shut down before the last submit
                 if _pool is None or _pool[0] != os.getpid() or _pool[1] < n - 1:
                     if _pool is not None and _pool[0] == os.getpid():
                         _pool[2].shutdown(wait=False)
@@ -151,74 +156,76 @@ class Call:
                 futures += [_pool[2].submit(work) for _ in range(n - 1)]
             work()
         finally:
-            job[4] = job[2]  # whatever happened, no more is begun
-            _end(futures)
+            job[4] = job[2]  # after an exception too, no further chunk begins
+            _cancel_or_wait(futures)
 
 
-def in_order(work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Iterator[Any]:
+def map_ordered(work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Iterator[Any]:
     """work(item) for each item, on threads, in the order of the items; `work` must release the GIL most of its time.
 
-    `size`: multiplications in all; a few do not pay for threads.
+    `size`: multiplications in all; few are done without threads.
     """
     n = min(num_threads(), len(items))
-    if n <= 1 or size < _WORTH_THREADS:
+    if n <= 1 or size < _SERIAL_BELOW_OPERATIONS:
         yield from map(work, items)
         return
     workers, futures = _workers(os.getpid(), num_threads()), deque[Future]()
-    with one_thread_each():
+    with single_threaded_blas():
         try:
             for item in items:
                 futures.append(workers.submit(work, item))
-                if len(futures) > 4 * n:  # what waits to be taken stays small
+                if len(futures) > 4 * n:  # bounds the memory of finished results
                     yield futures.popleft().result()
             while futures:
                 yield futures.popleft().result()
         finally:
-            _end(futures)
+            _cancel_or_wait(futures)
 
 
 @cache
 def _workers(process: int, n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n, thread_name_prefix="lifecycle", initializer=_alone)
+    return ThreadPoolExecutor(n, thread_name_prefix="lifecycle", initializer=_use_one_thread)
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Products of matrices stay on the thread that asks for them, or threads of BLAS and ours would be in each other's
-    way; the limit is of the process, and ends with its last user."""
-    with _limit.lock:
-        if not _limit.users:
-            if _limit.libraries is None:  # looks through all that are loaded, once
+def single_threaded_blas() -> Iterator[None]:
+    """Compute matrix products on the calling thread alone, so that BLAS's threads and ours do not compete for cores.
+
+    The limit holds for the process, until the last block that asked for it ends.
+    """
+    with _blas.lock:
+        if not _blas.users:
+            if _blas.libraries is None:  # searches all loaded libraries, once
                 from threadpoolctl import ThreadpoolController
 
-                _limit.libraries = ThreadpoolController()
-            _limit.limiter = _limit.libraries.limit(limits=1, user_api="blas")
-        _limit.users += 1
+                _blas.libraries = ThreadpoolController()
+            _blas.limiter = _blas.libraries.limit(limits=1, user_api="blas")
+        _blas.users += 1
     try:
         yield
     finally:
-        with _limit.lock:
-            _limit.users -= 1
-            if not _limit.users:
-                _limit.limiter.restore_original_limits()
+        with _blas.lock:
+            _blas.users -= 1
+            if not _blas.users:
+                _blas.limiter.restore_original_limits()
 
 
-class _Limit:
+class _BlasLimit:
     def __init__(self) -> None:
         self.lock, self.users = threading.Lock(), 0
         self.libraries: Any = None
         self.limiter: Any = None
 
 
-_limit = _Limit()
+_blas = _BlasLimit()
 
 
-def _alone() -> None:
+def _use_one_thread() -> None:
     _local.limit = 1
 
 
-def _end(futures: Iterable[Future]) -> None:
-    """The memory is the caller's again when no thread is at work on it, and no sooner: not after Ctrl-C either."""
+def _cancel_or_wait(futures: Iterable[Future]) -> None:
+    """Return when no thread uses the caller's memory any more, after Ctrl-C too."""
     interrupted = None
     for future in futures:
         while not (future.cancel() or future.done()):
@@ -231,30 +238,29 @@ def _end(futures: Iterable[Future]) -> None:
 
 
 @cache
-def _drain() -> Any:
-    """Kernel (job): take one chunk of a job after another, until none is left."""
-    from lifecycle._jit import fetch_and_add, memory, native, stamp, start
+def _chunk_runner() -> Any:
+    """Kernel (job): run one chunk of a job after another, until none is left."""
+    from lifecycle._jit import call_native, fetch_and_add, memory, native
 
-    int64, mark = np.dtype(np.int64), stamp()
+    int64 = np.dtype(np.int64)
 
-    def drain(job):
-        mark  # noqa: B018
-        at = memory(job, 0, 5, int64)
-        kernel, arguments, size, step = at[0], at[1], at[2], at[3]
+    def run_chunks(job):
+        fields = memory(job, 0, 5, int64)
+        kernel, arguments, size, step = fields[0], fields[1], fields[2], fields[3]
         begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg, var-annotated]
         while begin < size:
-            start(kernel, arguments, begin, min(begin + step, size))  # type: ignore[call-arg]
+            call_native(kernel, arguments, begin, min(begin + step, size))  # type: ignore[call-arg]
             begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg]
 
-    return native(drain, mark, arguments=1)
+    return native(run_chunks, arguments=1)
 
 
 def _renew_after_fork() -> None:
-    global _lock, _pool, _team_here, _forked, _limit
-    _lock, _pool, _team_here, _forked = threading.Lock(), None, False, True
-    if _limit.users:  # who set the limit has no thread here
-        _limit.limiter.restore_original_limits()
-    _limit = _Limit()
+    global _lock, _pool, _team_usable, _forked, _blas
+    _lock, _pool, _team_usable, _forked = threading.Lock(), None, False, True
+    if _blas.users:  # the threads that set the limit do not exist in the child
+        _blas.limiter.restore_original_limits()
+    _blas = _BlasLimit()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,8 @@
-"""Bits of a number: as numpy arrays, and inside kernels."""
+"""Unsigned integers and the bits of floats: on numpy arrays, in kernels, and on torch tensors.
+
+torch has little arithmetic for unsigned integers: a uint32 is an int64 tensor of values below 2**32, a uint16 an int16
+tensor of the same bits.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,49 +12,80 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from lifecycle._jit._compile import INLINED
+from lifecycle._jit._compile import INLINED, stamped
+from lifecycle._jit._elementwise import namespace
 
 _I16, _I32 = ir.IntType(16), ir.IntType(32)
+_F16, _F32 = ir.HalfType(), ir.FloatType()
+_MIXING = ((0x9E3779B1, 15), (0x85EBCA77, 16))  # factors and shifts of the hash
+
+
+def uint32(x: Any) -> Any:
+    """Integers modulo 2**32."""
+    if (xp := namespace(x)) is np:
+        return np.asarray(x).astype(np.uint32)[()]
+    return x.to(xp.int64) & (0xFFFF if x.dtype is xp.int16 else 0xFFFFFFFF)
+
+
+def uint16(x: Any) -> Any:
+    """Integers modulo 2**16."""
+    return np.asarray(x).astype(np.uint16)[()] if (xp := namespace(x)) is np else x.to(xp.int16)
+
+
+def uint8(x: Any) -> Any:
+    """Integers modulo 2**8."""
+    return np.asarray(x).astype(np.uint8)[()] if (xp := namespace(x)) is np else x.to(xp.uint8)
 
 
 def bits(x: Any) -> Any:
     """Bit pattern of a float32, as uint32."""
-    return np.asarray(x, np.float32).view(np.uint32)[()]
+    if (xp := namespace(x)) is np:
+        return np.asarray(x, np.float32).view(np.uint32)[()]
+    return uint32(x.view(xp.int32))
 
 
 def from_bits(pattern: Any) -> Any:
     """float32 of a bit pattern."""
-    return np.asarray(pattern, np.uint32).view(np.float32)[()]
+    if (xp := namespace(pattern)) is np:
+        return np.asarray(pattern, np.uint32).view(np.float32)[()]
+    return pattern.to(xp.int32).view(xp.float32)
 
 
 def half_bits(x: Any) -> Any:
     """Bit pattern of the float16 nearest to a float32, as uint16."""
-    with np.errstate(over="ignore"):
-        return np.asarray(x, np.float32).astype(np.float16).view(np.uint16)[()]
+    if (xp := namespace(x)) is np:
+        with np.errstate(over="ignore"):
+            return np.asarray(x, np.float32).astype(np.float16).view(np.uint16)[()]
+    return x.to(xp.float16).view(xp.int16)
 
 
 def from_half_bits(pattern: Any) -> Any:
     """float32 of the bit pattern of a float16."""
-    return np.asarray(pattern, np.uint16).view(np.float16).astype(np.float32)[()]
+    if (xp := namespace(pattern)) is np:
+        return np.asarray(pattern, np.uint16).view(np.float16).astype(np.float32)[()]
+    return pattern.view(xp.float16).to(xp.float32)
 
 
 def noise(start: Any, i: Any, key: Any) -> Any:
-    """32 bits that look random, from the place start + i of an element and a key: a multiplicative hash."""
-    x = np.asarray(start + i).astype(np.uint32) ^ np.uint32(key)
+    """32 bits that look random, from the index start + i of an element and a key: a multiplicative hash."""
+    x = uint32(start + i) ^ np.uint32(key)
     with np.errstate(over="ignore"):
         for factor, shift in _MIXING:
-            x = x * np.uint32(factor)
-            x = x ^ (x >> np.uint32(shift))
-    return x[()]
-
-
-_MIXING = ((0x9E3779B1, 15), (0x85EBCA77, 16))
+            x = uint32(x * factor)
+            x = x ^ (x >> shift)
+    return x
 
 
 # numba widens every integer to 64 bits, which halves the width of a vector: these are written in 32
 
 
-def _cast(function: Callable, source: Any, target: Any, build: Callable) -> None:
+def _overload_cast(function: Callable, dtype: Any) -> None:
+    @overload(function, jit_options=INLINED)
+    def typed(x):
+        return stamped(lambda x: dtype(x))
+
+
+def _overload_bitcast(function: Callable, source: Any, target: Any, build: Callable) -> None:
     @intrinsic
     def cast(typingctx, x):
         return target(source), lambda context, builder, sig, args: build(builder, args[0])
@@ -60,11 +95,12 @@ def _cast(function: Callable, source: Any, target: Any, build: Callable) -> None
         return (lambda x: cast(x)) if x == source else None  # type: ignore[call-arg]
 
 
-_F16, _F32 = ir.HalfType(), ir.FloatType()
-_cast(bits, types.float32, types.uint32, lambda b, x: b.bitcast(x, _I32))
-_cast(from_bits, types.uint32, types.float32, lambda b, x: b.bitcast(x, _F32))
-_cast(half_bits, types.float32, types.uint16, lambda b, x: b.bitcast(b.fptrunc(x, _F16), _I16))
-_cast(from_half_bits, types.uint16, types.float32, lambda b, x: b.fpext(b.bitcast(x, _F16), _F32))
+for _function, _dtype in ((uint8, np.uint8), (uint16, np.uint16), (uint32, np.uint32)):
+    _overload_cast(_function, _dtype)
+_overload_bitcast(bits, types.float32, types.uint32, lambda b, x: b.bitcast(x, _I32))
+_overload_bitcast(from_bits, types.uint32, types.float32, lambda b, x: b.bitcast(x, _F32))
+_overload_bitcast(half_bits, types.float32, types.uint16, lambda b, x: b.bitcast(b.fptrunc(x, _F16), _I16))
+_overload_bitcast(from_half_bits, types.uint16, types.float32, lambda b, x: b.fpext(b.bitcast(x, _F16), _F32))
 
 
 @intrinsic

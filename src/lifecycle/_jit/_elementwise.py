@@ -1,5 +1,6 @@
-"""Elementwise functions of rules, losses and penalties: on numpy arrays, inside kernels, and on torch tensors."""
+"""Elementwise functions of rules, losses, penalties and formats: on numpy arrays, in kernels, and on torch tensors."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,35 +10,47 @@ from numba.extending import overload
 from lifecycle._jit._compile import INLINED
 
 
-def _is_tensor(x: Any) -> bool:
-    return type(x).__module__.partition(".")[0] == "torch"
+def namespace(x: Any) -> Any:
+    """The module torch for a tensor, else numpy; torch is not imported for it."""
+    return sys.modules["torch"] if type(x).__module__.partition(".")[0] == "torch" else np
 
 
 def sqrt(x: Any) -> Any:
-    return x.sqrt() if _is_tensor(x) else np.sqrt(x)
+    """Square root."""
+    return namespace(x).sqrt(x)
 
 
 def absolute(x: Any) -> Any:
-    return x.abs() if _is_tensor(x) else np.abs(x)
+    """Absolute value."""
+    return namespace(x).abs(x)
 
 
 def sign(x: Any) -> Any:
-    return x.sign() if _is_tensor(x) else np.sign(x)
+    """-1, 0 or 1."""
+    return namespace(x).sign(x)
+
+
+def copysign(x: Any, y: Any) -> Any:
+    """|x| with the sign of y."""
+    return namespace(x).copysign(x, y)
 
 
 def maximum(x: Any, y: Any) -> Any:
-    """Larger of the two; NaN where either is NaN."""
-    return x.maximum(y) if _is_tensor(x) else np.maximum(x, y)
+    """Larger of the two; NaN where either is NaN. If one is a tensor, x is."""
+    return x.clamp(min=y) if namespace(x) is not namespace(y) else namespace(x).maximum(x, y)
 
 
 def minimum(x: Any, y: Any) -> Any:
-    """Smaller of the two; NaN where either is NaN."""
-    return np.minimum(x, y)
+    """Smaller of the two; NaN where either is NaN. If one is a tensor, x is."""
+    return x.clamp(max=y) if namespace(x) is not namespace(y) else namespace(x).minimum(x, y)
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, else y."""
-    return np.where(condition, x, y)
+    xp = namespace(condition)
+    if xp is not namespace(x) and xp is not namespace(y):  # torch would give two numpy scalars its default dtype
+        x = condition.new_full((), x, dtype=getattr(xp, x.dtype.name))
+    return xp.where(condition, x, y)[()]
 
 
 def like(x: Any, constant: float) -> Any:
@@ -58,6 +71,11 @@ def _absolute(x):
 @overload(sign, jit_options=INLINED)
 def _sign(x):
     return lambda x: np.sign(x)
+
+
+@overload(copysign, jit_options=INLINED)
+def _copysign(x, y):
+    return lambda x, y: np.copysign(x, y)
 
 
 @overload(maximum, jit_options=INLINED)

@@ -7,14 +7,14 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from lifecycle._jit._compile import INLINED, element, stamp
+from lifecycle._jit._compile import INLINED, element
 
 _f = np.float32
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 def exp(x: Any) -> Any:
-    """e**x to about one unit in the last place; compiled, x is cut to what has a normal result."""
+    """e**x to about one unit in the last place; compiled, x is clipped to the range of normal results."""
     return np.exp(x)
 
 
@@ -39,22 +39,21 @@ def _power_of_two(kind: Any, integer: Any, bias: int, shift: int) -> Any:
 def _split_at(kind: Any, integer: Any, bias: int, shift: int, root_of_half: int) -> tuple[Any, Any]:
     """x > 0 as m * 2**n with m from 1/sqrt(2) to sqrt(2): functions for n and for m."""
 
-    def place(builder, x):
+    def pattern_and_exponent(builder, x):
         x = builder.bitcast(x, integer)
-        away = builder.sub(x, ir.Constant(integer, root_of_half))
-        return x, builder.ashr(away, ir.Constant(integer, shift))
+        return x, builder.ashr(builder.sub(x, ir.Constant(integer, root_of_half)), ir.Constant(integer, shift))
 
     @intrinsic
     def exponent(typingctx, x):
         def codegen(context, builder, sig, args):
-            return builder.sitofp(place(builder, args[0])[1], context.get_value_type(kind))
+            return builder.sitofp(pattern_and_exponent(builder, args[0])[1], context.get_value_type(kind))
 
         return kind(kind), codegen
 
     @intrinsic
     def mantissa(typingctx, x):
         def codegen(context, builder, sig, args):
-            x, n = place(builder, args[0])
+            x, n = pattern_and_exponent(builder, args[0])
             return builder.bitcast(
                 builder.sub(x, builder.shl(n, ir.Constant(integer, shift))), context.get_value_type(kind)
             )
@@ -82,9 +81,9 @@ def _polynomial(coefficients: tuple) -> Any:
     """x -> value of the polynomial with these coefficients, that of the highest power first."""
     head = coefficients[-1]
     if len(coefficients) == 1:
-        return element(lambda x: head, stamp(coefficients))
+        return element(lambda x: head)
     rest = _polynomial(coefficients[:-1])
-    return element(lambda x: rest(x) * x + head, stamp(coefficients))
+    return element(lambda x: rest(x) * x + head)
 
 
 _exp32_of, _exp64_of, _log32_of, _log64_of = (_polynomial(c) for c in (_EXP32, _EXP64, _LOG32, _LOG64))
@@ -119,20 +118,20 @@ def _log1p(x):
 
         def single(x):
             u = _f(1.0) + x
-            lost = (x - (u - _f(1.0))) / u
+            correction = (x - (u - _f(1.0))) / u  # of the rounding of u
             n, m = _exponent32(u), _mantissa32(u)
             s = (m - _f(1.0)) / (m + _f(1.0))
-            return s * _log32_of(s * s) + lost + n * _f(-2.12194440e-4) + n * _f(0.693359375)
+            return s * _log32_of(s * s) + correction + n * _f(-2.12194440e-4) + n * _f(0.693359375)
 
         return single
     if x == types.float64:
 
         def double(x):
             u = 1.0 + x
-            lost = (x - (u - 1.0)) / u
+            correction = (x - (u - 1.0)) / u  # of the rounding of u
             n, m = _exponent64(u), _mantissa64(u)
             s = (m - 1.0) / (m + 1.0)
-            return s * _log64_of(s * s) + lost + n * 1.42860682030941723212e-6 + n * 6.93145751953125e-1
+            return s * _log64_of(s * s) + correction + n * 1.42860682030941723212e-6 + n * 6.93145751953125e-1
 
         return double
     return lambda x: np.log1p(x)

@@ -1,4 +1,4 @@
-"""Raw memory inside kernels: arrays at addresses and on the stack, atomic additions."""
+"""Raw memory in kernels: arrays at addresses and on the stack, atomic additions, calls of C functions."""
 
 import sys
 from typing import Any
@@ -26,40 +26,40 @@ def _pointer(typingctx, address, start, dtype):
 
 @element
 def memory(address, start, size, dtype):
-    """`size` elements of a dtype, from the element `start` of those at an address (compiled code only)."""
+    """The array of `size` elements that begins `start` elements after an address (compiled code only)."""
     return numba.carray(_pointer(address, start, dtype), size)  # type: ignore[call-arg]
 
 
-# numba gives each intrinsic function a random name, and what the functions of a kernel's closure call is in its key for
-# the disk cache: so they call intrinsic ones through their module, whose name is the same in every process
-_here = sys.modules[__name__]
+# numba gives each intrinsic function a random name, and a kernel's key for the disk cache holds what the functions of
+# its closure call: so they call intrinsic functions through their module, which has the same name in every process
+_this_module = sys.modules[__name__]
 
 
 @intrinsic(prefer_literal=True)
-def _on_stack(typingctx, dtype, size):
+def _alloca(typingctx, dtype, size):
     count = size.literal_value
 
     def codegen(context, builder, sig, args):
-        place = cgutils.alloca_once(builder, context.get_value_type(dtype.dtype), ir.Constant(_I64, count))
-        place.align = 64
-        return place
+        pointer = cgutils.alloca_once(builder, context.get_value_type(dtype.dtype), ir.Constant(_I64, count))
+        pointer.align = 64
+        return pointer
 
     return types.CPointer(dtype.dtype)(dtype, size), codegen
 
 
-def scratch(size: int) -> Any:
-    """A function (dtype) -> `size` elements on the stack, which a loop over them may keep in registers."""
+def stack_array(size: int) -> Any:
+    """A function (dtype) -> array of `size` elements on the stack, which a loop over them may keep in registers."""
 
-    # inlined, or the memory would be that of a function that has returned
+    # inlined by numba, or the memory would be that of a function that has returned
     @register_jitable(inline="always")
-    def made(dtype):
-        return numba.carray(_here._on_stack(dtype, size), size)
+    def allocate(dtype):
+        return numba.carray(_this_module._alloca(dtype, size), size)
 
-    return made
+    return allocate
 
 
 @intrinsic
-def start(typingctx, address, arguments, begin, end):
+def call_native(typingctx, address, arguments, begin, end):
     """Call the C function at an address (compiled code only)."""
 
     def codegen(context, builder, sig, args):
@@ -72,7 +72,7 @@ def start(typingctx, address, arguments, begin, end):
 
 @intrinsic
 def fetch_and_add(typingctx, address, n):
-    """The int64 at an address, to which n is added in one indivisible operation (compiled code only)."""
+    """Add n to the int64 at an address in one atomic operation, and return what it was (compiled code only)."""
 
     def codegen(context, builder, sig, args):
         return builder.atomic_rmw("add", builder.inttoptr(args[0], _I64.as_pointer()), args[1], "seq_cst")
@@ -81,17 +81,17 @@ def fetch_and_add(typingctx, address, n):
 
 
 @element
-def first_after(ends, place):
-    """Index of the first of the rising numbers `ends` above `place` (numpy's searchsorted compiles much longer)."""
+def searchsorted_right(ends, x):
+    """Index of the first of the ascending `ends` above x; np.searchsorted takes much longer to compile."""
     low, high = 0, ends.size
     while low < high:
         middle = (low + high) // 2
-        if ends[middle] > place:
+        if ends[middle] > x:
             high = middle
         else:
             low = middle + 1
     return low
 
 
-# array -> tuple of a length known when compiling; numba's type says nothing of how an intrinsic is called
+# (array, n) -> tuple of its n elements, n known when compiling; numba's type does not tell how an intrinsic is called
 to_fixed_tuple: Any = _to_fixed_tuple

@@ -1,17 +1,36 @@
-"""IEEE 754, 16 bits, with stochastic rounding; uint16 holds the bits.
+"""IEEE 754 binary16 with stochastic rounding; uint16 holds the bits.
 
-A finite number beyond its range becomes the largest one: a second moment that is stored as infinity stays it for ever.
+A finite number beyond its range becomes the largest one: a second moment that is stored as infinity stays infinite.
+
+References
+----------
+IEEE Std 754-2019, Standard for floating-point arithmetic.
+Gupta, Agrawal, Gopalakrishnan, Narayanan (2015), Deep learning with limited numerical precision.
+Croci, Fasi, Higham, Mary, Mikaitis (2022), Stochastic rounding: implementation, error analysis and applications.
 """
 
 import numpy as np
 
-from lifecycle._jit import bits, element, from_bits, from_half_bits, half_bits
+from lifecycle._jit import (
+    absolute,
+    bits,
+    copysign,
+    element,
+    from_bits,
+    from_half_bits,
+    half_bits,
+    minimum,
+    uint32,
+    where,
+)
 
 DTYPE = np.dtype(np.uint16)
 BLOCK = 1
 STOCHASTIC = True
-_LARGEST = np.float32(65504.0)
-_CUT = np.uint32(0xFFFFE000)  # the mantissa's 13 bits that a float16 has no room for
+_LARGEST_BITS = np.uint32(0x477FE000)  # of 65504
+_LARGEST_FLOAT32 = np.float32(3.4028235e38)
+_SMALLEST_NORMAL = np.float32(2.0**-14)
+_KEPT_BITS = np.uint32(0xFFFFE000)  # of a float32: its sign, its exponent and the upper 10 bits of its mantissa
 
 
 @element
@@ -21,16 +40,15 @@ def load(code):
 
 @element
 def store(x, noise):
-    size = np.abs(x)
-    # below 2^-14 float16 has equal steps of 2^-24; with 2^-14 added, these are the steps of the mantissa that is cut
-    shift = np.float32(6.103515625e-05) if size < np.float32(6.103515625e-05) else np.float32(0.0)
-    raised = np.uint32(bits(size + shift) + np.uint32(noise >> np.uint32(19)))
-    cut = from_bits(np.uint32(raised & _CUT)) - shift
-    cut = min(cut, _LARGEST) if size <= np.float32(3.4028235e38) else size  # infinity and NaN stay
-    return half_bits(np.copysign(cut, x))
+    size = absolute(x)
+    # below 2^-14 float16 has equal steps of 2^-24; with 2^-14 added, these are the steps of the truncated mantissa
+    shift = where(size < _SMALLEST_NORMAL, _SMALLEST_NORMAL, np.float32(0.0))
+    pattern = uint32(uint32(bits(size + shift) + uint32(noise >> np.uint32(19))) & _KEPT_BITS)
+    rounded = from_bits(minimum(pattern, _LARGEST_BITS)) - shift
+    return half_bits(copysign(where(size <= _LARGEST_FLOAT32, rounded, size), x))  # infinity and NaN stay
 
 
 @element
 def store_positive(x, noise):
     code = store(x, noise)
-    return np.uint16(1) if (code == np.uint16(0)) & (x > np.float32(0.0)) else code
+    return where((code != np.uint16(0)) | (x <= np.float32(0.0)), code, np.uint16(1))

@@ -1,4 +1,4 @@
-"""IEEE 754, 32 bits."""
+"""IEEE 754 binary32 (IEEE Std 754-2019)."""
 
 import numpy as np
 

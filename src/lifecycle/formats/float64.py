@@ -1,4 +1,4 @@
-"""IEEE 754, 64 bits."""
+"""IEEE 754 binary64 (IEEE Std 754-2019)."""
 
 import numpy as np
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from lifecycle._threads import in_order, one_thread_each
+from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.data.fold_sums import sums_by_train_set
 from lifecycle.linear.data.problem import Problem
@@ -25,7 +25,7 @@ CAPABILITIES = Capabilities(
 
 def fit_exact(problem: Problem) -> list[FitResult]:
     """The minimizers, and the objective there."""
-    with one_thread_each() if problem.design.n_features <= FEW_FEATURES else nullcontext():
+    with single_threaded_blas() if problem.design.n_features <= FEW_FEATURES else nullcontext():
         return _solve(problem)
 
 
@@ -76,7 +76,7 @@ def _gram_matrix(problem: Problem, y_shift: float, rows: np.ndarray, weights: np
         return gram
 
     # large matrices may not wait in memory to be added, and BLAS uses threads for each of them
-    run = partial(in_order, size=len(rows) * (p + 2) ** 2) if p <= FEW_FEATURES else map
+    run = partial(map_ordered, size=len(rows) * (p + 2) ** 2) if p <= FEW_FEATURES else map
     total = np.zeros((p + 2, p + 2))
     for gram in run(chunk_gram, range(0, len(rows), size)):
         total += gram

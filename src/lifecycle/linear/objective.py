@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._threads import in_order, one_thread_each
+from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.sample_weights import SampleWeights
@@ -95,6 +95,6 @@ class Objective:
             with np.errstate(over=overflow, invalid=overflow):
                 return chunk_sums(chunk)
 
-        with one_thread_each():
+        with single_threaded_blas():
             elements = min(_CHUNK_ELEMENTS, _CHUNK_SCORES // (m * k) * design.n_features)
-            yield from in_order(quiet_chunk_sums, list(design.chunks(elements)), m * k * design.n_stored)
+            yield from map_ordered(quiet_chunk_sums, list(design.chunks(elements)), m * k * design.n_stored)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._threads import in_order
+from lifecycle._threads import map_ordered
 from lifecycle.linear.epochs.solver import EpochSolver, decision_scores
 
 _CHUNK_ELEMENTS = 1 << 18  # of X that are read at once
@@ -145,7 +145,7 @@ class TestScores:
                         scores[m][name] = float(value)
             return scores
 
-        by_test_set = in_order(of_test_set, np.unique(test_set).tolist(), self.X.size * len(models))
+        by_test_set = map_ordered(of_test_set, np.unique(test_set).tolist(), self.X.size * len(models))
         return {m: scores for part in by_test_set for m, scores in part.items()}
 
     def _decision_scores(self, rows: np.ndarray, models: np.ndarray, scores_of: Callable) -> np.ndarray:

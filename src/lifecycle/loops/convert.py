@@ -1,11 +1,11 @@
-"""Whole arrays into a format and back, each number to its nearest neighbour."""
+"""Arrays into a format and back, each number to its nearest neighbour."""
 
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import kernel, stamp
+from lifecycle._jit import kernel
 
 _HALF = np.uint32(1 << 31)  # noise of one half: rounds to the nearest
 
@@ -27,52 +27,42 @@ def decode(codes: np.ndarray, scales: np.ndarray, form: Any, kind: str) -> np.nd
 
 @cache
 def _encoder(form: Any, positive: bool) -> Any:
-    store = form.store_positive if positive else form.store
-    if form.BLOCK == 1:
-        mark = stamp(store)
+    """Kernel (values, codes, scales)."""
+    size, store = form.BLOCK, form.store_positive if positive else form.store
 
-        def walk(values, codes, scales):
-            mark  # noqa: B018
-            for i in range(values.size):
-                codes[i] = store(values[i], _HALF)
+    def loop(values, codes, scales):
+        for i in range(values.size):
+            codes[i] = store(values[i], _HALF)
 
-        return kernel(walk, mark)
-    size, pattern, scale = form.BLOCK, form.pattern, form.scale
-    mark = stamp(store, pattern, scale)
+    if size == 1:
+        return kernel(loop)
+    pattern, scale = form.pattern, form.scale
 
-    def walk_blocks(values, codes, scales):
-        mark  # noqa: B018
+    def loop_over_blocks(values, codes, scales):
         for block in range(scales.size):
             o = block * size
             n = min(size, values.size - o)
-            top = np.uint32(0)
+            largest = np.uint32(0)
             for i in range(n):
-                top = max(top, pattern(np.float32(values[o + i])))
-            inverse, scales[block] = scale(top, np.float32(0.0))
+                largest = max(largest, pattern(np.float32(values[o + i])))
+            inverse, scales[block] = scale(largest, np.float32(0.0))
             for i in range(n):
                 codes[o + i] = store(np.float32(values[o + i]), inverse, _HALF)
 
-    return kernel(walk_blocks, mark)
+    return kernel(loop_over_blocks)
 
 
 @cache
 def _decoder(form: Any, positive: bool) -> Any:
-    if form.BLOCK == 1:
-        load = form.load
-        mark = stamp(load)
+    """Kernel (codes, scales, values)."""
+    size, load = form.BLOCK, form.load_positive if positive and form.BLOCK > 1 else form.load
 
-        def walk(codes, scales, values):
-            mark  # noqa: B018
-            for i in range(values.size):
-                values[i] = load(codes[i])
-
-        return kernel(walk, mark)
-    size, load_block = form.BLOCK, form.load_positive if positive else form.load
-    mark = stamp(load_block)
-
-    def walk_blocks(codes, scales, values):
-        mark  # noqa: B018
+    def loop(codes, scales, values):
         for i in range(values.size):
-            values[i] = load_block(codes[i], scales[i // size])
+            values[i] = load(codes[i])
 
-    return kernel(walk_blocks, mark)
+    def loop_over_blocks(codes, scales, values):
+        for i in range(values.size):
+            values[i] = load(codes[i], scales[i // size])
+
+    return kernel(loop if size == 1 else loop_over_blocks)

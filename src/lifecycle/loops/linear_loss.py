@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from lifecycle._jit import kernel, maximum, scratch, stamp, wide_vectors
+from lifecycle._jit import kernel, maximum, stack_array, wide_vectors
 from lifecycle.loops.linear_update import one_hot, target_encoder
 
 _ROWS = 128  # samples of a block, which stays in the cache
@@ -19,10 +19,8 @@ def loss_dloss(loss: Any) -> Any:
 
 @cache
 def _loss_dloss(dloss, value, encode):
-    mark = stamp(dloss, value, encode)
 
     def loop(z, y, weights, train_set, label, epsilon, out):
-        mark  # noqa: B018
         wide_vectors()
         for v in range(len(z)):
             z_v, weight, out_v, label_v, eps = z[v], weights[train_set[v]], out[v], label[v], epsilon[v]
@@ -31,7 +29,7 @@ def _loss_dloss(dloss, value, encode):
                 out_v[i] = weight[i] * dloss(target, score, eps)
                 z_v[i] = weight[i] * value(target, score, eps)
 
-    return kernel(loop, mark, contract=True)
+    return kernel(loop, contract=True)
 
 
 def multinomial_loss_dloss(loss: Any) -> Any:
@@ -45,12 +43,10 @@ def multinomial_loss_dloss(loss: Any) -> Any:
 
 @cache
 def _multinomial_loss_dloss(functions):
-    mark = stamp(*functions, one_hot, _ROWS)
     multinomial_exp, multinomial_dloss, multinomial_value = functions
-    rows = scratch(_ROWS)
+    rows = stack_array(_ROWS)
 
     def loop(z, y, weights, train_set, losses, out):
-        mark  # noqa: B018
         wide_vectors()
         outputs, dtype = len(z) // train_set.size, z.dtype
         z_max, sum_exp, z_true, loss = rows(dtype), rows(dtype), rows(dtype), rows(dtype)
@@ -81,7 +77,7 @@ def _multinomial_loss_dloss(functions):
                 for i in range(y_block.size):
                     losses[m] += loss[i]
 
-    return kernel(loop, mark, contract=True)
+    return kernel(loop, contract=True)
 
 
 def loss_dloss_hessian(loss: Any) -> Any:
@@ -95,10 +91,8 @@ def loss_dloss_hessian(loss: Any) -> Any:
 
 @cache
 def _loss_dloss_hessian(dloss_of, value, hessian_of):
-    mark = stamp(dloss_of, value, hessian_of)
 
     def loop(z, targets, weights, epsilon, dloss, hessian):
-        mark  # noqa: B018
         wide_vectors()
         total = 0.0
         for k in range(len(z)):
@@ -109,4 +103,4 @@ def _loss_dloss_hessian(dloss_of, value, hessian_of):
                 total += weights[i] * value(y_k[i], z_k[i], epsilon)
         return total
 
-    return kernel(loop, mark, reassociate=True, contract=True)
+    return kernel(loop, reassociate=True, contract=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle._jit import element, kernel, scratch, stamp
+from lifecycle._jit import element, kernel, stack_array
 from lifecycle.loops.linear_update import (
     ORTHANT,
     PROXIMAL,
@@ -91,14 +91,11 @@ def _minibatch_epoch(update, n_slots, step, n_coefficients, n_scalars, defaults,
     of_outputs = sample_loss(functions)
     rule_update, smooth, proximal, orthant = compiled_updates(update, n_slots, penalty.gradient, penalty.prox)
     penalty_l1, prox_params_of = penalty.l1_weight, penalty.prox_params
-    mark = stamp(of_outputs, *functions, smooth, proximal, orthant, running_mean, step, penalty_l1, prox_params_of,
-                 encode, n_coefficients, n_params, n_scalars, repr(defaults), width)  # fmt: skip
     rule_step, coefficients_of, params_of = element(step), strided_tuple(n_coefficients), strided_tuple(n_params)
     arguments, _ = rule_arguments(defaults)
-    vector = scratch(width)
+    vector = stack_array(width)
 
     def epoch(rows, models, state, n_outputs, kind, t, average_from, total):
-        mark  # noqa: B018
         X, y, weights, order, batch_size = rows
         center, train_set, label, alpha, l1_ratio, epsilon, has_intercept, hyper = models
         theta, intercept, slots, intercept_slots, mean, intercept_mean, scalars = state
@@ -185,4 +182,4 @@ def _minibatch_epoch(update, n_slots, step, n_coefficients, n_scalars, defaults,
                 for m in range(n_models):
                     intercept_mean[m] = running_mean(intercept_mean[m], intercept[m], share)
 
-    return kernel(epoch, mark, contract=True)
+    return kernel(epoch, contract=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle._jit import element, kernel, stamp, to_fixed_tuple
+from lifecycle._jit import element, kernel, to_fixed_tuple
 from lifecycle.loops.linear_minibatch import BatchRows
 from lifecycle.loops.linear_update import ORTHANT, PROXIMAL, compiled_updates, running_mean, sample_loss
 
@@ -63,11 +63,9 @@ def single_minibatch_epoch(
 def _single_minibatch_epoch(update, n_slots, step, n_scalars, functions, penalty):
     of_outputs, penalty_l1, prox_params_of = sample_loss(functions), penalty.l1_weight, penalty.prox_params
     rule_update, smooth, proximal, orthant = compiled_updates(update, n_slots, penalty.gradient, penalty.prox)
-    mark = stamp(of_outputs, smooth, proximal, orthant, running_mean, step, penalty_l1, prox_params_of, n_scalars)
     rule_step = element(step)
 
     def epoch(rows, model, state, t, average_from):
-        mark  # noqa: B018
         X, Y, weights, order, batch_size = rows
         center, epsilon, alpha, l1_ratio, kind, fit_intercept, hyper = model
         theta, slots, mean, scalars = state
@@ -117,4 +115,4 @@ def _single_minibatch_epoch(update, n_slots, step, n_scalars, functions, penalty
                     mean[e] = running_mean(mean[e], theta[e], share)
         return total
 
-    return kernel(epoch, mark, reassociate=True)
+    return kernel(epoch, reassociate=True)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from lifecycle._jit import kernel, scratch, stamp
+from lifecycle._jit import kernel, stack_array
 
 
 def penalty_sums(penalty: Any, width: int) -> Any:
@@ -16,10 +16,9 @@ def penalty_sums(penalty: Any, width: int) -> Any:
 
 @cache
 def _penalty_sums(value, width):
-    mark, vector = stamp(value, width), scratch(width)
+    vector = stack_array(width)
 
     def loop(theta, scale, l1_ratio, total):
-        mark  # noqa: B018
         sums, factor, ratio = vector(total.dtype), vector(theta.dtype), vector(theta.dtype)
         size = theta.size * width // total.size
         for tile in range(total.size // width):
@@ -31,4 +30,4 @@ def _penalty_sums(value, width):
             for v in range(width):
                 total[tile * width + v] += sums[v]
 
-    return kernel(loop, mark, contract=True)
+    return kernel(loop, contract=True)

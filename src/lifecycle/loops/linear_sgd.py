@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle._jit import kernel, like, scratch, stamp, wide_vectors
+from lifecycle._jit import kernel, like, stack_array, wide_vectors
 from lifecycle.loops.linear_update import sample_loss, strided_tuple, target_encoder
 
 _LOSSES_AT_ONCE = 64  # losses that are added in the precision of the models
@@ -71,11 +71,9 @@ def sgd_epoch(loss: Any, multinomial: bool, penalty: Any, width: int, prox_scale
 def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scales):
     *_, dloss, value = functions
     of_outputs = sample_loss(functions)
-    mark = stamp(of_outputs, *functions, prox, encode, n_params, width, prox_scales, _LOSSES_AT_ONCE)
-    vector, parameters, params_of = scratch(width), scratch(n_params * width), strided_tuple(n_params)
+    vector, parameters, params_of = stack_array(width), stack_array(n_params * width), strided_tuple(n_params)
 
     def epoch(rows, models, n_outputs, theta, intercept, total):
-        mark  # noqa: B018
         wide_vectors()
         X, y, weights, offset_products, order = rows
         shift, offset, offset_norm2, train_set, label, step_size, prox_params, epsilon, has_intercept = models
@@ -157,4 +155,4 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
             intercept[v] = b[v]
             total[v] += loss[v]
 
-    return kernel(epoch, mark, contract=True)
+    return kernel(epoch, contract=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle._jit import add_product, element, kernel, scratch, stamp, wide_vectors
+from lifecycle._jit import add_product, element, kernel, stack_array, wide_vectors
 from lifecycle.loops.linear_update import sample_loss, target_encoder
 from lifecycle.loops.vector_width import NARROW
 
@@ -55,11 +55,9 @@ def csr_sgd_epoch(loss: Any, multinomial: bool, width: int) -> Any:
 def _csr_sgd_epoch(functions, multinomial, encode, width):
     *_, dloss, value = functions
     of_outputs = sample_loss(functions)
-    mark = stamp(of_outputs, *functions, encode, width, NARROW, _SMALLEST_SCALE, _multiply_by_scale)
-    vector, add, chunk = scratch(width), add_product(NARROW), NARROW
+    vector, add, chunk = stack_array(width), add_product(NARROW), NARROW
 
     def epoch(rows, models, n_outputs, theta, scales, intercept, total):
-        mark  # noqa: B018
         wide_vectors()
         data, indices, indptr, y, weights, order = rows
         train_set, label, step_size, shrinkage, epsilon, has_intercept = models
@@ -123,7 +121,7 @@ def _csr_sgd_epoch(functions, multinomial, encode, width):
         for v in range(width):
             intercept[v], scales[v] = b[v], scale[v]
 
-    return kernel(epoch, mark, contract=True)
+    return kernel(epoch, contract=True)
 
 
 @element

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from lifecycle._jit import element, like, maximum, minimum, sign, stamp, where
-from lifecycle.loops._update import uniform
+from lifecycle._jit import element, like, maximum, minimum, sign, where
+from lifecycle.loops._update import three_slot_update
 
 SMOOTH, PROXIMAL, ORTHANT = 0, 1, 2
 
@@ -73,7 +73,7 @@ def coefficient_updates(rule_update: Callable, penalty_gradient: Callable, prox:
 @cache
 def compiled_updates(update: Callable, n_slots: int, penalty_gradient: Callable, prox: Callable) -> tuple:
     """(rule_update, smooth, proximal, orthant) for kernels, in which slots (n_slots, elements) change in place."""
-    apply = uniform(update, n_slots)
+    apply = three_slot_update(update, n_slots)
 
     def rule_update(p, g, slots, e, s):
         a = slots[0, e] if n_slots > 0 else p
@@ -88,9 +88,9 @@ def compiled_updates(update: Callable, n_slots: int, penalty_gradient: Callable,
             slots[2, e] = c
         return p
 
-    rule_update = element(rule_update, stamp(apply, n_slots))
+    rule_update = element(rule_update)
     updates = coefficient_updates(rule_update, penalty_gradient, prox)
-    return rule_update, *(element(f, stamp(f)) for f in updates)
+    return rule_update, *map(element, updates)
 
 
 @cache
@@ -126,7 +126,7 @@ def sample_loss(functions: tuple) -> Callable:
                 total += value(y[k], z[k], epsilon)
             return total
 
-    return element(loss, stamp(*functions))
+    return element(loss)
 
 
 @element
@@ -153,24 +153,24 @@ def target_encoder(task: str) -> Callable:
 def strided_tuple(n: int) -> Callable:
     """(a, i, stride) -> (a[i], a[i + stride], …), n numbers."""
     if n == 0:
-        return element(lambda a, i, stride: (), stamp(0))
+        return element(lambda a, i, stride: ())
     first, last = strided_tuple(n - 1), n - 1
-    return element(lambda a, i, stride: first(a, i, stride) + (a[i + last * stride],), stamp(n))
+    return element(lambda a, i, stride: first(a, i, stride) + (a[i + last * stride],))
 
 
 def rule_arguments(defaults: tuple) -> tuple[Callable, int]:
     """(row of numbers) -> arguments of a rule's `step` after t, of the types of its defaults; and how many numbers."""
     if not defaults:
-        return element(lambda row: (), stamp(())), 0
+        return element(lambda row: ()), 0
     first, i = rule_arguments(defaults[:-1])
     last = defaults[-1]
     if isinstance(last, tuple):
         if len(last) != 2:
             raise ValueError(f"a hyperparameter of a rule is a number, a flag or a pair of numbers; got {last!r}")
-        return element(lambda row: first(row) + ((row[i], row[i + 1]),), stamp(repr(defaults))), i + 2
+        return element(lambda row: first(row) + ((row[i], row[i + 1]),)), i + 2
     if isinstance(last, bool):
-        return element(lambda row: first(row) + (row[i] != 0.0,), stamp(repr(defaults))), i + 1
-    return element(lambda row: first(row) + (row[i],), stamp(repr(defaults))), i + 1
+        return element(lambda row: first(row) + (row[i] != 0.0,)), i + 1
+    return element(lambda row: first(row) + (row[i],)), i + 1
 
 
 def flatten_hyperparameters(defaults: dict[str, Any], hyper: dict[str, Any]) -> list[float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._threads import in_order, num_threads
+from lifecycle._threads import map_ordered, num_threads
 from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.problem import Problem
@@ -45,10 +45,10 @@ class ManyModels(EpochSolver):
             X, y = self.problem.design.read(begin, end), self.y[begin:end]
             weights, t = self.problem.weights.read_for_steps(begin, end), self.t
             products = self._offset_products(begin, end) if self.block_type is SgdBlock else None
-            list(in_order(lambda b: b.train(X, y, weights, products, order, t), self.blocks, size))  # noqa: B023
+            list(map_ordered(lambda b: b.train(X, y, weights, products, order, t), self.blocks, size))  # noqa: B023
             self.t += n_steps(len(order), self.batch_size)
         objectives = np.zeros(self.problem.n_models)
-        of_blocks = in_order(lambda block: block.end_epoch(), self.blocks, size)
+        of_blocks = map_ordered(lambda block: block.end_epoch(), self.blocks, size)
         for block, values in zip(self.blocks, of_blocks, strict=True):
             np.add.at(objectives, block.model, values)
         return objectives[models]
@@ -82,13 +82,13 @@ class ManyModels(EpochSolver):
             self._write_back(models)
             shares = [share.reshape(-1, 2).T for share in np.array_split(pairs, n_blocks)]
             self.blocks = list(
-                in_order(lambda share: self.block_type(self.state, *share), shares, self.state.coef.size)
+                map_ordered(lambda share: self.block_type(self.state, *share), shares, self.state.coef.size)
             )
         for block in self.blocks:
             block.begin_epoch()
 
     def _write_back(self, models: np.ndarray) -> None:
-        list(in_order(lambda block: block.write_back(models), self.blocks, self.state.coef.size))
+        list(map_ordered(lambda block: block.write_back(models), self.blocks, self.state.coef.size))
 
     def coefficients(self, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._write_back(models)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lifecycle._threads import one_thread_each
+from lifecycle._threads import single_threaded_blas
 from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.statistics import FEW_FEATURES
@@ -30,7 +30,7 @@ CAPABILITIES = Capabilities(
 def fit_newton(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     """Minimize until a step is predicted to lower the objective by less than tol, and changes only the last digits."""
     # a thread of BLAS that has worked spins on a core that others need
-    with one_thread_each() if problem.n_joint_variables <= FEW_FEATURES else nullcontext():
+    with single_threaded_blas() if problem.n_joint_variables <= FEW_FEATURES else nullcontext():
         return _minimize(problem, options)
 
 

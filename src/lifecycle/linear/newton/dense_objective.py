@@ -16,7 +16,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from lifecycle._threads import in_order
+from lifecycle._threads import map_ordered
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.loops.linear_loss import loss_dloss_hessian
 from lifecycle.loops.linear_update import sample_loss
@@ -118,7 +118,7 @@ class DenseObjective:
         if len(chunks) == 1:
             return chunk_hessian(matrix, by_score, weight)
         # large Hessians may not wait in memory to be added, and BLAS uses threads for each of them
-        run = partial(in_order, size=len(matrix) * self.n_variables**2) if self.n_variables <= FEW_FEATURES else map
+        run = partial(map_ordered, size=len(matrix) * self.n_variables**2) if self.n_variables <= FEW_FEATURES else map
         total = np.zeros((self.n_variables, self.n_variables))
         for hessian in run(lambda rows: chunk_hessian(matrix[rows], by_score[:, rows], weight[rows]), chunks):
             total += hessian
