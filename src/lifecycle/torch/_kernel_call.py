@@ -109,8 +109,8 @@ class KernelCall:
         self.keys = np.zeros(len(self.params), np.uint32)
         loop = elementwise if slot.BLOCK == 1 else blockwise
         kinds = [kind for _, kind in signature.slots]
-        self.call = loop.prepare(signature.update, kinds, param, slot, self.addresses, self.lengths, self.scalars,
-                                 self.keys, signature.averaged)  # fmt: skip
+        arrays = (self.addresses, self.lengths, self.scalars, self.keys)
+        self.call = loop.prepare(signature.update, kinds, param, slot, *arrays, signature.averaged)
 
     @cached_property
     def sum_of_squares(self) -> Callable[[], float]:

@@ -116,8 +116,8 @@ class CNN(nn.Module):
                 f"an image of {height}×{width} can be halved {fits} times, but channels={tuple(depths)} asks for "
                 f"{len(depths)} poolings: use at most {fits} channel counts, or larger images"
             )
-        self.config = {"n_in": n_in, "n_out": n_out, "image_size": [height, width], "channels": depths,
-                       "hidden": widths, "dropout": dropout}  # fmt: skip
+        self.config = {"n_in": n_in, "n_out": n_out, "image_size": [height, width], "channels": depths}
+        self.config |= {"hidden": widths, "dropout": dropout}
         layers: list[nn.Module] = []
         for n, m in zip([n_in, *depths], depths, strict=False):
             layers += [nn.Conv2d(n, m, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -183,12 +183,12 @@ class RNN(nn.Module):
         bidirectional = one_of("bidirectional", bidirectional, (True, False))
         per_step = one_of("per_step", per_step, (True, False))
         n_tokens = None if n_tokens is None else integer("n_tokens", n_tokens, low=1)
-        self.config = {"n_in": n_in, "n_out": n_out, "cell": cell, "hidden_size": hidden_size,
-                       "num_layers": num_layers, "dropout": dropout, "bidirectional": bidirectional,
-                       "per_step": per_step, "n_tokens": n_tokens}  # fmt: skip
+        self.config = {"n_in": n_in, "n_out": n_out, "cell": cell, "hidden_size": hidden_size}
+        self.config |= {"num_layers": num_layers, "dropout": dropout, "bidirectional": bidirectional}
+        self.config |= {"per_step": per_step, "n_tokens": n_tokens}
         self.embedding = None if n_tokens is None else nn.Embedding(n_tokens, n_in)
-        self.cells = _CELLS[cell](n_in, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional,
-                                  dropout=dropout if num_layers > 1 else 0.0)  # fmt: skip
+        options: Any = {"bidirectional": bidirectional, "dropout": dropout if num_layers > 1 else 0.0}
+        self.cells = _CELLS[cell](n_in, hidden_size, num_layers, batch_first=True, **options)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size * (1 + bidirectional), n_out)
 

@@ -102,7 +102,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         optim_state_dict.after_loading(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, of this optimizer or of its twin in torch; the checkpoint's groups decide how slots are stored.
+        """Load a state of this optimizer, or of the one of that name in torch; its groups decide how slots are stored.
 
         Parameters
         ----------
