@@ -14,7 +14,7 @@ from lifecycle.linear.data.problem import SMALL, Task
 from lifecycle.linear.newton import shared_preconditioner, single_model
 from lifecycle.linear.newton.preconditioner import Preconditioner
 from lifecycle.linear.newton.shared_preconditioner import STEP, FullObjective
-from lifecycle.linear.newton.subsample import MIN_ROWS_PER_VARIABLE, Subsample, group_by_penalty
+from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
 from lifecycle.linear.outcome import UNFINISHED, Outcome, Settings
 from lifecycle.solvers.convergence import Tolerances
 
@@ -82,10 +82,10 @@ def _minimize(task: Task, settings: Settings) -> list[Outcome]:
 
 def _split(task: Task, subsample: Subsample) -> tuple[list[int], list[list[int]]]:
     """Models that are single, and groups of those that share a preconditioner, both along the path of penalties."""
-    n_rows = np.count_nonzero(task.weights.counts, axis=0)[task.column]
     # few rows leave directions open, in which a Hessian of other rows would mislead
-    underdetermined = np.flatnonzero(n_rows <= MIN_ROWS_PER_VARIABLE * (task.rows.features + 1))
-    groups = group_by_penalty(task, range(task.models), separate=set(underdetermined.tolist()))
+    few_rows = np.flatnonzero(~subsample.has_enough_rows(task.weights.counts)[task.column])
+    groups = group_by_penalty(task, range(task.models), separate=set(few_rows.tolist()))
+    n_rows = np.count_nonzero(task.weights.counts, axis=0)[task.column]
     is_single = [len(group) == 1 and n_rows[group[0]] <= subsample.n_rows for group in groups]
     single = [group[0] for group, alone in zip(groups, is_single, strict=True) if alone]
     return single, [group for group, alone in zip(groups, is_single, strict=True) if not alone]

@@ -16,11 +16,12 @@ from scipy.linalg import cho_solve
 from lifecycle.linear.data.fold_sums import sums_by_train_set
 from lifecycle.linear.newton import single_model
 from lifecycle.linear.newton.dense_objective import DenseDesign, DenseObjective
-from lifecycle.linear.newton.subsample import MIN_ROWS_PER_VARIABLE, Subsample, group_by_penalty
+from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
 from lifecycle.solvers import lbfgs
 from lifecycle.solvers.convergence import Tolerances
 
 SAMPLE_ITERATIONS = 20  # of L-BFGS on a sample at most
+VALUE_ERROR = {"float64": 1e-14, "float32": 1e-6}  # relative, of the objective
 _MAX_ELEMENTS = 1 << 26  # of Hessians in memory
 
 
@@ -53,7 +54,7 @@ class Preconditioner:
         self, subsample: Subsample, groups: list[list[int]], theta: np.ndarray, tolerance: np.ndarray, max_iter: int
     ):
         self.subsample, self.factors = subsample, dict[int, CholeskyFactors]()
-        previous: tuple[np.ndarray, CholeskyFactors] | None = None  # the minimum for the penalty before, and the factors
+        previous: tuple[np.ndarray, CholeskyFactors] | None = None  # minimum and factors for the penalty before
         for models in groups:
             objective, tolerances = subsample.objective(models), Tolerances(tolerance[models].min(), np.inf)
             if previous is None:
@@ -78,18 +79,15 @@ class Preconditioner:
         subsample, task = self.subsample, self.subsample.task
         rows, weights = subsample.draw(subsample.trained, subsample.max_rows)
         counts, base = task.weights.counts[rows], None if task.base is None else task.base[rows]
-        X, targets = subsample.read(rows)
-        design = DenseDesign(X, weights, task.fit_intercept)
-        enough = np.count_nonzero(counts, axis=0) > MIN_ROWS_PER_VARIABLE * (task.rows.features + 1)
-        for group in group_by_penalty(task, models[enough[task.column[models]]].tolist()):
+        design, targets = subsample.read(rows, weights)
+        for group in group_by_penalty(task, models[subsample.has_enough_rows(counts)[task.column[models]]].tolist()):
             train_sets, objective = np.unique(task.column[group]), subsample.objective(group)
             sizes = [len(variables) for _, variables in objective.blocks()]
             if len(train_sets) * len(sizes) * sizes[0] ** 2 > _MAX_ELEMENTS:
                 continue  # the factors of the group remain
             on_rows = replace(objective, design=design, targets=targets)
-            sums = sums_by_train_set(
-                counts[:, train_sets], base, partial(_hessians, on_rows, theta[group].mean(axis=0))
-            )
+            hessians = partial(_hessians, on_rows, theta[group].mean(axis=0))
+            sums = sums_by_train_set(counts[:, train_sets], base, hessians)
             for k, train_set in enumerate(train_sets):
                 loss_hessians = sums[k][:-1].reshape(-1, sizes[0], sizes[0]) / sums[k][-1]
                 factors = CholeskyFactors(objective, loss_hessians)
@@ -100,7 +98,7 @@ def _minimize(
     objective: DenseObjective, theta: np.ndarray, factors: CholeskyFactors, tolerances: Tolerances
 ) -> np.ndarray:
     """θ after steps of L-BFGS with the factors of another penalty."""
-    theta = theta.copy()
+    theta, tolerances = theta.copy(), tolerances._replace(value_error=VALUE_ERROR["float64"])
 
     def evaluate(x: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         value, gradient, _hessian = objective.evaluate(x[0])

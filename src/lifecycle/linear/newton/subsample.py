@@ -17,7 +17,7 @@ from lifecycle.linear.data.problem import Task
 from lifecycle.linear.data.sample_weights import Weights
 from lifecycle.linear.newton.dense_objective import DenseDesign, DenseObjective
 
-MIN_ROWS_PER_VARIABLE = 3  # with fewer, the Hessian of one training set says too little of that of another
+_MIN_ROWS_PER_VARIABLE = 3  # with fewer, the Hessian of one training set says too little of that of another
 _SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE = 4096, 4  # of which the larger number of rows is drawn
 _MIN_REDUCTION = 4  # rows for each sampled one from which L-BFGS on the sample pays
 _MAX_PRODUCTS, _MAX_ELEMENTS = (
@@ -53,8 +53,7 @@ class Subsample:
             weights = weights * np.mean([task.weights.column(k, rows) for k in train_sets], axis=0)
             if sum(cached.design.X.size for cached in self._cache.values()) > _CACHE_ELEMENTS:
                 self._cache.clear()
-            X, targets = self.read(rows)
-            design = DenseDesign(X, weights / weights.sum(), task.fit_intercept)
+            design, targets = self.read(rows, weights / weights.sum())
             self._cache[train_sets] = DenseObjective(design, targets, task.loss, task.joint, 0.0, 0.0)
         l2_weight = float(task.alpha[m] * task.penalty.gradient(1.0, task.l1_ratio[m]))
         return replace(self._cache[train_sets], l2_weight=l2_weight, epsilon=float(task.epsilon[m]))
@@ -63,13 +62,16 @@ class Subsample:
         """The task on the sample, each model on its own training rows of it; None where that would not pay."""
         task, (rows, weights) = self.task, self.draw(self.trained, self.n_rows)
         counts = task.weights.counts[rows]
-        enough = np.count_nonzero(counts, axis=0).min() > MIN_ROWS_PER_VARIABLE * (task.rows.features + 1)
-        if len(rows) * _MIN_REDUCTION > task.rows.n or not enough:
+        if len(rows) * _MIN_REDUCTION > task.rows.n or not self.has_enough_rows(counts).all():
             return None
         sampled = Weights(counts * weights[:, None], np.float64)
         sample = replace(task, rows=Rows(task.rows.take(rows)), y=task.y[rows], base=None, weights=sampled)
         sample.__dict__.update({name: getattr(task, name) for name in ("center", "shift")})  # statistics of all rows
         return sample
+
+    def has_enough_rows(self, counts: np.ndarray) -> np.ndarray:
+        """(n_sets,): whether the counts (rows, n_sets) have enough rows for the Hessian of the task's variables."""
+        return np.count_nonzero(counts, axis=0) > _MIN_ROWS_PER_VARIABLE * (self.task.rows.features + 1)
 
     def draw(self, trained: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """About `n_rows` of the rows that are marked, and how many each stands for."""
@@ -86,9 +88,11 @@ class Subsample:
             weights.append(1.0 / probability[drawn])
         return np.concatenate(rows), np.concatenate(weights)
 
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, rows: np.ndarray, weights: np.ndarray) -> tuple[DenseDesign, np.ndarray]:
         """X less the shift, and the targets of these rows."""
-        return self.task.rows.take(rows) - self.task.shift, self.task.targets(self.task.y[rows]).astype(np.float64)
+        task = self.task
+        design = DenseDesign(task.rows.take(rows) - task.shift, weights, task.fit_intercept)
+        return design, task.targets(task.y[rows]).astype(np.float64)
 
 
 def group_by_penalty(task: Task, models: Iterable[int], separate: Collection[int] = ()) -> list[list[int]]:
