@@ -20,6 +20,7 @@ from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
 from lifecycle.solvers import lbfgs
 from lifecycle.solvers.convergence import Tolerances
 
+VALUE_ERROR = {"float64": 1e-14, "float32": 1e-6}  # relative, of the objective
 SAMPLE_ITERATIONS = 20  # of L-BFGS on a sample at most
 _MAX_ELEMENTS = 1 << 26  # of Hessians in memory
 
@@ -79,8 +80,7 @@ class Preconditioner:
         rows, weights = subsample.draw(subsample.trained, subsample.max_rows)
         counts, base = problem.weights.counts[rows], problem.sample_weight
         base = None if base is None else base[rows]
-        X, targets = subsample.read(rows)
-        design = DenseDesign(X, weights, problem.fit_intercept)
+        design, targets = subsample.read(rows, weights)
         enough = subsample.has_enough_rows(counts)[problem.train_set[models]]
         for group in group_by_penalty(problem, models[enough].tolist()):
             train_sets, objective = np.unique(problem.train_set[group]), subsample.objective(group)
@@ -88,9 +88,8 @@ class Preconditioner:
             if len(train_sets) * len(sizes) * sizes[0] ** 2 > _MAX_ELEMENTS:
                 continue  # the factors of the group remain
             on_rows = replace(objective, design=design, targets=targets)
-            sums = sums_by_train_set(
-                counts[:, train_sets], base, partial(_hessians, on_rows, theta[group].mean(axis=0))
-            )
+            hessians = partial(_hessians, on_rows, theta[group].mean(axis=0))
+            sums = sums_by_train_set(counts[:, train_sets], base, hessians)
             for k, train_set in enumerate(train_sets):
                 loss_hessians = sums[k][:-1].reshape(-1, sizes[0], sizes[0]) / sums[k][-1]
                 factors = CholeskyFactors(objective, loss_hessians)
@@ -101,7 +100,7 @@ def _minimize(
     objective: DenseObjective, theta: np.ndarray, factors: CholeskyFactors, tolerances: Tolerances
 ) -> np.ndarray:
     """θ after steps of L-BFGS with the factors of another penalty."""
-    theta = theta.copy()
+    theta, tolerances = theta.copy(), tolerances._replace(value_error=VALUE_ERROR["float64"])
 
     def evaluate(x: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         value, gradient, _hessian = objective.evaluate(x[0])

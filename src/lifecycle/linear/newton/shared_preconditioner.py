@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle.linear.data.problem import Problem
-from lifecycle.linear.newton.preconditioner import SAMPLE_ITERATIONS, Preconditioner
+from lifecycle.linear.newton.preconditioner import SAMPLE_ITERATIONS, VALUE_ERROR, Preconditioner
 from lifecycle.linear.objective import Objective
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.solvers import lbfgs
@@ -21,7 +21,6 @@ _MAX_RENEWALS, _RENEWAL_INTERVAL = 20, 3  # of a model's preconditioner, and ite
 _FLOAT32_STEP = 1e-3  # relative to the largest coefficient: after smaller steps float64 takes over
 # steps after which the coefficients no longer depend on where the steps began
 STEP = {"float64": 1e-8, "float32": 1e-5}
-_VALUE_ERROR = {"float64": 1e-14, "float32": 1e-6}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # relative to the loss of a constant
 
 
@@ -38,7 +37,7 @@ def minimize(
 
     def iterations(problem: Problem, dtype: Any, decrease: np.ndarray, step: float) -> Iterator[lbfgs.Iteration]:
         objective = FullObjective(problem, dtype)
-        rounding, error = _ROUNDING[objective.dtype] * null_loss, _VALUE_ERROR[objective.dtype]
+        rounding, error = _ROUNDING[objective.dtype] * null_loss, VALUE_ERROR[objective.dtype]
         tolerances = Tolerances(decrease, step, objective.n_coef, rounding, error)
         return lbfgs.minimize(objective.evaluate, preconditioner, theta, models, tolerances)
 
@@ -49,7 +48,7 @@ def minimize(
             pass
     curves: dict[int, list[float]] = {m: [] for m in models.tolist()}
     renewals, converged = np.zeros(problem.n_models, int), np.zeros(problem.n_models, bool)
-    visible_decrease = np.maximum(tolerance, _VALUE_ERROR["float32"] * null_loss)
+    visible_decrease = np.maximum(tolerance, VALUE_ERROR["float32"] * null_loss)
     for dtype, decrease, step in (
         (np.float32, visible_decrease, _FLOAT32_STEP),
         (np.float64, tolerance, STEP[str(problem.design.dtype)]),

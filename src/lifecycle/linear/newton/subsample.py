@@ -53,8 +53,7 @@ class Subsample:
             weights = weights * np.mean([problem.weights.of_set(k, rows) for k in train_sets], axis=0)
             if sum(cached.design.X.size for cached in self._cache.values()) > _CACHE_ELEMENTS:
                 self._cache.clear()
-            X, targets = self.read(rows)
-            design = DenseDesign(X, weights / weights.sum(), problem.fit_intercept)
+            design, targets = self.read(rows, weights / weights.sum())
             self._cache[train_sets] = DenseObjective(design, targets, problem.loss, problem.multinomial, 0.0, 0.0)
         l2_weight = float(problem.alpha[m] * problem.penalty.gradient(1.0, problem.l1_ratio[m]))
         return replace(self._cache[train_sets], l2_weight=l2_weight, epsilon=float(problem.epsilon[m]))
@@ -88,11 +87,11 @@ class Subsample:
             weights.append(1.0 / probability[drawn])
         return np.concatenate(rows), np.concatenate(weights)
 
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """X less the shift, and the targets of these rows."""
+    def read(self, rows: np.ndarray, weights: np.ndarray) -> tuple[DenseDesign, np.ndarray]:
+        """The design of these rows, less the shift of the features, with these weights; and their targets."""
         problem = self.problem
-        targets = problem.encode_targets(problem.y[rows]).astype(np.float64)
-        return problem.design.take(rows) - problem.features.shift, targets
+        design = DenseDesign(problem.design.take(rows) - problem.features.shift, weights, problem.fit_intercept)
+        return design, problem.encode_targets(problem.y[rows]).astype(np.float64)
 
 
 def group_by_penalty(problem: Problem, models: Iterable[int], separate: Collection[int] = ()) -> list[list[int]]:
