@@ -192,7 +192,7 @@ def test_an_attribute_is_a_hyperparameter():
 
 
 def test_a_stamp_follows_what_the_functions_use():
-    from lifecycle import _jit
+    from lifecycle._jit._compile import stamp
 
     def rule(text):
         names = {"__name__": "somewhere"}
@@ -200,10 +200,10 @@ def test_a_stamp_follows_what_the_functions_use():
         return names["update"]
 
     text = "SCALE = 1.0\ndef helper(x):\n    return x * SCALE\ndef update(p):\n    return helper(p) + 1.0\n"
-    marks = {_jit.stamp(rule(text))}
+    stamps = {stamp(rule(text))}
     for old, new in (("SCALE = 1.0", "SCALE = 2.0"), ("x * SCALE", "x / SCALE"), ("+ 1.0", "+ 2.0"), ("", "")):
-        marks.add(_jit.stamp(rule(text.replace(old, new))))
-    assert len(marks) == 4
+        stamps.add(stamp(rule(text.replace(old, new))))
+    assert len(stamps) == 4
 
 
 def test_every_rule_trains_a_linear_model_in_a_new_process():
