@@ -15,11 +15,26 @@ from lifecycle.rules import list_rules
 
 FORMATS = list_formats()
 # parameters' format, slots' format
-STORAGE = [("float64", "float64"), ("float32", "float32"), ("float32", "bfloat16"), ("bfloat16", "bfloat16"),
-           ("bfloat16", "float32"), ("float16", "float32"), ("float16", "float16"), ("float32", "int8"),
-           ("bfloat16", "int8")]  # fmt: skip
-VARIANTS = [("gd", {}), ("sgd", {"momentum": 0.9}), ("adamw", {}), ("adam", {"amsgrad": True}), ("adagrad", {}),
-            ("rmsprop", {"centered": True, "momentum": 0.9})]  # fmt: skip
+STORAGE = [
+    ("float64", "float64"),
+    ("float32", "float32"),
+    ("float32", "bfloat16"),
+    ("bfloat16", "bfloat16"),
+    ("bfloat16", "float32"),
+    ("float16", "float32"),
+    ("float16", "float16"),
+    ("float32", "int8"),
+    ("bfloat16", "int8"),
+]
+VARIANTS = [
+    ("gd", {}),
+    ("sgd", {"momentum": 0.9}),
+    ("adamw", {}),
+    ("adam", {"amsgrad": True}),
+    ("adagrad", {}),
+    ("rmsprop", {"centered": True, "momentum": 0.9}),
+]
+VARIANT_IDS = [f"{rule}-{'-'.join(hyper)}" for rule, hyper in VARIANTS]
 
 
 class Segments:
@@ -57,8 +72,8 @@ class Segments:
     def table(self):
         rows = []
         for (p, g, *slots, mean), scales in zip(self.rows, self.scales, strict=True):
-            between = slots if self.slot.BLOCK == 1 else [a for pair in zip(slots, scales, strict=True) for a in pair]
-            rows.append([a.ctypes.data for a in (p, g, *between, mean)])
+            columns = slots if self.slot.BLOCK == 1 else [a for pair in zip(slots, scales, strict=True) for a in pair]
+            rows.append([a.ctypes.data for a in (p, g, *columns, mean)])
         return np.array(rows, np.int64)
 
     def scalars(self, factor=0.5, share=0.25):
@@ -71,9 +86,11 @@ class Segments:
 
     def prepare(self, averaged=True):
         slot = self.slot if self.kinds else self.param
-        walk = elementwise if slot.BLOCK == 1 else blockwise
-        return walk.prepare(self.update, self.kinds, self.param, slot, self.table(), self.lengths, self.scalars(),
-                            self.keys, averaged)  # fmt: skip
+        loop = elementwise if slot.BLOCK == 1 else blockwise
+        table, scalars = self.table(), self.scalars()
+        return loop.prepare(
+            self.update, self.kinds, self.param, slot, table, self.lengths, scalars, self.keys, averaged
+        )
 
     @np.errstate(over="ignore")  # bit patterns wrap around
     def step_slowly(self):
@@ -84,24 +101,23 @@ class Segments:
         for (p, g, *slots, mean), scales, key in zip(self.rows, self.scales, self.keys, strict=True):
             size = form.BLOCK if form.BLOCK > 1 else max(len(p), 1)
             for block, begin in enumerate(range(0, len(p), size)):
-                places = range(begin, min(begin + size, len(p)))
-                found = []
-                for i in places:
-                    own = [self._load(kind, a[i], c[block] if len(c) else None)
-                           for kind, a, c in zip(self.kinds, slots, self._scales_of(scales), strict=True)]  # fmt: skip
-                    x, *own = self.update(self.param.load(p[i]), factor * self.param.load(g[i]), *own, s)
-                    found.append(own)
-                    noises = self._noises(i, key)
-                    p[i] = self.param.store(x, noises[3])
+                indices = range(begin, min(begin + size, len(p)))
+                updated = []
+                for i in indices:
+                    columns = zip(self.kinds, slots, self._scales_of(scales), strict=True)
+                    values = [self._load(kind, a[i], c[block] if len(c) else None) for kind, a, c in columns]
+                    x, *values = self.update(self.param.load(p[i]), factor * self.param.load(g[i]), *values, s)
+                    updated.append(values)
+                    p[i] = self.param.store(x, self._noises(i, key)[3])
                     mean[i] = mean[i] + share * (x - mean[i])
                 for k, kind in enumerate(self.kinds):
-                    column = np.array([own[k] for own in found])
+                    column = np.array([values[k] for values in updated])
                     inverse = None
                     if form.BLOCK > 1:
                         top = column.astype(np.float32).view(np.uint32) & np.uint32(0x7FFFFFFF)
                         inverse, scales[k][block] = form.scale(top.max(), scales[k][block])
                     store = form.store_positive if kind == "non-negative" else form.store
-                    for i, value in zip(places, column, strict=True):
+                    for i, value in zip(indices, column, strict=True):
                         scaled = (value,) if inverse is None else (value, inverse)
                         slots[k][i] = store(*scaled, self._noises(i, key)[k])
 
@@ -124,7 +140,7 @@ class Segments:
 
 
 @pytest.mark.parametrize(("param", "slot"), STORAGE)
-@pytest.mark.parametrize(("rule", "hyper"), VARIANTS, ids=[f"{r}-{'-'.join(h)}" for r, h in VARIANTS])
+@pytest.mark.parametrize(("rule", "hyper"), VARIANTS, ids=VARIANT_IDS)
 def test_the_kernel_has_the_bits_of_slow_python(rule, hyper, param, slot):
     fast, slow = (Segments(rule, hyper, param, slot, [5, 0, 300]) for _ in range(2))
     for _ in range(3):
@@ -136,14 +152,14 @@ def test_the_kernel_has_the_bits_of_slow_python(rule, hyper, param, slot):
 @pytest.mark.parametrize(("param", "slot"), STORAGE)
 def test_same_bits_on_any_number_of_threads(param, slot, monkeypatch):
     monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
-    found = []
+    results = []
     for n in (1, 2, 3, 7):
         segments = Segments("adamw", {}, param, slot, [1003, 1, 777, 256])
         with lc.threads(n):
             for _ in range(3):
                 segments.step()
-        found.append(segments.bits())
-    assert all(bits == found[0] for bits in found)
+        results.append(segments.bits())
+    assert all(bits == results[0] for bits in results)
 
 
 @settings(max_examples=25, deadline=None)
@@ -153,13 +169,13 @@ def test_same_bits_on_any_number_of_threads(param, slot, monkeypatch):
     storage=st.sampled_from([("float32", "float32"), ("float32", "bfloat16"), ("float32", "int8")]),
 )
 def test_same_bits_wherever_chunks_fall(lengths, cuts, storage):
-    whole, parts = (Segments("adamw", {}, *storage, lengths) for _ in range(2))
-    whole.step()
-    call = parts.prepare()
+    undivided, divided = (Segments("adamw", {}, *storage, lengths) for _ in range(2))
+    undivided.step()
+    call = divided.prepare()
     bounds = sorted({0, call.size, *(int(c * call.size) for c in cuts)})
     for begin, end in itertools.pairwise(bounds):
         call.kernel.call(call.arguments, begin, end)
-    assert whole.bits() == parts.bits()
+    assert undivided.bits() == divided.bits()
 
 
 @pytest.mark.parametrize("name", ["float64", "float32", "bfloat16", "float16"])
@@ -175,12 +191,12 @@ def test_the_norm(name, monkeypatch):
     back = [np.array([form.load(c) for c in a], np.float64) for a in stored]
     addresses, lengths = np.array([a.ctypes.data for a in stored]), np.array([a.size for a in stored])
     total = norm.prepare(form, addresses, lengths)
-    found = total()
-    np.testing.assert_allclose(found, sum((a**2).sum() for a in back), rtol=1e-13)
+    expected = total()
+    np.testing.assert_allclose(expected, sum((a**2).sum() for a in back), rtol=1e-13)
     monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
     for n in (2, 3, 7):
         with lc.threads(n):
-            assert total() == found
+            assert total() == expected
     stored[2][5] = form.store(np.float32(np.nan), np.uint32(0)) if form.DTYPE.kind != "f" else np.nan
     assert np.isnan(total())
     assert norm.prepare(form, addresses[:0], lengths[:0])() == 0.0
@@ -191,3 +207,69 @@ def test_a_rule_has_three_slots_at_most():
 
     with pytest.raises(ValueError, match="up to 3 slots"):
         _update.three_slot_update(lambda p, g, a, b, c, d, s: (p, a, b, c, d), 4)
+
+
+# -- the same step as torch operations, which tensors of other devices take; CPU tensors take it here ------------------
+
+
+@pytest.fixture
+def torch():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("lifecycle.torch.optimizers")
+    return torch
+
+
+def steps_of_both_paths(torch, monkeypatch, make, gradients):
+    """Parameters and their states after steps of an optimizer of `make()`, by kernels and by torch operations."""
+    from lifecycle.torch import _step_plan
+
+    # torch's square root on the CPU is not correctly rounded, unlike that of numpy, LLVM and CUDA
+    monkeypatch.setattr(torch, "sqrt", lambda x: torch.from_numpy(np.sqrt(x.numpy())))
+    results = []
+    for devices in (("cpu",), ()):
+        monkeypatch.setattr(_step_plan, "_BY_KERNEL", devices)
+        params, optimizer = make()
+        for grads in gradients:
+            for p, g in zip(params, grads, strict=True):
+                p.grad = g.to(p.dtype)
+            optimizer.step()
+        states = [x for p in params for x in optimizer.state[p].values() if isinstance(x, torch.Tensor)]
+        results.append([*(p.detach() for p in params), *states])
+    return zip(*results, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "hyper", "param", "slot"),
+    [(*variant, *pair) for variant in VARIANTS for pair in STORAGE if pair[1] != "int8"]
+    + [("radam", {}, "float32", "float32")],  # divides a coefficient by a tensor
+)
+def test_torch_operations_have_the_bits_of_the_kernel(rule, hyper, param, slot, torch, monkeypatch):
+    import lifecycle.torch as lt
+
+    generator = torch.Generator().manual_seed(0)
+    draws = [[torch.randn(shape, generator=generator) for shape in ((5, 7), (4, 3), (), (0,))] for _ in range(6)]
+    if param == slot == "float32":
+        draws = [[*row, torch.randn(2, 3, generator=generator, dtype=torch.complex64)] for row in draws]
+
+    def make():
+        first, second, *others = (x.clone() if x.is_complex() else x.to(getattr(torch, param)) for x in draws[0])
+        params = [torch.nn.Parameter(x.clone()) for x in (first, second.t().contiguous().t(), *others)]
+        options = {"state_dtype": None if param == slot else slot, "ema_decay": 0.75, "seed": 5}
+        return params, getattr(lt, list_rules()[rule].class_name)(params, **hyper, **options)
+
+    for by_kernel, by_torch in steps_of_both_paths(torch, monkeypatch, make, draws[1:]):
+        assert torch.equal(by_kernel, by_torch)
+
+
+@pytest.mark.parametrize(("lr", "steps", "mean"), [(1e-4, 400, 0.96), (1e6, 1, -65504.0)])
+def test_float16_is_rounded_stochastically_and_clipped_by_torch_operations_too(lr, steps, mean, torch, monkeypatch):
+    """Rounded to the nearest, no step of 1e-4 would change 1.0; beyond its range, float16 would be infinite."""
+    import lifecycle.torch as lt
+
+    def make():
+        params = [torch.nn.Parameter(torch.ones(2000, dtype=torch.float16))]
+        return params, lt.GD(params, lr=lr)
+
+    ((by_kernel, by_torch),) = steps_of_both_paths(torch, monkeypatch, make, [[torch.ones(2000)]] * steps)
+    assert torch.equal(by_kernel, by_torch)
+    assert float(by_torch.double().mean()) == pytest.approx(mean, abs=2e-4)

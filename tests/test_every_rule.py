@@ -219,7 +219,7 @@ def test_an_attribute_is_a_hyperparameter():
 
 
 def test_a_stamp_follows_what_the_functions_use():
-    from lifecycle import _jit
+    from lifecycle._jit._compile import stamp
 
     def update(text):
         names = {"__name__": "module"}
@@ -227,9 +227,9 @@ def test_a_stamp_follows_what_the_functions_use():
         return names["update"]
 
     text = "SCALE = 1.0\ndef helper(x):\n    return x * SCALE\ndef update(p):\n    return helper(p) + 1.0\n"
-    stamps = {_jit.stamp(update(text))}
+    stamps = {stamp(update(text))}
     for old, new in (("SCALE = 1.0", "SCALE = 2.0"), ("x * SCALE", "x / SCALE"), ("+ 1.0", "+ 2.0"), ("", "")):
-        stamps.add(_jit.stamp(update(text.replace(old, new))))
+        stamps.add(stamp(update(text.replace(old, new))))
     assert len(stamps) == 4
 
 

@@ -1,4 +1,4 @@
-"""The functions that kernels call in place of a library's: exp and log1p, and memory on the stack."""
+"""Compiled functions: exp and log1p, bits and noise, memory on the stack, vectors; stamps and the disk cache."""
 
 import os
 import subprocess
@@ -11,33 +11,33 @@ from llvmlite import binding
 from lifecycle import _jit
 
 KINDS = [np.float32, np.float64]
-EXP = {np.float32: 2e-7, np.float64: 4e-16}  # relative
-LOG = {np.float32: 1.2e-7, np.float64: 2.3e-16}  # in units of 1 + x, which an argument of one rounding is known to
-LOG_ITSELF = {np.float32: 3e-7, np.float64: 5e-16}  # relative
+EXP_ERROR = {np.float32: 2e-7, np.float64: 4e-16}  # relative
+LOG1P_ERROR = {np.float32: 1.2e-7, np.float64: 2.3e-16}  # in units of 1 + x, the rounding of the argument
+LOG1P_RELATIVE_ERROR = {np.float32: 3e-7, np.float64: 5e-16}
 RANGE = {np.float32: (-87.0, 88.0), np.float64: (-708.0, 709.0)}
 
 
-def _walk(function, mark):
-    def walk(x, out):
-        mark  # noqa: B018
+def elementwise_kernel(function):
+    function = _jit.element(function)
+
+    def loop(x, out):
         for i in range(x.size):
             out[i] = function(x[i])
 
-    return _jit.kernel(walk, mark, contract=True)
+    return _jit.kernel(loop, contract=True)
 
 
-EXP_WALK = _walk(_jit.element(lambda x: _jit.exp(x)), _jit.stamp("exp"))
-LOG_WALK = _walk(_jit.element(lambda x: _jit.log1p(x)), _jit.stamp("log1p"))
+EXP, LOG1P = elementwise_kernel(lambda x: _jit.exp(x)), elementwise_kernel(lambda x: _jit.log1p(x))
 
 
-def run(walk, x):
+def run(kernel, x):
     out = np.full_like(x, 123.0)
-    walk(x, out)
+    kernel(x, out)
     return out
 
 
-def error(found, exact, unit):
-    return np.abs((found.astype(np.longdouble) - exact) / unit).max()
+def error(computed, exact, unit):
+    return np.abs((computed.astype(np.longdouble) - exact) / unit).max()
 
 
 def of_any_size(kind, low, high):
@@ -51,48 +51,48 @@ def test_exp_is_exact_to_a_unit_in_the_last_place(kind):
     small = of_any_size(kind, -30, 0)
     x = np.concatenate([np.linspace(low, high, 200_001).astype(kind), small, -small])
     exact = np.exp(x.astype(np.longdouble))
-    assert error(run(EXP_WALK, x), exact, exact) <= EXP[kind]
+    assert error(run(EXP, x), exact, exact) <= EXP_ERROR[kind]
     halves = (np.arange(np.ceil(low / np.log(2)), high / np.log(2)) + 0.5) * np.log(2)  # where the power of two changes
     x = np.concatenate([np.nextafter(halves.astype(kind), kind(s * np.inf)) for s in (-1, 1)])
     exact = np.exp(x.astype(np.longdouble))
-    assert error(run(EXP_WALK, x), exact, exact) <= EXP[kind]
+    assert error(run(EXP, x), exact, exact) <= EXP_ERROR[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exp_outside_of_what_has_a_normal_result(kind):
+def test_exp_outside_the_range_of_normal_results(kind):
     low, high = RANGE[kind]
     x = np.array([-np.inf, 10 * low, low, high, 10 * high, np.inf, np.nan, 0.0, -0.0], kind)
-    found = run(EXP_WALK, x)
+    computed = run(EXP, x)
     ends = np.exp(np.array([low, high], np.float64))
-    np.testing.assert_allclose(found[:3], ends[0], rtol=EXP[kind])
-    np.testing.assert_allclose(found[3:6], ends[1], rtol=EXP[kind])
-    assert found[0] >= np.finfo(kind).tiny
-    assert np.isnan(found[6])
-    assert found[7] == found[8] == 1.0
+    np.testing.assert_allclose(computed[:3], ends[0], rtol=EXP_ERROR[kind])
+    np.testing.assert_allclose(computed[3:6], ends[1], rtol=EXP_ERROR[kind])
+    assert computed[0] >= np.finfo(kind).tiny
+    assert np.isnan(computed[6])
+    assert computed[7] == computed[8] == 1.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_log1p_is_exact_to_a_unit_in_the_last_place_of_its_argument_plus_one(kind):
     x = np.concatenate([of_any_size(kind, -30, 30), np.linspace(0.0, 4.0, 200_001).astype(kind)])
     exact = np.log1p(x.astype(np.longdouble))
-    found = run(LOG_WALK, x)
-    assert error(found, exact, 1 + x.astype(np.longdouble)) <= LOG[kind]
-    assert error(found, exact, np.where(x > 0, exact, 1)) <= LOG_ITSELF[kind]
-    assert found[x == 0].tolist() == [0.0] * (x == 0).sum()
-    assert np.isnan(run(LOG_WALK, np.array([np.nan, 1.0], kind))[0])
+    computed = run(LOG1P, x)
+    assert error(computed, exact, 1 + x.astype(np.longdouble)) <= LOG1P_ERROR[kind]
+    assert error(computed, exact, np.where(x > 0, exact, 1)) <= LOG1P_RELATIVE_ERROR[kind]
+    assert computed[x == 0].tolist() == [0.0] * (x == 0).sum()
+    assert np.isnan(run(LOG1P, np.array([np.nan, 1.0], kind))[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("walk", [EXP_WALK, LOG_WALK], ids=["exp", "log1p"])
-def test_any_number_of_elements(walk, kind):
-    # what is left over from whole vectors is done one by one
+@pytest.mark.parametrize("kernel", [EXP, LOG1P], ids=["exp", "log1p"])
+def test_any_number_of_elements(kernel, kind):
+    # the remainder of a division into vectors is computed one by one
     x = np.linspace(0.0, 3.0, 71).astype(kind)
     x[5] = np.nan
-    exact = (np.exp if walk is EXP_WALK else np.log1p)(x.astype(np.longdouble))
+    exact = (np.exp if kernel is EXP else np.log1p)(x.astype(np.longdouble))
     for begin in (0, 1):
         for n in range(1, 71 - begin):
             out = np.full(71, -1.0, kind)
-            walk(x[begin : begin + n], out[begin : begin + n])
+            kernel(x[begin : begin + n], out[begin : begin + n])
             np.testing.assert_allclose(out[begin : begin + n], exact[begin : begin + n], rtol=3 * np.finfo(kind).eps)
             assert (out[:begin] == -1.0).all()
             assert (out[begin + n :] == -1.0).all()
@@ -105,41 +105,38 @@ def test_outside_of_kernels_they_are_those_of_numpy():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scratch_is_memory_of_its_own_in_every_call(kind):
-    made, size = _jit.scratch(5), 5
-    mark = _jit.stamp("reversed", size)
+def test_a_stack_array_is_new_memory_in_every_call(kind):
+    allocate, size = _jit.stack_array(5), 5
 
-    def turn(x, out):
-        mark  # noqa: B018
-        one, other = made(x.dtype), made(x.dtype)
+    def loop(x, out):
+        first, second = allocate(x.dtype), allocate(x.dtype)
         for i in range(size):
-            one[i] = x[i]
-            other[i] = -x[i]
+            first[i] = x[i]
+            second[i] = -x[i]
         for i in range(size):
-            out[i] = one[size - 1 - i]
-            out[size + i] = other[size - 1 - i]
+            out[i] = first[size - 1 - i]
+            out[size + i] = second[size - 1 - i]
 
-    walk = _jit.kernel(turn, mark)
+    kernel = _jit.kernel(loop)
     x, out = np.arange(5).astype(kind) / 3, np.empty(10, kind)
     for _ in range(3):
-        walk(x, out)
+        kernel(x, out)
         np.testing.assert_array_equal(out, np.concatenate([x[::-1], -x[::-1]]))
         x = x + kind(1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_product_is_added_to_a_part_of_an_array_and_to_no_more(kind):
-    add, mark = _jit.add_product(8), _jit.stamp("add 8")
+def test_a_product_is_added_to_a_section_of_an_array_and_to_no_more(kind):
+    add = _jit.add_product(8)
 
-    def walk(out, i, x, a, j):
-        mark  # noqa: B018
+    def call(out, i, x, a, j):
         add(out, i, x, a, j)
 
     rng = np.random.RandomState(0)
     out, a, x = rng.randn(30).astype(kind), rng.randn(20).astype(kind), kind(0.3)
     expected = out.astype(np.float64)
     expected[5:13] += np.float64(x) * a[3:11]
-    _jit.kernel(walk, mark)(out, 5, x, a, 3)
+    _jit.kernel(call)(out, 5, x, a, 3)
     np.testing.assert_allclose(out, expected, rtol=0, atol=2 * np.finfo(kind).eps)
 
 
@@ -147,32 +144,92 @@ def test_wide_vectors_are_used_where_the_machine_has_them():
     if "+avx512f" not in binding.get_host_cpu_features().flatten():
         pytest.skip("this machine has no vectors of 64 bytes")
 
-    def registers(wide, mark):
-        if wide:
+    def wide(x, out):
+        _jit.wide_vectors()
+        for i in range(x.size):
+            out[i] += x[i]
 
-            def walk(x, out):
-                mark  # noqa: B018
-                _jit.wide_vectors()
-                for i in range(x.size):
-                    out[i] += x[i]
-        else:
+    def usual(x, out):
+        for i in range(x.size):
+            out[i] += x[i]
 
-            def walk(x, out):
-                mark  # noqa: B018
-                for i in range(x.size):
-                    out[i] += x[i]
-
-        made = _jit.kernel(walk, mark)
-        x = np.arange(1000.0)
-        out = np.ones(1000)
-        made(x, out)
+    def registers(loop):
+        kernel = _jit.kernel(loop)
+        x, out = np.arange(1000.0), np.ones(1000)
+        kernel(x, out)
         np.testing.assert_array_equal(out, 1.0 + x)
-        return "".join(made.inspect_asm().values()).count("zmm")
+        return "".join(kernel.inspect_asm().values()).count("zmm")
 
-    assert registers(True, _jit.stamp("wide")) > registers(False, _jit.stamp("not wide"))
+    assert registers(wide) > registers(usual)
 
 
-def test_kernels_with_memory_and_vectors_of_their_own_are_found_in_the_disk_cache(tmp_path):
+# -- unsigned integers and the noise, on numpy arrays, torch tensors and in kernels ------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_unsigned_integers_and_the_noise_are_the_same_on_arrays_tensors_and_in_kernels():
+    torch = pytest.importorskip("torch")
+    uint8, uint16, uint32, noise = _jit.uint8, _jit.uint16, _jit.uint32, _jit.noise
+    key = np.uint32(0xDEADBEEF)
+
+    def loop(x, bytes_, halves, words, products, noises):
+        for i in range(x.size):
+            bytes_[i], halves[i], words[i] = uint8(x[i]), uint16(x[i]), uint32(x[i])
+            products[i] = uint32(uint32(halves[i]) * uint32(0xFFFFFFFF))
+            noises[i] = noise(7, i, key)
+
+    x = np.random.default_rng(0).integers(2**40, size=500)
+    compiled = [np.empty(x.size, dtype) for dtype in (np.uint8, np.uint16, np.uint32, np.uint32, np.uint32)]
+    _jit.kernel(loop)(x, *compiled)
+    for array in (x, torch.from_numpy(x)):
+        indices = np.arange(x.size) if array is x else torch.arange(x.size)
+        half = uint16(array)
+        product = uint32(uint32(half) * np.uint32(0xFFFFFFFF))
+        results = [uint8(array), half, uint32(array), product, noise(7, indices, key)]
+        for expected, result in zip(compiled, results, strict=True):
+            np.testing.assert_array_equal(np.asarray(result).astype(expected.dtype), expected)
+    assert [int(noise(7, i, key)) for i in range(500)] == compiled[-1].tolist()
+
+
+def test_a_choice_of_two_constants_keeps_their_type_whatever_torch_s_default_is():
+    torch = pytest.importorskip("torch")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        chosen = _jit.where(torch.tensor([True, False]), np.float32(0.1), np.float32(0.2))
+    finally:
+        torch.set_default_dtype(before)
+    assert chosen.dtype is torch.float32
+    assert chosen.tolist() == [np.float32(0.1), np.float32(0.2)]
+
+
+# -- stamps and the disk cache: an edited rule is in test_every_rule.py, other machines are in test_reliability.py -----
+
+
+def test_a_decorated_function_may_be_decorated_again():
+    add_one = _jit.element(lambda x: x + 1.0)
+    name = add_one.__qualname__
+    assert _jit.element(add_one) is add_one
+    assert add_one.__qualname__ == name
+
+
+def test_functions_of_one_source_and_different_closures_have_different_names():
+    def scaled(factor):
+        return _jit.element(lambda x: factor * x)
+
+    def kernel(function):
+        def loop(x):
+            return function(x)
+
+        return _jit.kernel(loop).py_func.__qualname__
+
+    double, triple = scaled(2.0), scaled(3.0)
+    assert double.__qualname__ != triple.__qualname__
+    assert kernel(double) != kernel(triple)
+    assert kernel(double) == kernel(double)
+
+
+def test_kernels_with_stack_arrays_and_explicit_vectors_are_in_the_disk_cache(tmp_path):
     code = """if True:
         import numpy as np, lifecycle as lc
         from scipy import sparse
@@ -189,9 +246,12 @@ def test_kernels_with_memory_and_vectors_of_their_own_are_found_in_the_disk_cach
         for kernel in (sgd_epoch(hinge, False, list_penalties()["l2"], 32, True), csr_sgd_epoch(hinge, False, 32)):
             print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
         """
-    answers = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                              env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}).stdout.splitlines()
-               for _ in range(2)]  # fmt: skip
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    answers = [
+        subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()
+        for _ in range(2)
+    ]
     assert answers[0][2:] == ["0 1", "0 1"]
     assert answers[1][2:] == ["1 0", "1 0"]
     assert answers[0][:2] == answers[1][:2]

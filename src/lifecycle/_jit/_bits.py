@@ -92,7 +92,10 @@ def _overload_bitcast(function: Callable, source: Any, target: Any, build: Calla
 
     @overload(function, jit_options=INLINED)
     def typed(x):
-        return (lambda x: cast(x)) if x == source else None  # type: ignore[call-arg]
+        if x == source:
+            return lambda x: cast(x)  # type: ignore[call-arg]
+        # numba widens the results of integer arithmetic to 64 bits
+        return (lambda x: cast(source(x))) if isinstance(x, types.Integer) else None  # type: ignore[call-arg]
 
 
 for _function, _dtype in ((uint8, np.uint8), (uint16, np.uint16), (uint32, np.uint32)):

@@ -106,6 +106,7 @@ def stamp(function: Callable) -> str:
 
 
 def _add_to_hash(value: Any, digest: Any, seen: set[int]) -> None:
+    value = value if inspect.isfunction(value) else getattr(value, "__wrapped__", value)  # a function with a cache
     if inspect.isfunction(value):
         if id(value) in seen or value.__module__.partition(".")[0] in ("numpy", "numba", "math"):
             digest.update(value.__qualname__.encode())

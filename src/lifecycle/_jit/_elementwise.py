@@ -1,6 +1,7 @@
 """Elementwise functions of rules, losses, penalties and formats: on numpy arrays, in kernels, and on torch tensors."""
 
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,12 @@ from lifecycle._jit._compile import INLINED
 
 def namespace(x: Any) -> Any:
     """The module torch for a tensor, else numpy; torch is not imported for it."""
-    return sys.modules["torch"] if type(x).__module__.partition(".")[0] == "torch" else np
+    return _namespace_of(type(x))
+
+
+@cache
+def _namespace_of(cls: type) -> Any:
+    return sys.modules["torch"] if cls.__module__.partition(".")[0] == "torch" else np
 
 
 def sqrt(x: Any) -> Any:
@@ -47,10 +53,11 @@ def minimum(x: Any, y: Any) -> Any:
 
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, else y."""
-    xp = namespace(condition)
+    if (xp := namespace(condition)) is np:
+        return np.where(condition, x, y)[()]
     if xp is not namespace(x) and xp is not namespace(y):  # torch would give two numpy scalars its default dtype
         x = condition.new_full((), x, dtype=getattr(xp, x.dtype.name))
-    return xp.where(condition, x, y)[()]
+    return xp.where(condition, x, y)
 
 
 def like(x: Any, constant: float) -> Any:

@@ -19,13 +19,13 @@ _NAN = np.uint16(0x7FC0)
 
 @element
 def load(code):
-    return from_bits(uint32(uint32(code) << np.uint32(16)))
+    return from_bits(uint32(code) << 16)
 
 
 @element
 def store(x, noise):
-    pattern = uint32(bits(x) + uint32(noise >> np.uint32(16)))
-    return where(x == x, uint16(pattern >> np.uint32(16)), _NAN)  # noise could carry a NaN over into its sign
+    code = uint16((bits(x) + (noise >> 16)) >> 16)
+    return where(x == x, code, _NAN)  # noise could carry a NaN over into its sign
 
 
 @element

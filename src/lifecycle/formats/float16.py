@@ -43,7 +43,7 @@ def store(x, noise):
     size = absolute(x)
     # below 2^-14 float16 has equal steps of 2^-24; with 2^-14 added, these are the steps of the truncated mantissa
     shift = where(size < _SMALLEST_NORMAL, _SMALLEST_NORMAL, np.float32(0.0))
-    pattern = uint32(uint32(bits(size + shift) + uint32(noise >> np.uint32(19))) & _KEPT_BITS)
+    pattern = uint32((bits(size + shift) + (noise >> 19)) & _KEPT_BITS)
     rounded = from_bits(minimum(pattern, _LARGEST_BITS)) - shift
     return half_bits(copysign(where(size <= _LARGEST_FLOAT32, rounded, size), x))  # infinity and NaN stay
 

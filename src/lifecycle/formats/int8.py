@@ -18,7 +18,7 @@ from lifecycle._jit import absolute, bits, element, from_bits, maximum, minimum,
 DTYPE = np.dtype(np.uint8)
 BLOCK = 256
 STOCHASTIC = True
-_DROPPED_BITS = np.uint32(20)  # of the 23 bits of a float32's mantissa
+_DROPPED_BITS = 20  # of the 23 bits of a float32's mantissa
 _EXPONENT_MASK = np.uint32(0x7F800000)
 _MAGNITUDE_MASK = np.uint32(0x7FFFFFFF)
 _SIGN_MASK = np.uint32(0x80000000)
@@ -50,26 +50,26 @@ def scale(largest, before):
 def load(code, scale):
     extended = uint32(uint32(code ^ np.uint8(128)) - np.uint32(128))  # the sign in all upper bits
     steps = uint32(uint32(extended << _DROPPED_BITS) & _SIGNED_CODE_MASK)
-    x = (from_bits(uint32(steps | _SIGNED_STEP_BITS)) - _SIGNED_STEP) * scale
-    return from_bits(uint32(bits(x) | uint32(extended & _SIGN_MASK)))
+    x = (from_bits(steps | _SIGNED_STEP_BITS) - _SIGNED_STEP) * scale
+    return from_bits(bits(x) | uint32(extended & _SIGN_MASK))
 
 
 @element
 def store(x, inverse, noise):
     steps = uint32(bits(absolute(x) * inverse + _SIGNED_STEP) - _SIGNED_STEP_BITS)
-    code = uint32(uint32(steps + uint32(noise >> np.uint32(12))) >> _DROPPED_BITS)
-    sign = uint32(uint32(bits(x) & _SIGN_MASK) >> np.uint32(24))
+    code = uint32(uint32(steps + uint32(noise >> 12)) >> _DROPPED_BITS)
+    sign = uint32(uint32(bits(x) & _SIGN_MASK) >> 24)
     return uint8(minimum(code, np.uint32(127)) | sign)
 
 
 @element
 def load_positive(code, scale):
-    return (from_bits(uint32(uint32(uint32(code) << _DROPPED_BITS) + _STEP_BITS)) - _STEP) * scale
+    return (from_bits(uint32(uint32(code) << _DROPPED_BITS) + _STEP_BITS) - _STEP) * scale
 
 
 @element
 def store_positive(x, inverse, noise):
     steps = uint32(bits(x * inverse + _STEP) - _STEP_BITS)
-    code = uint32(uint32(steps + uint32(noise >> np.uint32(12))) >> _DROPPED_BITS)
+    code = uint32(uint32(steps + uint32(noise >> 12)) >> _DROPPED_BITS)
     smallest = minimum(bits(x), np.uint32(1))  # 0 for zero alone
     return uint8(minimum(maximum(code, smallest), np.uint32(255)))

@@ -8,7 +8,7 @@ from lifecycle._jit import element, noise, uint32
 
 MAX_SLOTS = 3
 _SECOND_KEY = np.uint32(0x5BD1E995)
-_SHIFT = np.uint32(12)  # the formats use the upper 20 bits of the noise at most
+_SHIFT = 12  # the formats use the upper 20 bits of the noise at most
 
 
 def three_slot_update(update: Callable, n_slots: int) -> Callable:

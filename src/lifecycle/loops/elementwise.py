@@ -52,7 +52,7 @@ def step_of_codes(update: Callable, kinds: tuple[str, ...], param: Any, slot: An
     apply = three_slot_update(update, n_slots)
     stores = [slot.store_positive if kind == "non-negative" else slot.store for kind in kinds]
     store_a, store_b, store_c = [*stores, slot.store, slot.store, slot.store][:3]
-    load_p, store_p, load = param.load, param.store, slot.load
+    load_p, store_p, load, stochastic = param.load, param.store, slot.load, param.STOCHASTIC or slot.STOCHASTIC
 
     def step(p, g, a, b, c, s, factor, start, i, key):
         x = load_p(p)
@@ -60,7 +60,7 @@ def step_of_codes(update: Callable, kinds: tuple[str, ...], param: Any, slot: An
         vb = load(b) if n_slots > 1 else x
         vc = load(c) if n_slots > 2 else x
         x, va, vb, vc = apply(x, factor * load_p(g), va, vb, vc, s)
-        noise_p, noise_a, noise_b, noise_c = rounding_noise(start, i, key)
+        noise_p, noise_a, noise_b, noise_c = rounding_noise(start, i, key) if stochastic else (key, key, key, key)
         p = store_p(x, noise_p)
         a = store_a(va, noise_a) if n_slots > 0 else a
         b = store_b(vb, noise_b) if n_slots > 1 else b
