@@ -40,7 +40,7 @@ def test_models_that_cannot_be_fitted_are_named_and_the_others_are_fitted():
         3: r"alpha must be a number >= 0.0; got '1'",
         4: r"there is no row to train on",
         5: r"rows must be numbers of rows of X, from 0 to 568, or a mask of dtype bool; got 0 to 569",
-        7: r"rows of 569 zeros and ones look like a mask, which must be of dtype bool; got int64",
+        7: r"rows are 569 zeros and ones, as in a mask, but a mask must be of dtype bool; got int64",
     }
     estimator = make_model("log_loss", max_iter=20, tol=None)
     test = [rows[:50]] * 8

@@ -1,4 +1,4 @@
-"""Codecs: one file for each, which turns an array into smaller arrays and back.
+"""Codecs: one file for each, which encodes an array as smaller arrays and decodes them.
 
 There are two kinds: packers return every bit, quantizers do not. A new file in this package is a new codec
 (docs/add-a-codec.md).

@@ -25,7 +25,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     l1_ratio : float, default=0.15
         Share of "l1" in "elasticnet"; the other penalties do not use it.
     epsilon : float, default=0.1
-        Where "huber" turns linear, and how far "epsilon_insensitive" sees no error, in units of y.
+        Error from which "huber" is linear, and up to which "epsilon_insensitive" sees no error, in units of y.
     optimizer : str or optimizer, default="sgd"
         "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not
         "epsilon_insensitive") with penalty "l2" or None; a few steps. "exact": "squared_error"

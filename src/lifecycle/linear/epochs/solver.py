@@ -1,4 +1,4 @@
-"""The interface of the solvers that train models by epochs, for those who look at the models between two epochs."""
+"""The interface of the solvers that train models by epochs: early stopping reads the models between two epochs."""
 
 from abc import ABC, abstractmethod
 from typing import Any
