@@ -227,7 +227,7 @@ def steps_of_both_paths(torch, monkeypatch, make, gradients):
     monkeypatch.setattr(torch, "sqrt", lambda x: torch.from_numpy(np.sqrt(x.numpy())))
     results = []
     for devices in (("cpu",), ()):
-        monkeypatch.setattr(_step_plan, "_BY_KERNEL", devices)
+        monkeypatch.setattr(_step_plan, "_KERNEL_DEVICES", devices)
         params, optimizer = make()
         for grads in gradients:
             for p, g in zip(params, grads, strict=True):

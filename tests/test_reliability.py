@@ -1,4 +1,4 @@
-"""The optimizers among threads, forks, workers and ranks, and on the inputs that torch tests its own with."""
+"""The optimizers with threads, forks, workers and ranks, and on the inputs of torch's own tests."""
 
 import os
 import subprocess
@@ -19,11 +19,12 @@ from lifecycle.rules import list_rules
 from .networks import recorded_gradients
 
 ROOT = Path(__file__).parents[1]
+SEARCH_PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 SIZES = [(400, 500), (333,), (3, 7, 11)]
 
 
 def trained(seed=0, *, steps=3, rule="AdamW", state="int8"):
-    """Bytes of the parameters after a few steps of an optimizer of its own."""
+    """Bytes of new parameters after a few steps of a new optimizer."""
     generator = torch.Generator().manual_seed(seed)
     params = [nn.Parameter(torch.randn(size, generator=generator)) for size in SIZES]
     optimizer = getattr(lt, rule)(params, lr=1e-2, state_dtype=state, max_grad_norm=1.0, ema_decay=0.9, seed=seed)
@@ -44,40 +45,40 @@ def _always_threaded(monkeypatch):
 @pytest.mark.parametrize("team", [False, True])
 def test_same_bits_with_1_2_3_and_7_threads(state, team, monkeypatch):
     monkeypatch.setattr(_threads, "_team_usable", team)
-    found = []
+    results = []
     for n in (1, 2, 3, 7):
         with lc.threads(n):
-            found.append(trained(state=state))
-    assert all(bits == found[0] for bits in found)
+            results.append(trained(state=state))
+    assert all(bits == results[0] for bits in results)
 
 
 def test_torch_s_number_of_threads_changes_no_bit():
-    before, found = torch.get_num_threads(), []
+    before, results = torch.get_num_threads(), []
     try:
         for n in (1, 3):
             torch.set_num_threads(n)
             assert _threads.num_threads() == n
-            found.append(trained())
+            results.append(trained())
     finally:
         torch.set_num_threads(before)
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("team", [False, True])
 def test_8_threads_stepping_8_optimizers(team, monkeypatch):
     monkeypatch.setattr(_threads, "_team_usable", team)
     expected = [trained(seed, steps=10) for seed in range(8)]
-    found = {}
+    results = {}
 
     def work(seed):
-        found[seed] = trained(seed, steps=10)
+        results[seed] = trained(seed, steps=10)
 
     workers = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for w in workers:
         w.start()
     for w in workers:
         w.join()
-    assert [found[seed] for seed in range(8)] == expected
+    assert [results[seed] for seed in range(8)] == expected
 
 
 class SteppingDataset(torch.utils.data.Dataset):
@@ -104,16 +105,14 @@ def test_steps_inside_joblib(backend):
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
-    get_reusable_executor().shutdown(wait=False, kill_workers=True)  # idle workers of earlier tests leave just now
+    get_reusable_executor().shutdown(wait=False, kill_workers=True)  # idle workers of earlier tests end about now
     expected = [trained(i) for i in range(4)]
     assert Parallel(n_jobs=2, backend=backend)(delayed(trained)(i) for i in range(4)) == expected
 
 
 def python(code, timeout=300, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, cwd=ROOT,
-        capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": SEARCH_PATH, **environment}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -130,7 +129,8 @@ def test_lifecycle_num_threads_is_obeyed():
 
 STEP = (
     "import numpy as np, lifecycle as lc; x = np.ones(1); lc.GD(lr=0.5).step(x, np.ones(1), lc.GD().init(x))\n"
-    "from lifecycle.loops import elementwise; from lifecycle.formats import float64\n"
+    "from lifecycle.loops import elementwise; from lifecycle.formats import list_formats\n"
+    "float64 = list_formats()['float64']\n"
     "k = elementwise.compiled(lc.GD().rule.variant({}).update, (), float64, float64, x.dtype, 3, False)\n"
     "print(x[0], k.cache_hits)"
 )
@@ -149,8 +149,8 @@ def test_a_kernel_for_another_processor_is_not_used(tmp_path):
     assert python(STEP, **cache, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == "0.5 0"
 
 
-def test_a_read_only_install_works_and_says_so_once(tmp_path):
-    """Neither the package's folder nor the user's cache takes a file (root may write anywhere: numba is told so)."""
+def test_a_read_only_install_works_and_warns_once(tmp_path):
+    """Neither the package's folder nor the user's cache is writable (to root all folders are, so numba is patched)."""
     code = (
         "import warnings\n"
         "from numba.core import caching\n"
@@ -171,26 +171,25 @@ def test_a_read_only_install_works_and_says_so_once(tmp_path):
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
 def test_two_ranks(tmp_path):
-    """DistributedDataParallel is one process with the whole batch; no rank clips by a norm of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    """DistributedDataParallel equals one process with the whole batch; all ranks clip by the same norm."""
+    environment = {**os.environ, "PYTHONPATH": SEARCH_PATH, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.ranks", str(tmp_path / "meeting")]
-    ranks = [
-        subprocess.Popen([*command, str(rank)], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True) for rank in (0, 1)
-    ]  # fmt: skip
-    told = [rank.communicate(timeout=300)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(told)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    ranks = [subprocess.Popen([*command, str(rank)], cwd=ROOT, env=environment, **pipes) for rank in (0, 1)]
+    outputs = [rank.communicate(timeout=300)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(outputs)
 
 
-# -- the inputs that torch tests its own optimizers with ---------------------------------------------------------------
+# -- the inputs of torch's tests of its optimizers ---------------------------------------------------------------------
 
 db = pytest.importorskip("torch.testing._internal.common_optimizers", exc_type=ImportError)
 TWINS = {rule.class_name: rule for rule in list_rules().values() if hasattr(torch.optim, rule.class_name)}
 INFOS = [info for info in db.optim_db if info.optim_cls.__name__ in TWINS]
 CASES = [
-    pytest.param(info.optim_cls, given.kwargs, id=f"{info.optim_cls.__name__}-{given.desc}")
-    for info in INFOS for given in info.optim_inputs_func(device="cpu")
-]  # fmt: skip
+    pytest.param(info.optim_cls, case.kwargs, id=f"{info.optim_cls.__name__}-{case.desc}")
+    for info in INFOS
+    for case in info.optim_inputs_func(device="cpu")
+]
 
 
 def test_every_twin_is_among_them():
@@ -235,11 +234,11 @@ def test_torch_s_own_errors(info):
             *wrong.optimizer_error_input.kwargs
         }:
             continue
-        given = wrong.optimizer_error_input
-        if not isinstance(given.params, torch.Tensor) and not given.kwargs:
-            continue  # of the parameters, which is torch's own code
+        case = wrong.optimizer_error_input
+        if not isinstance(case.params, torch.Tensor) and not case.kwargs:
+            continue  # a fault of the parameters, which torch's code refuses
         with pytest.raises((ValueError, TypeError)):
-            ours(given.params, **given.kwargs)
+            ours(case.params, **case.kwargs)
 
 
 def test_numpy_and_torch_take_the_same_steps():

@@ -1,4 +1,4 @@
-"""Threads: every chunk once, on the pool and on torch's team, through forks, from many threads; and the settings."""
+"""Threads: each chunk runs once, on the pool and on torch's thread team, in forks, from many threads; settings."""
 
 import os
 import subprocess
@@ -15,14 +15,14 @@ from lifecycle import _threads
 from lifecycle._jit import memory, native
 from lifecycle._threads import map_ordered
 
-# torch's team runs, and lifecycle.torch is there, but no optimizer yet: the child makes the first one
+# torch's thread team exists and lifecycle.torch is imported, but no optimizer exists: the child makes the first one
 TORCH_RAN = "import torch, lifecycle.torch; torch.set_num_threads(2); torch.randn(500, 500) @ torch.randn(500, 500)"
 INT64 = np.dtype(np.int64)
 
 
 def count(arguments, begin, end):
-    at = memory(arguments, 0, 2, INT64)
-    seen = memory(at[0], begin, end - begin, INT64)
+    table = memory(arguments, 0, 2, INT64)
+    seen = memory(table[0], begin, end - begin, INT64)
     for i in range(end - begin):
         seen[i] += 1
 
@@ -37,7 +37,7 @@ def _always_threaded(request, monkeypatch):
     if request.param == "team":
         pytest.importorskip("lifecycle.torch.optimizers")
         if _threads._team is None:
-            pytest.skip("torch's threads cannot be reached here")
+            pytest.skip("torch's threads cannot be used on this system")
     monkeypatch.setattr(_threads, "_team_usable", request.param == "team")
     monkeypatch.setattr(_threads, "SERIAL_BELOW", {"pool": 1, "team": 1})
     monkeypatch.setattr(_threads, "_MIN_CHUNK", 1)
@@ -73,10 +73,10 @@ def test_many_threads_may_call_at_once(counting):
     assert failures == []
 
 
-def test_ctrl_c_leaves_no_thread_at_work(counting, monkeypatch):
-    """The caller's memory may be gone the moment that the exception arrives."""
+def test_no_thread_is_at_work_after_ctrl_c(counting, monkeypatch):
+    """The caller may free its memory as soon as the exception arrives."""
     if _threads._team_usable:
-        pytest.skip("a team is waited for in C")
+        pytest.skip("OpenMP waits for its team")
     seen = np.zeros(5000, np.int64)
     call = _threads.ParallelFor(counting, 5000, 1, seen)
     ended = []
@@ -133,8 +133,8 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and step()
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize(("how", "by_fork"), [("fork", "True"), ("spawn", "False")])
-def test_a_child_that_multiprocessing_forked_is_known(how, by_fork, tmp_path):
-    """It may import lifecycle first: its parent's torch has threads that it has not."""
+def test_a_child_that_multiprocessing_forked_is_recognized(how, by_fork, tmp_path):
+    """It may be the first to import lifecycle, after its parent has used torch, whose threads it does not have."""
     script = tmp_path / "children.py"
     script.write_text(f"""
 import multiprocessing
@@ -181,7 +181,7 @@ def test_the_environment(text, monkeypatch):
         _threads._from_environment.cache_clear()
 
 
-def test_torch_s_own_setting_is_followed_until_ours_is_made(monkeypatch):
+def test_torch_s_number_of_threads_holds_until_ours_is_set(monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("lifecycle.torch.optimizers")
     monkeypatch.setattr(_threads, "_default", None)
@@ -197,7 +197,7 @@ def test_torch_s_own_setting_is_followed_until_ours_is_made(monkeypatch):
         torch.set_num_threads(before)
 
 
-def test_in_order_gives_results_in_order_from_several_threads_each_with_one_thread_of_blas():
+def test_map_ordered_gives_results_in_order_from_several_threads_with_single_threaded_blas():
     def of_blas():
         return tuple(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
 
@@ -210,7 +210,7 @@ def test_in_order_gives_results_in_order_from_several_threads_each_with_one_thre
     assert of_blas() == before
 
 
-def test_in_order_ends_what_it_began_when_an_item_fails_or_nobody_listens_any_more():
+def test_map_ordered_finishes_what_it_began_when_an_item_fails_or_the_caller_stops():
     begun, ended = [], []
 
     def work(i):

@@ -67,7 +67,7 @@ def from_half_bits(pattern: Any) -> Any:
 
 
 def noise(start: Any, i: Any, key: Any) -> Any:
-    """32 bits that look random, from the index start + i of an element and a key: a multiplicative hash."""
+    """32 pseudo-random bits from the index start + i of an element and a key: a multiplicative hash."""
     x = uint32(start + i) ^ np.uint32(key)
     with np.errstate(over="ignore"):
         for factor, shift in _MIXING:
