@@ -23,7 +23,7 @@ class Tolerances(NamedTuple):
 
     def is_small(self, step: np.ndarray, x: np.ndarray) -> np.ndarray:
         """(m,): whether max |step| ≤ tolerance · max |x|, for step and x (m, variables)."""
-        if np.isinf(self.step):
+        if self.step == np.inf:
             return np.ones(len(x), bool)
         leading = np.abs(x[:, : self.n_scale]).max(axis=1, initial=0.0)
         scale = np.where(leading > 0, leading, np.abs(x).max(axis=1))

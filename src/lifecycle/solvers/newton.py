@@ -20,7 +20,7 @@ import numpy as np
 from lifecycle.solvers.convergence import Tolerances
 
 _MIN_DAMPING, _MAX_DAMPING = 1e-10, 1e10
-_UNDAMPED = 1e-6  # damping up to which a step counts as Newton's own
+_UNDAMPED = 1e-6  # damping up to which a step counts as a Newton step
 _SUFFICIENT_DECREASE = 1e-4
 
 
@@ -68,10 +68,11 @@ def minimize(
         newton_decrease = predicted if damping <= _UNDAMPED else np.inf
         if point.value - trial.value >= 0.5 * predicted:
             damping = max(damping / 10.0, _MIN_DAMPING) if damping > _UNDAMPED else _MIN_DAMPING
-        small = tolerances.is_small((trial.x - point.x)[None], trial.x[None])[0]
-        point = trial
+        before, point = point.x, trial
         values.append(point.value)
-        if newton_decrease <= tolerances.predicted_decrease and small:
+        if newton_decrease > tolerances.predicted_decrease:
+            continue
+        if tolerances.is_small((point.x - before)[None], point.x[None])[0]:
             break
     else:
         return NewtonResult(point.x, values, newton_decrease, converged=False)
