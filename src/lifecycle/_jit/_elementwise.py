@@ -1,7 +1,6 @@
 """Elementwise functions of rules, losses, penalties and formats: on numpy arrays, in kernels, and on torch tensors."""
 
 import sys
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,7 @@ from lifecycle._jit._compile import INLINED
 
 def namespace(x: Any) -> Any:
     """The module torch for a tensor, else numpy; torch is not imported for it."""
-    return _namespace_of(type(x))
-
-
-@cache
-def _namespace_of(cls: type) -> Any:
-    return sys.modules["torch"] if cls.__module__.partition(".")[0] == "torch" else np
+    return sys.modules["torch"] if type(x).__module__.partition(".")[0] == "torch" else np
 
 
 def sqrt(x: Any) -> Any:
