@@ -34,5 +34,7 @@ def _row_numbers(rows: Any, n: int) -> np.ndarray:
             f"{rows.max()}, {rows.dtype}"
         )
     if len(rows) == n > 2 and rows.max() <= 1:
-        raise ValueError(f"rows are {n} zeros and ones, as in a mask, but a mask must be of dtype bool; got {rows.dtype}")
+        raise ValueError(
+            f"rows are {n} zeros and ones, as in a mask, but a mask must be of dtype bool; got {rows.dtype}"
+        )
     return rows.astype(np.intp, copy=False)
