@@ -420,14 +420,14 @@ def test_other_files(path, tmp_path):
 
 def test_a_manifest_that_somebody_made_is_refused(path):
     """The digest is not a signature: anyone can compute it for another manifest."""
-    from lifecycle.store import bundle
+    from lifecycle.store import bundle, bundle_reader
 
     net = small()
     optimizer = lt.AdamW(net.parameters())
     step(net, optimizer)
     lc.save_checkpoint(path, model=net, optimizer=optimizer)
-    manifest, tensors = bundle.parse(path.name, bundle.read(path))
-    arrays = bundle.arrays_of(manifest, tensors)
+    manifest, tensors = bundle_reader.parse(path.name, bundle_reader.read(path))
+    arrays = bundle_reader.arrays_of(manifest, tensors)
     whole = json.dumps(manifest["config"])
     for old, new in (
         ('"dtype": "float32"', '"dtype": "object"'),

@@ -7,7 +7,8 @@ from scipy.special import softmax
 from sklearn.metrics import hinge_loss, log_loss, mean_squared_error
 
 from lifecycle._jit import element
-from lifecycle.loops.linear_loss import loss_dloss_hessian, multinomial_loss_dloss
+from lifecycle.loops.linear_loss import loss_dloss_hessian
+from lifecycle.loops.linear_softmax import multinomial_loss_dloss
 from lifecycle.loops.linear_update import sample_loss
 from lifecycle.losses import find_loss, list_losses
 

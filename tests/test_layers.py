@@ -98,7 +98,7 @@ def test_the_test_can_fail(file, text):
         ("splits/kfold.py", "def f():\n    import sklearn"),
         ("optim.py", "from lifecycle.rules import Rule"),
         ("store/models.py", "class A:\n    def f(self):\n        import scipy.stats"),
-        ("linear/base.py", "from sklearn.base import clone"),
+        ("linear/base_estimator.py", "from sklearn.base import clone"),
         ("torch/models.py", "import torch"),
     ],
 )

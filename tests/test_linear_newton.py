@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 import lifecycle as lc
 from lifecycle.linear.newton import subsample
 from lifecycle.linear.newton.preconditioner import Preconditioner
+from lifecycle.linear.newton.regularization_path import RegularizationPath
 from lifecycle.linear.newton.shared_preconditioner import FullObjective
-from lifecycle.linear.newton.single_model import RegularizationPath
 from lifecycle.solvers import lbfgs
 
 from .data import cancer, wine

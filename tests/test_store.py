@@ -20,11 +20,11 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.store import bundle, json_values
+from lifecycle.store import bundle, bundle_reader, json_values
 
 from .networks import ReferenceLSTM, reference_cnn, run
 
-DIGEST = bundle._DIGEST_AT
+DIGEST = bundle.DIGEST_PATTERN
 
 
 def signed(data):
@@ -505,7 +505,7 @@ def test_headers_that_parsers_disagree_about(file):
 def test_json_is_strict():
     for text in ('{"a": 1e999}', '{"a": NaN}', '{"a": 1, "a": 2}'):
         with pytest.raises(ValueError, match=r"is not JSON|occurs twice"):
-            bundle._strict_json(text)
+            bundle_reader._strict_json(text)
 
 
 def paths(value, at=()):

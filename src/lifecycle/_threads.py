@@ -1,4 +1,4 @@
-"""The only home of threads: run a kernel's range in chunks on n threads, or a function of each of many items.
+"""All threads of the library: run a kernel's range in chunks on n threads, or a function of each of many items.
 
 Where a framework has a thread team of its own (OpenMP), `use_team` lets the chunks run on it, because two teams on the
 same cores slow each other down. Otherwise a pool of Python threads runs them. Both belong to the process that made

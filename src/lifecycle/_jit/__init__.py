@@ -1,4 +1,4 @@
-"""The only home of numba: compile options, cache stamps, elementwise functions and raw memory access."""
+"""All that imports numba: compile options, cache stamps, elementwise functions and raw memory access."""
 
 from lifecycle._jit._bits import bits, from_bits, from_half_bits, half_bits, noise, uint8, uint16, uint32
 from lifecycle._jit._compile import element, kernel, native

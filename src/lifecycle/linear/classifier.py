@@ -7,7 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from lifecycle._class_weight import class_weights
-from lifecycle.linear.base import LinearEstimator, has_steps, row_counts
+from lifecycle.linear.base_estimator import LinearEstimator, has_steps, row_counts
 from lifecycle.linear.training import TrainingSet
 
 __all__ = ["LinearClassifier"]
@@ -43,8 +43,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     tol : float or None, default=1e-4
         Training stalls when in n_iter_no_change epochs in a row the objective (with early_stopping the validation
         loss) does not fall by more than tol times the loss of zero coefficients; then it ends, or goes on with
-        smaller steps (Notes); None: exactly max_iter epochs. Newton's method ends with a step that promises less and
-        moves no coefficient by more than 1e-8 (float32: 1e-5) of the largest.
+        smaller steps (Notes); None: exactly max_iter epochs. Newton's method ends with a
+        step that is predicted to lower the objective by less, and changes no coefficient by more than 1e-8 (float32:
+        1e-5) of the largest.
     fit_intercept : bool, default=True
     shuffle : bool, default=True
         Take the rows in a new order in each epoch.
@@ -235,7 +236,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         p = (np.clip(scores, -1.0, 1.0) + 1.0) / 2.0
         if p.shape[1] == 1:
             return np.hstack([1.0 - p, p])
-        p[p.sum(axis=1) == 0.0] = 1.0  # no class claims the row: all alike
+        p[p.sum(axis=1) == 0.0] = 1.0  # no class has a positive score: equal probabilities
         return p / p.sum(axis=1, keepdims=True)
 
     @available_if(_has_probabilities)

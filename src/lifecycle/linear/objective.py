@@ -9,7 +9,8 @@ from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.sample_weights import SampleWeights
-from lifecycle.loops.linear_loss import loss_dloss, multinomial_loss_dloss
+from lifecycle.loops.linear_loss import loss_dloss
+from lifecycle.loops.linear_softmax import multinomial_loss_dloss
 
 _CHUNK_ELEMENTS = 1 << 18  # of X: a chunk stays in the cache between its two products
 _CHUNK_SCORES = 1 << 18  # of all models

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from lifecycle.linear.base import LinearEstimator, has_steps, row_counts
+from lifecycle.linear.base_estimator import LinearEstimator, has_steps, row_counts
 from lifecycle.linear.training import TrainingSet
 
 __all__ = ["LinearRegressor"]
@@ -41,8 +41,9 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     tol : float or None, default=1e-4
         Training stalls when in n_iter_no_change epochs in a row the objective (with early_stopping the validation
         loss) does not fall by more than tol times the loss of the mean of y; then it ends, or goes on with
-        smaller steps (Notes); None: exactly max_iter epochs. Newton's method ends with a step that promises less and
-        moves no coefficient by more than 1e-8 (float32: 1e-5) of the largest.
+        smaller steps (Notes); None: exactly max_iter epochs. Newton's method ends with a
+        step that is predicted to lower the objective by less, and changes no coefficient by more than 1e-8 (float32:
+        1e-5) of the largest.
     fit_intercept : bool, default=True
     shuffle : bool, default=True
         Take the rows in a new order in each epoch.

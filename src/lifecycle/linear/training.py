@@ -62,9 +62,10 @@ class TrainingSet:
 
 @dataclass
 class FitRequest:
-    """Checked X with a training set and a spec for each model, and who wants to hear of the training.
+    """Checked X with a training set and a spec for each model, and the callbacks of the training.
 
-    What a model could not do is in `errors`, by its place. `is_single`: `fit` asks for the only model.
+    The errors of models that cannot be fitted are in `errors`, by the index of the model. `is_single`:
+    `fit` asks for the only model.
     """
 
     X: Any

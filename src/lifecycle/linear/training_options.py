@@ -11,7 +11,7 @@ from lifecycle.linear.data.sample_weights import SampleWeights
 
 @dataclass
 class TrainingOptions:
-    """The estimator's arguments of these names, checked, and what the caller wants to hear of.
+    """The estimator's arguments of these names, checked, and the callbacks of the caller.
 
     Parameters
     ----------

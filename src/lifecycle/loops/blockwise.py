@@ -9,6 +9,7 @@ import numpy as np
 from lifecycle._jit import memory, native, searchsorted_right, to_fixed_tuple
 from lifecycle._threads import ParallelFor
 from lifecycle.loops._update import rounding_noise, three_slot_update
+from lifecycle.loops.averaging import running_mean
 from lifecycle.loops.elementwise import INT64, UINT32
 
 _FLOAT32 = np.dtype(np.float32)
@@ -105,7 +106,7 @@ def compiled(
                         new_c[i] = vc
                         max_c = max(max_c, pattern(vc))
                     if averaged:
-                        mean[o + i] = mean[o + i] + ema_weight * (x - mean[o + i])
+                        mean[o + i] = running_mean(mean[o + i], x, ema_weight)
                 inverse_a, scale_a[block] = scale(max_a, old_a)
                 inverse_b, inverse_c = inverse_a, inverse_a
                 if n_slots > 1:

@@ -9,6 +9,7 @@ import numpy as np
 from lifecycle._jit import element, memory, native, searchsorted_right, to_fixed_tuple
 from lifecycle._threads import ParallelFor
 from lifecycle.loops._update import rounding_noise, three_slot_update
+from lifecycle.loops.averaging import running_mean
 
 INT64, UINT32 = np.dtype(np.int64), np.dtype(np.uint32)
 
@@ -119,6 +120,6 @@ def compiled(
                 if n_slots > 2:
                     c[i] = new_c
                 if averaged:
-                    mean[i] = mean[i] + ema_weight * (x - mean[i])
+                    mean[i] = running_mean(mean[i], x, ema_weight)
 
     return native(loop)

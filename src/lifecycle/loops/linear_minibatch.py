@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lifecycle._jit import element, kernel, stack_array
+from lifecycle.loops.averaging import running_mean
 from lifecycle.loops.linear_update import (
     ORTHANT,
     PROXIMAL,
     compiled_updates,
     rule_arguments,
-    running_mean,
     sample_loss,
     strided_tuple,
     target_encoder,

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lifecycle._jit import element, kernel, to_fixed_tuple
+from lifecycle.loops.averaging import running_mean
 from lifecycle.loops.linear_minibatch import BatchRows
-from lifecycle.loops.linear_update import ORTHANT, PROXIMAL, compiled_updates, running_mean, sample_loss
+from lifecycle.loops.linear_update import ORTHANT, PROXIMAL, compiled_updates, sample_loss
 
 __all__ = ["BatchRows", "Model", "ModelState", "single_minibatch_epoch"]
 

@@ -37,12 +37,6 @@ def project_orthant(new, w, d):
     return where(new * where(w == zero, -sign(d), sign(w)) > zero, new, zero)
 
 
-@element
-def running_mean(mean, x, share):
-    """The mean with x taken in, which is its `share`-th part."""
-    return mean + share * (x - mean)
-
-
 class CoefficientUpdates(NamedTuple):
     """Functions of (w, g, slots, e, s, …), for element e with its slots and the coefficients s of a rule's step.
 

@@ -7,7 +7,7 @@ from lifecycle._jit import element, maximum, sqrt
 SLOTS = {"exp_avg": "signed", "exp_avg_sq": "non-negative"}
 
 
-@element  # adamw's step calls it, in kernels too
+@element  # kernels of linear models call it, and so does the step of adamw
 def step(
     t,
     lr=1e-3,

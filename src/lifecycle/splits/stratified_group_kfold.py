@@ -6,7 +6,7 @@ import numpy as np
 
 from lifecycle._check import random_state as random_state_of
 from lifecycle.splits._splitter import MetadataRequester, SplitInput
-from lifecycle.splits._stratified import StratifiedSplitter
+from lifecycle.splits._stratified_base import StratifiedSplitter
 from lifecycle.splits.group_kfold import groups_of
 
 

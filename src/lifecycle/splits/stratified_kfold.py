@@ -5,7 +5,7 @@ import numpy as np
 from lifecycle._check import random_state
 from lifecycle.splits._labels import first_rows
 from lifecycle.splits._splitter import SplitInput
-from lifecycle.splits._stratified import StratifiedSplitter
+from lifecycle.splits._stratified_base import StratifiedSplitter
 
 
 class StratifiedKFold(StratifiedSplitter):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle._check import CorruptBundle
-from lifecycle.store import adapters, bundle
+from lifecycle.store import adapters, bundle, bundle_reader
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -86,11 +86,11 @@ def load_checkpoint(
         The run does not fit; the message names what is missing and what is unexpected. Nothing is changed then.
     """
     adapter, path = adapters.checkpoint_adapter_for(model), Path(path)
-    manifest, tensors = bundle.parse(path.name, bundle.read(path))
+    manifest, tensors = bundle_reader.parse(path.name, bundle_reader.read(path))
     config = manifest["config"]
     if config["kind"] != adapters.CHECKPOINT:
         raise CorruptBundle(f"{path.name} holds a model ({config['kind']}), not a checkpoint: lifecycle.load reads it")
-    with bundle.reading(path.name, "a checkpoint"):
-        run = adapter.deserialize(config, bundle.arrays_of(manifest, tensors))
+    with bundle_reader.corrupt_if_malformed(path.name, "a checkpoint"):
+        run = adapter.deserialize(config, bundle_reader.arrays_of(manifest, tensors))
     adapter.restore(run, model, optimizer, scheduler, random_state)
     return manifest.get("metadata") or {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle._display import html_table, import_optional, text_table
-from lifecycle.store import adapters, bundle
+from lifecycle.store import adapters, bundle_reader
 
 __all__ = ["Inspection", "inspect"]
 
@@ -69,9 +69,9 @@ class Inspection:
 def inspect(path: str | os.PathLike) -> Inspection:
     """Describe the contents of a file without loading them; raises `CorruptBundle` and OSError like `load`."""
     path = Path(path)
-    data = bundle.read(path)
-    manifest, tensors = bundle.parse(path.name, data)
-    with bundle.reading(path.name, "a model"):
+    data = bundle_reader.read(path)
+    manifest, tensors = bundle_reader.parse(path.name, data)
+    with bundle_reader.corrupt_if_malformed(path.name, "a model"):
         config = manifest["config"]
         arrays = []
         for name, entry in manifest["arrays"].items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
-from lifecycle.store import adapters, bundle
+from lifecycle.store import adapters, bundle, bundle_reader
 
 __all__ = ["load", "save"]
 
@@ -75,14 +75,14 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     path = Path(path)
     if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         raise ValueError(f"sha256 must be 64 hexadecimal digits; got {sha256!r}")
-    data = bundle.read(path)
+    data = bundle_reader.read(path)
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
         raise CorruptBundle(f"{path.name} is not the file you expect: its sha256 is {hashlib.sha256(data).hexdigest()}")
-    manifest, tensors = bundle.parse(path.name, data)
+    manifest, tensors = bundle_reader.parse(path.name, data)
     del data
     config = manifest["config"]
     if config["kind"] == adapters.CHECKPOINT:
         raise UnsupportedModel(f"{path.name} is a checkpoint: load_checkpoint(path, model=…) loads it into a model")
-    with bundle.reading(path.name, "a model", keep=() if into is None else (ValueError,)):
-        arrays = bundle.arrays_of(manifest, tensors)
+    with bundle_reader.corrupt_if_malformed(path.name, "a model", keep=() if into is None else (ValueError,)):
+        arrays = bundle_reader.arrays_of(manifest, tensors)
         return adapters.adapter_for_kind(config["kind"]).deserialize(config, arrays, into)

@@ -6,7 +6,7 @@ import torch
 
 from lifecycle.torch import _device_step, state_tensors
 from lifecycle.torch._kernel_call import KernelCall, KernelSignature, TensorGroup, identical
-from lifecycle.torch.ema import ema_weight
+from lifecycle.torch.averaged_weights import ema_weight
 from lifecycle.torch.parameter_groups import OPTIONS, check_options, hyperparameters
 
 _DTYPES = {*state_tensors.TORCH_DTYPES.values(), *state_tensors.REAL_DTYPES} - {torch.uint8}

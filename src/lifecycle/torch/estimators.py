@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch.nn import functional
 
 from lifecycle._class_weight import class_weights
-from lifecycle.torch.base import TorchEstimator
+from lifecycle.torch.base_estimator import TorchEstimator
 from lifecycle.torch.training import Loss
 
 __all__ = ["TorchClassifier", "TorchRegressor"]

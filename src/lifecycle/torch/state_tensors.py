@@ -13,7 +13,7 @@ import torch
 
 from lifecycle.formats import list_formats
 from lifecycle.loops import convert
-from lifecycle.torch.ema import complete_ema
+from lifecycle.torch.averaged_weights import complete_ema
 
 SCALE_SUFFIX = "_scale"
 TORCH_DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}

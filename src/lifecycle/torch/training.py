@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
+from lifecycle.torch.averaged_weights import WeightAverage
 from lifecycle.torch.batches import Sequences, TensorRows
-from lifecycle.torch.ema import WeightAverage
 from lifecycle.torch.optimizers import RuleOptimizer
 
 _MIN_BATCH = 512  # rows of a batch where nothing is trained

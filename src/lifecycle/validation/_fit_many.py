@@ -283,7 +283,7 @@ def _call_fit_many(
             models += fit([i], options.curves, options.scores)
         except Exception:
             failure = traceback.format_exc()
-            try:  # a scorer that fails spoils the curve, not the model
+            try:  # where a scorer fails, the model is fitted without its curve
                 unscored = fit([i], False, False) if options.curves or options.scores else []
             except Exception:
                 unscored = []

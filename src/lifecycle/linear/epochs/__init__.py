@@ -48,7 +48,7 @@ def fit_by_epochs(
     # the noise of mini-batches fades only as steps do; where no row may overshoot, steps are small from the first
     decay_power = 0 if keeps_lr or full_batch else 2 if problem.loss.dloss_bound is not None else 1
     schedule = StepSizeSchedule(optimizers, options.max_iter, not keeps_lr, decay_power)
-    with single_threaded_blas():  # a thread of BLAS that has worked spins on a core that the kernels need
+    with single_threaded_blas():  # BLAS threads keep spinning after their work, on cores that the kernels need
         return _EpochLoop(problem, options, solver, schedule, finds_lr, full_batch, coef, intercept).run()
 
 

@@ -10,7 +10,8 @@ from lifecycle.linear.epochs.row_order import n_steps
 from lifecycle.linear.epochs.solver import EpochSolver, per_model, prox_params
 from lifecycle.linear.learning_rate import is_proximal
 from lifecycle.linear.objective import Objective
-from lifecycle.loops.linear_update import ORTHANT, PROXIMAL, coefficient_updates, running_mean, update_kind
+from lifecycle.loops.averaging import running_mean
+from lifecycle.loops.linear_update import ORTHANT, PROXIMAL, coefficient_updates, update_kind
 from lifecycle.optim import Optimizer
 
 CAPABILITIES = Capabilities(losses="any", penalties="any", sparse_penalties="any")

@@ -14,9 +14,10 @@ from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
-from lifecycle.linear.newton import shared_preconditioner, single_model
+from lifecycle.linear.newton.dense_objective import run_newton
 from lifecycle.linear.newton.preconditioner import Preconditioner
-from lifecycle.linear.newton.shared_preconditioner import STEP, FullObjective
+from lifecycle.linear.newton.regularization_path import RegularizationPath
+from lifecycle.linear.newton.shared_preconditioner import STEP, FullObjective, run_lbfgs
 from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.solvers.convergence import Tolerances
@@ -29,7 +30,7 @@ CAPABILITIES = Capabilities(
 
 def fit_newton(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     """Minimize until a step is predicted to lower the objective by less than tol, and changes only the last digits."""
-    # a thread of BLAS that has worked spins on a core that others need
+    # BLAS threads keep spinning after their work, on cores that other threads need
     with single_threaded_blas() if problem.n_joint_variables <= FEW_FEATURES else nullcontext():
         return _minimize(problem, options)
 
@@ -45,32 +46,32 @@ def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     single, groups = _split(problem, subsample)
 
     # single models: Newton steps, along the regularization path of each training set and epsilon
-    paths: dict[tuple, single_model.RegularizationPath] = {}
+    paths: dict[tuple, RegularizationPath] = {}
     for i, m in enumerate(single, 1):
         on_rows, tolerances = subsample.objective([m]), Tolerances(tolerance[m], STEP["float64"])
         alpha, start = objective.l2_weight[m], theta[m]
-        path = paths.setdefault((train_set[m], problem.epsilon[m]), single_model.RegularizationPath())
+        path = paths.setdefault((train_set[m], problem.epsilon[m]), RegularizationPath())
         # without a penalty there may be many minima, or none, and which one is reached depends on the start
         if options.initial is None and alpha > 0:
             start = path.extrapolate(alpha, default=start)
-        theta[m], curves[m], converged[m] = single_model.minimize(on_rows, start, tolerances, options.max_iter)
+        theta[m], curves[m], converged[m] = run_newton(on_rows, start, tolerances, options.max_iter)
         path.points += [(alpha, theta[m])] if alpha > 0 else []
         options.on_progress(problem.n_models - i)
 
     # the others: L-BFGS on all rows, with preconditioners from the subsample
-    # where the curvature sits in a handful of rows, only Newton steps converge: a model alone has them left
+    # where a few rows determine the Hessian, L-BFGS does not converge: a single model keeps half its steps for Newton's
     newton_steps = options.max_iter // 2 if groups and problem.n_models == 1 and subsample.affords_all_rows else 0
     if groups:
         preconditioner = Preconditioner(subsample, groups, theta, tolerance, options.max_iter)
         lbfgs_options = replace(options, max_iter=options.max_iter - newton_steps)
-        shared_curves, done = shared_preconditioner.minimize(problem, lbfgs_options, preconditioner, theta, tolerance)
+        shared_curves, done = run_lbfgs(problem, lbfgs_options, preconditioner, theta, tolerance)
         curves, converged = curves | shared_curves, converged | done
 
     # fallback: Newton steps on all rows for a model that is alone; one among others is solved again without them
     if newton_steps and not converged[0]:
         on_rows = subsample.objective([0], all_rows=True)
         tolerances = Tolerances(tolerance[0], STEP[str(problem.design.dtype)])
-        theta[0], curve, converged[0] = single_model.minimize(on_rows, theta[0], tolerances, newton_steps)
+        theta[0], curve, converged[0] = run_newton(on_rows, theta[0], tolerances, newton_steps)
         curves[0] += curve
     failed = [m for group in groups for m in group if not converged[m] and problem.n_models > 1]
     isolated = replace(options, on_progress=lambda n: None)

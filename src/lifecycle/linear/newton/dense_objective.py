@@ -1,4 +1,4 @@
-"""The objective of one model over rows in memory: value, gradient and Hessian.
+"""The objective of one model over rows in memory: value, gradient, Hessian, and the minimum by Newton steps.
 
 With the rows x̃_i = (x_i, 1) of X̃, weights v_i and scores z_i = wᵀx_i + b of θ = (w, b),
 
@@ -15,12 +15,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
+from scipy.linalg.lapack import dposv
 
 from lifecycle._threads import map_ordered
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.loops.linear_loss import loss_dloss_hessian
 from lifecycle.loops.linear_update import sample_loss
 from lifecycle.losses import Loss
+from lifecycle.solvers import newton
+from lifecycle.solvers.convergence import Tolerances
 
 _CHUNK_ROWS = 1024
 
@@ -141,3 +144,23 @@ def _multinomial_blocks(matrix: np.ndarray, probabilities: np.ndarray, weight: n
         block = slice(j * p, (j + 1) * p)
         hessian[block, block] += (root * probabilities[j][:, None]).T @ root
     return hessian
+
+
+def run_newton(
+    objective: DenseObjective, theta: np.ndarray, tolerances: Tolerances, max_iter: int
+) -> tuple[np.ndarray, list[float], bool]:
+    """θ at the minimum, the objective after each step, and whether it converged; block by block of the Hessian."""
+    theta, results = theta.copy(), []
+    for block, variables in objective.blocks():
+        scale, tolerances = block.diagonal_bound(), tolerances._replace(n_scale=block.n_coef)
+        results.append(newton.minimize(block.evaluate, _solve, theta[variables], scale, tolerances, max_iter))
+        theta[variables] = results[-1].x
+    # a block that has converged keeps its value while others go on
+    values = [r.values + r.values[-1:] * (max(len(b.values) for b in results) - len(r.values)) for r in results]
+    return theta, [float(sum(column)) for column in zip(*values, strict=True)], all(r.converged for r in results)
+
+
+def _solve(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray | None:
+    """By Cholesky's factors; None where the matrix is not positive definite."""
+    _, solution, failed = dposv(matrix, vector)
+    return None if failed else solution

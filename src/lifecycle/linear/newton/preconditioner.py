@@ -14,8 +14,7 @@ import numpy as np
 from scipy.linalg import cho_solve
 
 from lifecycle.linear.data.fold_sums import sums_by_train_set
-from lifecycle.linear.newton import single_model
-from lifecycle.linear.newton.dense_objective import DenseDesign, DenseObjective
+from lifecycle.linear.newton.dense_objective import DenseDesign, DenseObjective, run_newton
 from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
 from lifecycle.solvers import lbfgs
 from lifecycle.solvers.convergence import Tolerances
@@ -58,7 +57,7 @@ class Preconditioner:
         for models in groups:
             objective, tolerances = subsample.objective(models), Tolerances(tolerance[models].min(), np.inf)
             if previous is None:
-                minimum, _, _ = single_model.minimize(objective, theta[models[0]], tolerances, max_iter)
+                minimum, _, _ = run_newton(objective, theta[models[0]], tolerances, max_iter)
             else:
                 minimum = _minimize(objective, *previous, tolerances)
             factors = CholeskyFactors(objective, [b.loss_hessian(minimum[v]) for b, v in objective.blocks()])

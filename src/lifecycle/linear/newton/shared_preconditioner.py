@@ -24,7 +24,7 @@ STEP = {"float64": 1e-8, "float32": 1e-5}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # relative to the loss of a constant
 
 
-def minimize(
+def run_lbfgs(
     problem: Problem, options: TrainingOptions, preconditioner: Preconditioner, theta: np.ndarray, tolerance: np.ndarray
 ) -> tuple[dict[int, list[float]], np.ndarray]:
     """Change θ in place for the models that have a preconditioner.
@@ -77,7 +77,7 @@ class FullObjective:
         self.problem, self.n_coef = problem, problem.n_outputs * problem.design.n_features
         self.losses = Objective(problem, problem.features.frame.without_offset(), dtype)
         self.dtype = str(self.losses.dtype)
-        self.l2_weight = problem.alpha * np.array([problem.penalty.gradient(1.0, ratio) for ratio in problem.l1_ratio])
+        self.l2_weight = problem.l2_weights()
 
     def pack(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """θ (models, variables)."""
@@ -93,7 +93,7 @@ class FullObjective:
     def evaluate(self, theta: np.ndarray, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (models,) and gradients (models, variables)."""
         losses, by_coef, by_intercept = self.losses.gradients(*self.unpack(theta), models)
-        if self.problem.multinomial:  # the softmax does not depend on what all classes share: that gradient is rounding
+        if self.problem.multinomial:  # the mean over the classes is zero, except for rounding
             by_coef = by_coef - by_coef.mean(axis=1, keepdims=True)
             by_intercept = by_intercept - by_intercept.mean(axis=1, keepdims=True)
         l2_weight, coef = self.l2_weight[models], theta[:, : self.n_coef]

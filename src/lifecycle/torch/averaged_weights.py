@@ -1,6 +1,6 @@
 """Exponential moving average (EMA) of the weights: mean ← mean + (1 − ema_decay) (p − mean), from the first step on.
 
-The optimizers of this library compute it in the kernel of the step (`loops/elementwise.py`, `loops/blockwise.py`).
+The optimizers of this library compute it in the kernel of the step (`loops/averaging.py`).
 """
 
 import warnings
