@@ -307,3 +307,12 @@ def test_many_models_share_no_mutable_argument():
     assert (one.optimizer.lr, other.optimizer.lr, model.optimizer.lr) == (0.01, 0.02, 0.01)
     one.class_weight[0] = 9.0
     assert other.class_weight == model.class_weight == {0: 1.0, 1: 2.0}
+
+
+def test_models_of_the_same_shape_and_other_classes_are_scored_with_their_own():
+    X, y = wine()
+    train = [np.flatnonzero(y != lacking) for lacking in np.unique(y)]
+    models = make_model("log_loss", optimizer="newton", alpha=1.0).fit_many(
+        X, y, train=train, params=[{}] * 3, test=[np.arange(len(y))] * 3
+    )
+    assert [m.test_score_ for m in models] == [m.score(X, y) for m in models]

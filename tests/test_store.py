@@ -646,7 +646,7 @@ def test_what_cannot_be_saved(tmp_path):
 
 
 def test_a_configuration_too_long_for_a_header_is_refused_before_it_is_written(file, monkeypatch):
-    monkeypatch.setattr(bundle, "_MAX_HEADER", 1000)
+    monkeypatch.setattr(bundle, "MAX_HEADER", 1000)
     monkeypatch.setattr("safetensors.numpy.save", None)
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored in one header"):
         lc.save(lc.prune(nn.Linear(2, 2), 0.5), file, metadata={"a": "x" * 500})
@@ -678,3 +678,11 @@ def test_inspect_describes_a_file_without_torch(tmp_path):
 def test_inspect_prints_no_control_characters(tmp_path):
     lc.save(lt.MLP(2, 2), tmp_path / "a", metadata={"note": "\x1b[2J\u202e"})
     assert repr(lc.inspect(tmp_path / "a")).replace("\n", "").isprintable()
+
+
+def test_a_loaded_estimator_keeps_nothing_of_the_fit_before(tmp_path):
+    X, y = load_diabetes(as_frame=True, return_X_y=True)
+    into = lc.LinearRegressor(optimizer="exact").fit(X, y)
+    lc.save(lc.LinearRegressor(optimizer="exact").fit(X.to_numpy(), y), tmp_path / "m")
+    assert lc.load(tmp_path / "m", into=into) is into
+    assert not hasattr(into, "feature_names_in_")

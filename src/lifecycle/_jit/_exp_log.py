@@ -36,7 +36,7 @@ def _power_of_two(kind: Any, integer: Any, bias: int, shift: int) -> Any:
     return power
 
 
-def _split_at(kind: Any, integer: Any, bias: int, shift: int, root_of_half: int) -> tuple[Any, Any]:
+def _split_at(kind: Any, integer: Any, shift: int, root_of_half: int) -> tuple[Any, Any]:
     """x > 0 as m * 2**n with m from 1/sqrt(2) to sqrt(2): functions for n and for m."""
 
     def pattern_and_exponent(builder, x):
@@ -64,8 +64,8 @@ def _split_at(kind: Any, integer: Any, bias: int, shift: int, root_of_half: int)
 
 
 _power32, _power64 = _power_of_two(types.float32, _I32, 127, 23), _power_of_two(types.float64, _I64, 1023, 52)
-_exponent32, _mantissa32 = _split_at(types.float32, _I32, 127, 23, 0x3F3504F3)
-_exponent64, _mantissa64 = _split_at(types.float64, _I64, 1023, 52, 0x3FE6A09E667F3BCD)
+_exponent32, _mantissa32 = _split_at(types.float32, _I32, 23, 0x3F3504F3)
+_exponent64, _mantissa64 = _split_at(types.float64, _I64, 52, 0x3FE6A09E667F3BCD)
 
 # Both reduce the argument by a multiple of log 2 in two parts (Cody & Waite, 1980); the rest of exp is a Taylor
 # polynomial, that of log is the series of the inverse hyperbolic tangent in (m - 1) / (m + 1)

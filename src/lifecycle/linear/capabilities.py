@@ -59,7 +59,7 @@ def check_data(capabilities: Capabilities, model: Any, optimizer: Any, problem: 
             f"optimizer={model.optimizer!r} solves for {n_variables} variables at once, and more than "
             f"{capabilities.max_variables} need too much memory: use {others}"
         )
-    has_l1 = bool(np.any(problem.l1_weights() > 0))
+    has_l1 = bool(np.any(problem.l1_weight > 0))
     if not sparse or capabilities.sparse_penalties == "any":
         return
     if capabilities.sparse_penalties == "without l1" and not has_l1:

@@ -114,7 +114,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
 
         Parameters
         ----------
-        X : array-like, shape (n_samples, n_features)
+        X : array-like or CSR matrix, shape (n_samples, n_features)
         y : array-like, shape (n_samples,)
             Class labels.
         sample_weight : array-like, shape (n_samples,), optional
@@ -136,7 +136,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
 
         With lr=None the step size is found in the first part and shrinks with the root of the number of parts; the
-        features are centred by the means of the first part. Not for "newton", "exact" and early_stopping.
+        features are centred by the means of the first part. Not for "newton" and early_stopping.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ def fit_exact(problem: Problem) -> list[FitResult]:
 
 
 def _solve(problem: Problem) -> list[FitResult]:
-    l2_weight = problem.l2_weights()
+    l2_weight = problem.l2_weight
     coef, intercept = problem.initial_coefficients()
     objective = np.empty(problem.n_models)
     grams = _gram_matrices(problem) if problem.design.n_features <= problem.design.n_samples else {}

@@ -95,10 +95,12 @@ class TestScores:
 
     def score_fitted(self, fitted: list[int]) -> None:
         """Give fitted models their scores, as attributes."""
-        by_shape: dict[tuple, list[int]] = {}
+        groups: dict[tuple, list[int]] = {}
         for i in fitted:
-            by_shape.setdefault(np.atleast_2d(self.models[i].coef_).shape, []).append(i)
-        for group in by_shape.values():
+            model = self.models[i]
+            classes = tuple(model.classes_.tolist()) if hasattr(model, "classes_") else ()
+            groups.setdefault((np.atleast_2d(model.coef_).shape, classes), []).append(i)
+        for group in groups.values():
             coef = np.stack([np.atleast_2d(self.models[i].coef_) for i in group])
             intercept = np.stack([np.atleast_1d(self.models[i].intercept_) for i in group])
 

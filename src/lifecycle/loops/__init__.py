@@ -1,6 +1,6 @@
-"""Loops over memory for any rule, one in each file.
+"""Loops over memory, one in each file: steps of optimizers, and epochs and losses of linear models (`linear_*`).
 
-A loop takes a table of segments, so that any number of tensors is one kernel call:
+`elementwise`, `blockwise` and `norm` take a table of segments, so that any number of tensors is one kernel call:
   addresses : int64, (segments, columns)
       Addresses of parameter, gradient and slots, then of what else the loop names, of each segment: contiguous memory
       in the same order.

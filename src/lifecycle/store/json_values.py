@@ -151,9 +151,9 @@ def deserialize_attributes(config: Any, arrays: dict[str, np.ndarray]) -> dict[s
 
 
 def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
-    """Set attributes of a file; ValueError for names that no fit leaves."""
+    """Set attributes of a file in place of those of an earlier fit; ValueError for names that no fit leaves."""
     params = estimator.get_params(deep=False)
-    for name, value in attributes.items():
+    for name in attributes:
         if (
             not re.fullmatch(r"_?[A-Za-z][A-Za-z0-9_]*", name)
             or name.startswith(("__", "_sklearn", "_metadata"))
@@ -161,7 +161,10 @@ def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
             or hasattr(type(estimator), name)
         ):
             raise ValueError(f"{name!r} is not the name of a fitted attribute")
-        setattr(estimator, name, value)
+    for name in set(vars(estimator)) - set(params):
+        if name.endswith("_") or (name.startswith("_") and not name.startswith(("_sklearn", "_metadata"))):
+            delattr(estimator, name)
+    vars(estimator).update(attributes)
 
 
 def pop_prefixed(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

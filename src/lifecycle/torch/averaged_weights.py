@@ -17,9 +17,14 @@ def ema_weight(state: dict[str, Any], decay: float | None) -> float:
     return 0.0 if decay is None else 1.0 if first else 1.0 - decay
 
 
+def _average_dtype(p: torch.Tensor) -> torch.dtype:
+    """float32 for 16-bit parameters, in which small changes would be lost."""
+    return torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype
+
+
 def complete_ema(state: dict[str, Any], p: torch.Tensor) -> None:
     """Make the average of a parameter, float32 for 16-bit ones, or bring it into the memory order of `p`."""
-    dtype = torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype
+    dtype = _average_dtype(p)
     mean = state.get("ema", p)
     if mean is p or mean.dtype is not dtype or mean.stride() != p.stride():
         state["ema"] = torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(mean)
@@ -88,9 +93,10 @@ class WeightAverage:
         if self.in_step:
             self._continue_if_step_left_out(1.0 - self.decay)
         elif self.means:
-            torch._foreach_lerp_(self.means, self.params, 1.0 - self.decay)
+            params = [p.to(mean.dtype) for p, mean in zip(self.params, self.means, strict=True)]
+            torch._foreach_lerp_(self.means, params, 1.0 - self.decay)
         else:
-            self.means = [p.detach().clone() for p in self.params]
+            self.means = [p.detach().to(_average_dtype(p), copy=True) for p in self.params]
 
     def _continue_if_step_left_out(self, weight: float) -> None:
         """Average after the steps from now on, if this one left parameters out, which it did not average."""
@@ -102,8 +108,8 @@ class WeightAverage:
         self.in_step = False
         self._set_in_groups(None)
         for p, state, without in zip(self.params, states, left_out, strict=True):
-            mean = state.pop("ema", p).detach().to(p.dtype, copy=True)
-            self.means.append(mean.lerp_(p, weight) if without else mean)
+            mean = state.pop("ema", p).detach().to(_average_dtype(p), copy=True)
+            self.means.append(mean.lerp_(p.to(mean.dtype), weight) if without else mean)
 
     def _pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return averages(self.optimizer) if self.in_step else list(zip(self.params, self.means, strict=False))

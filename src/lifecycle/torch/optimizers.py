@@ -11,7 +11,7 @@ import torch
 from lifecycle import optim
 from lifecycle._check import NonFiniteGradient, number, one_of
 from lifecycle.rules import Rule, list_rules
-from lifecycle.torch import _openmp, ema, optim_state_dict, parameter_groups
+from lifecycle.torch import _openmp, averaged_weights, optim_state_dict, parameter_groups
 from lifecycle.torch._step_plan import StepPlan
 from lifecycle.torch.gradient_clipping import Sharded, clip_factor, refuse_zero_redundancy
 
@@ -29,8 +29,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     params : iterable of tensors, named tensors or dicts
         As in torch.optim. A group may set any hyperparameter of the rule, and `state_dtype` and `ema_decay`.
     state_dtype : None, "float32", "bfloat16", "int8" or a torch dtype
-        How the slots are stored; None: as the parameter. bfloat16 takes 2 bytes a number, int8 one, both with
-        stochastic rounding. The slots of a float64 parameter stay float64.
+        How the slots are stored; None: as the parameter. bfloat16 takes 2 bytes a number; "int8" one, for 8-bit floats
+        with a scale for 256 of them; both with stochastic rounding. The slots of a float64 parameter stay float64.
     max_grad_norm : float, optional
         Clip the norm of all gradients together, as `torch.nn.utils.clip_grad_norm_` before the step does. The gradients
         themselves do not change. Where this process holds only a shard of them (FullyShardedDataParallel,
@@ -147,12 +147,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError("this optimizer keeps no average of the weights: pass ema_decay, such as 0.999")
         if self.averaging:
             raise ValueError("the averages are in the model already: this is inside averaged_weights()")
-        pairs = ema.averages(self)
+        pairs = averaged_weights.averages(self)
         steps = max((self.state[p].get("step", 0) for p, _ in pairs), default=0)
-        ema.warn_if_dominated_by_first_weights(self, steps)
+        averaged_weights.warn_if_dominated_by_first_weights(self, steps)
         self.averaging = True
         try:
-            with ema.averages_in_model(pairs):
+            with averaged_weights.averages_in_model(pairs):
                 yield
         finally:
             self.averaging = False

@@ -120,10 +120,12 @@ class Problem:
         ratio = self.l1_ratio[:, None, None]
         return self.alpha * self.penalty.value(coef.astype(np.float64), ratio).sum(axis=(1, 2))
 
-    def l2_weights(self) -> np.ndarray:
+    @cached_property
+    def l2_weight(self) -> np.ndarray:
         """(n_models,): alpha times the weight of ‖w‖²/2 in the penalty."""
         return self.alpha * np.array([self.penalty.gradient(1.0, ratio) for ratio in self.l1_ratio])
 
-    def l1_weights(self) -> np.ndarray:
+    @cached_property
+    def l1_weight(self) -> np.ndarray:
         """(n_models,): alpha times the weight of |w| in the penalty."""
         return self.alpha * np.array([self.penalty.l1_weight(ratio) for ratio in self.l1_ratio])

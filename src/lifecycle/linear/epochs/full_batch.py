@@ -6,7 +6,7 @@ import numpy as np
 
 from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.data.problem import Problem
-from lifecycle.linear.epochs.row_order import n_steps
+from lifecycle.linear.epochs.row_order import first_averaged_step
 from lifecycle.linear.epochs.solver import EpochSolver, per_model, prox_params
 from lifecycle.linear.learning_rate import is_proximal
 from lifecycle.linear.objective import Objective
@@ -36,11 +36,11 @@ class FullBatch(EpochSolver):
         initial = [np.array([rule.initial(o.get_params(), name) for o in optimizers]) for name in slots]
         self.slots = [[np.full_like(x, 1.0) * per_model(start, x) for start in initial] for x in (coef, intercept)]
         self.scalars = [dict(rule.scalars) for _ in optimizers]
-        self.l1_weight = problem.l1_weights()
+        self.l1_weight = problem.l1_weight
         self.kind = update_kind(is_proximal(optimizers[0]), self.l1_weight.max(initial=0.0))
         self.updates = coefficient_updates(self._rule_update, problem.penalty.gradient, problem.penalty.prox)
         # every step takes all rows of the model
-        first = [max(1, n_steps(average, rows)) if average else np.inf for rows in problem.weights.n_rows()]
+        first = [first_averaged_step(average, rows) or np.inf for rows in problem.weights.n_rows()]
         self.average_from = np.array(first)[problem.train_set]
         self.t, self.mean = 0, (np.zeros_like(coef), np.zeros_like(intercept))
 

@@ -64,7 +64,7 @@ class ModelBlock(ABC):
         problem = state.problem
         self.problem, self.state, self.model, self.output = problem, state, model, output
         self.used, self.n_features = len(model), problem.design.n_features
-        self.width = self.width_for(self.used, problem)
+        self.width = vector_width(self.used, problem.design.dtype, self.in_tiles)
         self.tiles = -(-self.used // self.width)
         self.penalty_sums = penalty_sums(problem.penalty, self.width)
         self.vector_model = np.concatenate([model, np.repeat(model[:1], self.tiles * self.width - self.used)])
@@ -84,11 +84,6 @@ class ModelBlock(ABC):
     def max_models(problem: Problem) -> int:
         """How many pairs a block may hold."""
         return WIDE if problem.design.dtype == np.float32 else NARROW
-
-    @classmethod
-    def width_for(cls, used: int, problem: Problem) -> int:
-        """Width of a tile."""
-        return vector_width(used, problem.design.dtype, cls.in_tiles)
 
     def pad(self, values: np.ndarray) -> np.ndarray:
         """(used,) -> (tiles * width,)"""

@@ -77,7 +77,7 @@ class FullObjective:
         self.problem, self.n_coef = problem, problem.n_outputs * problem.design.n_features
         self.losses = Objective(problem, problem.features.frame.without_offset(), dtype)
         self.dtype = str(self.losses.dtype)
-        self.l2_weight = problem.l2_weights()
+        self.l2_weight = problem.l2_weight
 
     def pack(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """θ (models, variables)."""

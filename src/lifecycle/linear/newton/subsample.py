@@ -55,7 +55,7 @@ class Subsample:
                 self._cache.clear()
             design, targets = self.read(rows, weights / weights.sum())
             self._cache[train_sets] = DenseObjective(design, targets, problem.loss, problem.multinomial, 0.0, 0.0)
-        l2_weight = float(problem.l2_weights()[m])
+        l2_weight = float(problem.l2_weight[m])
         return replace(self._cache[train_sets], l2_weight=l2_weight, epsilon=float(problem.epsilon[m]))
 
     def sampled_problem(self) -> Problem | None:

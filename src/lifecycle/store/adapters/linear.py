@@ -93,11 +93,9 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
         coef = absmax.decode(remaining.pop("coef_.codes"), scales, 0, dtype)
     params, attributes = json_values.deserialize_fitted(config, remaining, cls, into)
     model: Any = cls(**params) if into is None else into.set_params(**params)
-    for name in (_SCALES, _PARTIAL_FIT_STATE):  # of the model that `into` was before
-        vars(model).pop(name, None)
+    json_values.restore_attributes(model, attributes)
     if scales is not None:
         setattr(model, _SCALES, scales)
     model.coef_ = coef
     model.intercept_ = intercept[()] if config["scalar_intercept"] else intercept
-    json_values.restore_attributes(model, attributes)
     return model

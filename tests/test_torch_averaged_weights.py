@@ -12,6 +12,7 @@ from torch import nn  # noqa: E402
 import lifecycle as lc  # noqa: E402
 import lifecycle.torch as lt  # noqa: E402
 from lifecycle.torch import training  # noqa: E402
+from lifecycle.torch.averaged_weights import WeightAverage  # noqa: E402
 
 from .optimizer_steps import small_net  # noqa: E402
 from .torch_estimators import classifier, losses, weights_of  # noqa: E402
@@ -245,3 +246,16 @@ def test_an_estimators_average_of_few_steps_warns(digits):
         arguments = {} if isinstance(optimizer, functools.partial) else {"ema_decay": 0.999}
         with pytest.warns(UserWarning, match="of 4 steps with ema_decay=0.999 still consists to 100% of those after"):
             classifier(optimizer=optimizer, lr=0.01, max_epochs=1, **arguments).fit(*digits)
+
+
+def test_averages_beside_the_step_of_16_bit_weights_are_float32():
+    p = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    average = WeightAverage(torch.optim.SGD([p], lr=1.0), 0.999, in_step=False)
+    average.update()
+    with torch.no_grad():
+        p.fill_(2.0)
+    for _ in range(100):
+        average.update()
+    (mean,) = average.means
+    assert torch.allclose(mean, torch.full_like(mean, 2.0 - 0.999**100), rtol=1e-5)
+    assert mean.dtype == torch.float32
