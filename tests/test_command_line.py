@@ -110,7 +110,7 @@ def test_faults_are_one_sentence_and_leave_nothing(tmp_path, capsys):
         (["demo", "--out", at("one.csv")], "is a file"),
         (["inspect", at("none")], "No such file"),
         (["inspect", at("torn")], "truncated"),
-        (["inspect", at("one.csv")], "no safetensors file"),
+        (["inspect", at("one.csv")], "not a safetensors file"),
         (["predict", at("torn"), at("one.csv")], "truncated"),
         (["predict", at("iris"), at("none.csv")], "No such file"),
         (["predict", at("iris"), at("one.csv")], "takes 4 columns"),

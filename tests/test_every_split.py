@@ -195,7 +195,7 @@ FAILURES = {
     "None in y": (ValueError, "y has missing", lambda: lc.StratifiedKFold(2).split(FOUR, ["a", None, "b", "b"])),
     "unhashable y": (
         TypeError,
-        "y must hold labels",
+        "y must hold hashable labels",
         lambda: lc.StratifiedKFold(2).split(FOUR, np.array([{}] * 4, dtype=object)),
     ),
     "NaN in strata": (
