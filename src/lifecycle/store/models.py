@@ -45,7 +45,8 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
 def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None) -> Any:
     """Read a model that `save` wrote; its predictions are the same.
 
-    They are equal bit for bit on the same machine, with the same versions and as many BLAS threads. No code from the file is run, and no name in it is imported.
+    They are equal bit for bit on the same machine, with the same versions and as many BLAS threads. No code from the
+    file is run, and no name in it is imported.
 
     Parameters
     ----------
