@@ -29,11 +29,11 @@ _CHUNK_ROWS = 1024
 
 
 class DenseDesign:
-    """What objectives over the same weighted rows share: X (n, n_features), float64, and the weights v (n,)."""
+    """What objectives over the same weighted rows share: X̃, float64, whose last column is 1 with an intercept, X (n,
+    n_features), a view of it, and the weights v (n,)."""
 
-    def __init__(self, X: np.ndarray, sample_weight: np.ndarray, fit_intercept: bool):
-        self.matrix = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X  # X̃
-        self.X = self.matrix[:, : X.shape[1]]  # instead of two copies
+    def __init__(self, matrix: np.ndarray, sample_weight: np.ndarray, fit_intercept: bool):
+        self.matrix, self.X = matrix, matrix[:, : matrix.shape[1] - fit_intercept]
         self.sample_weight, self.fit_intercept = sample_weight, fit_intercept
 
     @cached_property

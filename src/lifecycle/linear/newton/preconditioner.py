@@ -117,7 +117,7 @@ def _hessians(
     """The Hessians of the losses of all blocks over some rows, one after another, then the sum of the weights."""
     design = objective.design
     weights = design.sample_weight[rows] if sample_weight is None else design.sample_weight[rows] * sample_weight[rows]
-    design = DenseDesign(design.X[rows], weights, design.fit_intercept)
+    design = DenseDesign(design.matrix[rows], weights, design.fit_intercept)
     blocks = replace(objective, design=design, targets=objective.targets[:, rows]).blocks()
     return np.append([block.loss_hessian(theta[variables]) for block, variables in blocks], weights.sum())
 

@@ -90,7 +90,9 @@ class Subsample:
     def read(self, rows: np.ndarray, weights: np.ndarray) -> tuple[DenseDesign, np.ndarray]:
         """The design of these rows, less the shift of the features, with these weights; and their targets."""
         problem = self.problem
-        design = DenseDesign(problem.design.take(rows) - problem.features.shift, weights, problem.fit_intercept)
+        matrix = np.ones((len(rows), problem.design.n_features + problem.fit_intercept))
+        np.subtract(problem.design.take(rows), problem.features.shift, out=matrix[:, : problem.design.n_features])
+        design = DenseDesign(matrix, weights, problem.fit_intercept)
         return design, problem.encode_targets(problem.y[rows]).astype(np.float64)
 
 
