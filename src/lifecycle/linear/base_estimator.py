@@ -1,6 +1,7 @@
 """The base class of the linear estimators: their arguments, and how one or many of them are fitted."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import cache
@@ -32,7 +33,7 @@ _LARGEST_VALUE = {"float64": 1e100, "float32": 1e15}  # above, squares overflow
 _IMMUTABLE = str | bool | int | float | None
 
 
-class LinearEstimator(BaseEstimator):
+class LinearEstimator(BaseEstimator, ABC):
     """Base of LinearClassifier and LinearRegressor."""
 
     _task: str
@@ -177,23 +178,25 @@ class LinearEstimator(BaseEstimator):
                 weights = weights / weights.max()  # or their sums would overflow or vanish
         return X, y, weights
 
+    @abstractmethod
     def _check_targets(self, y: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """y after the checks of the task."""
 
+    @abstractmethod
     def _encode_targets(self, y: np.ndarray) -> Any:
         """What all models share of y, such as class codes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make_training_set(self, encoded: Any, weights: np.ndarray | None, rows: np.ndarray) -> TrainingSet:
         """The training set of a model with these rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make_partial_training_set(self, y: np.ndarray, weights: np.ndarray, classes: Any) -> TrainingSet:
         """The training set of one call of partial_fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_coefficients(self, coef: np.ndarray, intercept: np.ndarray) -> None:
-        raise NotImplementedError
+        """Set coef_ and intercept_ from coefficients (n_outputs, n_features) and intercepts (n_outputs,)."""
 
     def _check_arguments(self) -> ModelSpec:
         loss, penalty = find_loss(self.loss, self._task), find_penalty(self.penalty)

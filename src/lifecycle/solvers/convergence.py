@@ -25,6 +25,7 @@ class Tolerances(NamedTuple):
         """(m,): whether max |step| ≤ tolerance · max |x|, for step and x (m, variables)."""
         if self.step == np.inf:
             return np.ones(len(x), bool)
-        leading = np.abs(x[:, : self.n_scale]).max(axis=1, initial=0.0)
-        scale = np.where(leading > 0, leading, np.abs(x).max(axis=1))
+        scale = np.abs(x[:, : self.n_scale]).max(axis=1, initial=0.0)
+        if not scale.all():
+            scale = np.where(scale > 0, scale, np.abs(x).max(axis=1))
         return np.abs(step).max(axis=1) <= self.step * scale

@@ -92,7 +92,8 @@ def _damped_step(
             damping = max(10.0 * damping, 1e-8)
             continue
         predicted = -(gradient @ step) - 0.5 * (step @ hessian @ step)
-        trial = Point(x + step, *evaluate(x + step))
+        end = x + step
+        trial = Point(end, *evaluate(end))
         sufficient = np.isfinite(trial.value) and value - trial.value >= _SUFFICIENT_DECREASE * predicted
         if sufficient or predicted <= tolerances.value_error * abs(value):
             return trial, damping, predicted

@@ -70,9 +70,8 @@ def _assign(table: np.ndarray, counts: np.ndarray, n_splits: int) -> list[int]:
         spread = np.std(trial / total, axis=1).mean(axis=1).tolist()
         best, smallest, rows = 0, np.inf, np.inf
         for i, value in enumerate(spread):
-            # "equal" is numpy.isclose(value, smallest)
-            equal = abs(value - smallest) <= 1e-8 + 1e-5 * abs(smallest)
-            if value < smallest or (equal and sizes[i] + size < rows):
+            # the second condition is numpy.isclose(value, smallest)
+            if value < smallest or (abs(value - smallest) <= 1e-8 + 1e-5 * abs(smallest) and sizes[i] + size < rows):
                 best, smallest, rows = i, value, sizes[i] + size
         filled[best] += group_counts
         sizes[best] += size

@@ -7,6 +7,7 @@ are kept on its module: the module computes in floating point, and codes are sto
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from lifecycle.codecs import absmax
 _SCALES = "_lifecycle_scales"  # attribute of a module, in pickles too: {parameter name: (scales, channel axis)}
 
 
-class Int8Module(nn.Module):
+class Int8Module(nn.Module, ABC):
     """A layer with int8 weights, one scale per output channel, and int8 activations; for inference only.
 
     For an input that requires a gradient it computes in float32 with the decoded weights, which have no gradient.
@@ -41,9 +42,9 @@ class Int8Module(nn.Module):
         self._packed: tuple[Any, list[tuple[torch.Tensor, int]]] | None = None
 
     @staticmethod
+    @abstractmethod
     def supports(module: nn.Module) -> bool:
         """Whether this class can replace the floating-point layer."""
-        raise NotImplementedError
 
     @classmethod
     def from_float(cls, module: Any, codes: torch.Tensor, scales: torch.Tensor) -> Self:
@@ -66,15 +67,17 @@ class Int8Module(nn.Module):
             return self._forward_float(x)
         return self._forward_int8(x)
 
+    @abstractmethod
     def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
         """The layer with floating-point activations, for inputs and machines that the int8 kernel does not support."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forward_int8(self, x: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """The layer with int8 activations, by the kernel of torch."""
 
+    @abstractmethod
     def _pack(self) -> Any:
-        raise NotImplementedError
+        """The weight in the layout of the kernel of torch."""
 
     def _packed_weight(self) -> Any:
         # packed again after a buffer was replaced or written to
