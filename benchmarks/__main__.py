@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ["NUMBA_CACHE_DIR"] = cache
         module = import_module(f"benchmarks.{args.name}")
         result = module.run(rounds=args.rounds, threads=args.threads, scale=args.scale)
-    print(module.table(result))
-    print(_page.ran_on(result))
+    print(_page.part(result))
     print(f"wrote {_harness.write(result, args.out)}")
     if published:
         print(f"wrote {_page.write()}")

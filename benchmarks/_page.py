@@ -28,10 +28,17 @@ def text(folder: Path = RESULTS) -> str:
         path = folder / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
-            parts.append(import_module(f"benchmarks.{name}").table(result) + "\n" + ran_on(result))
+            parts.append(part(result))
         else:
             parts.append(f"`{name}`: not measured yet; `python -m benchmarks {name}` measures it.\n")
     return "\n".join(parts)
+
+
+def part(result: dict) -> str:
+    """The tables of a record, and what it ran on."""
+    scale = result.get("settings", {}).get("scale", 1)
+    trial = f"**A trial at {scale:g} of the full sizes: these numbers mean nothing.**\n\n" if scale != 1 else ""
+    return import_module(f"benchmarks.{result['name']}").table(result) + "\n" + trial + ran_on(result)
 
 
 def ran_on(result: dict) -> str:

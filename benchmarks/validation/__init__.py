@@ -91,8 +91,6 @@ def table(result: dict) -> str:
         "alternating runs in one process, everything compiled and every worker started before. Speed is relative to "
         "the fastest of scikit-learn's rows; target is the speed that was aimed for.",
     ]
-    if settings["scale"] != 1:
-        lines.append(f"**A trial at {settings['scale']:g} of the rows: these times mean nothing.**")
     for one in result["cases"]:
         table = {"Memory": _memory.table_of, "Growth": _growth.table_of}.get(one["section"], table_of)
         lines += table(one)
