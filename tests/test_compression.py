@@ -264,8 +264,6 @@ def test_the_int8_layer_takes_any_batch_shape():
 @pytest.mark.parametrize("layer", [nn.Linear(12, 7), nn.Conv2d(2, 3, 3)])
 def test_int8_layers_refuse_in_one_sentence(layer):
     small, shape = lc.quantize(layer), (2, 12) if isinstance(layer, nn.Linear) else (2, 2, 5, 5)
-    with pytest.raises(ValueError, match="contains NaN or infinity"):
-        small(torch.full(shape, float("nan")))
     with pytest.raises(ValueError, match=r"takes float32 tensors on the CPU; got torch\.float64"):
         small(torch.zeros(shape, dtype=torch.float64))
 
