@@ -432,6 +432,28 @@ def test_torch_estimators(torch_classifier):
     assert lc.size_of(small) < 0.3 * lc.size_of(model)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    "make_empty",
+    [
+        lambda: nn.Linear(4, 0),
+        lambda: nn.Linear(0, 4),
+        lambda: nn.Sequential(nn.Linear(4, 0), nn.Linear(0, 4), nn.Linear(4, 4)),
+        lambda: nn.Conv2d(2, 0, 3),
+        lambda: nn.ConvTranspose2d(0, 2, 3),
+        lambda: nn.Embedding(4, 0),
+    ],
+)
+@pytest.mark.parametrize(
+    "verb", [lambda m: lc.prune(m, 0.5), lambda m: lc.prune(m, structure="2:4"), lc.quantize, lambda m: m]
+)
+def test_layers_without_weights_are_compressed_and_stored(make_empty, verb, tmp_path):
+    for small in (verb(make_empty()), verb(lc.quantize(make_empty()))):
+        lc.save(small, tmp_path / "m")
+        assert lc.size_of(small) >= 0
+        assert same_bits(lc.load(tmp_path / "m", into=make_empty()), bits(small))
+
+
 # -- what is wrong is said in one sentence ---------------------------------------------------------------------------
 
 
