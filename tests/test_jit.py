@@ -338,3 +338,47 @@ def test_without_a_place_for_the_disk_cache_kernels_are_compiled_and_it_is_said_
     assert "cannot be kept, as [Errno 28] No space left on device: every process compiles them again" in said[0]
     assert compiled() == 0
     assert compiled() == 1
+
+
+def test_without_compilation_kernels_are_the_same_python_functions():
+    """NUMBA_DISABLE_JIT, which people set to debug and to measure coverage."""
+    code = """if True:
+        import numpy as np, lifecycle as lc
+        from scipy import sparse
+        X = np.random.RandomState(0).randn(40, 3)
+        y = np.digitize(X[:, 0] + 0.3 * X[:, 1], [-0.5, 0.5])
+        for rows in (X, sparse.csr_array(X)):
+            for optimizer in ("sgd", "newton"):
+                model = lc.LinearClassifier(optimizer=optimizer, max_iter=3, tol=None, random_state=0)
+                print(*model.fit(rows, y).coef_.ravel())
+        two = {"train": [np.arange(30), np.arange(10, 40)], "params": [{}] * 2}
+        model = lc.LinearRegressor(optimizer="adam", penalty="elasticnet", max_iter=2, tol=None, random_state=0)
+        for models in ([model.fit(X, y)], model.fit_many(X, y, **two)):
+            print(*models[-1].coef_)
+        print(*lc.LinearRegressor(optimizer="exact").fit(X, y).coef_)
+        x, rule = np.ones(3), lc.AdamW(lr=0.1)
+        rule.step(x, np.arange(3.0), rule.init(x))
+        print(*x)
+        """
+
+    def numbers(**environment):
+        command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
+        environment = {**os.environ, **environment}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return [np.array(line.split(), float) for line in done.stdout.splitlines()]
+
+    for compiled, plain in zip(numbers(), numbers(NUMBA_DISABLE_JIT="1"), strict=True):
+        np.testing.assert_allclose(plain, compiled, rtol=1e-9, atol=1e-12)
+
+
+def test_functions_for_kernels_work_outside_of_them():
+    _jit.wide_vectors()
+    assert _jit.to_fixed_tuple(np.arange(5.0), 3) == (0.0, 1.0, 2.0)
+    first, second = _jit.stack_array(4)(np.dtype(np.float32)), _jit.stack_array(4)(np.dtype(np.float32))
+    assert first.shape == (4,)
+    assert first.dtype == np.float32
+    assert not np.shares_memory(first, second)
+    out = np.arange(6.0)
+    _jit.add_product(2)(out, 1, 10.0, np.array([1.0, 2.0, 3.0]), 1)
+    assert out.tolist() == [0.0, 21.0, 32.0, 3.0, 4.0, 5.0]
