@@ -1,14 +1,19 @@
 """Compiled functions: exp and log1p, bits and noise, memory on the stack, vectors; stamps and the disk cache."""
 
+import errno
 import os
 import subprocess
 import sys
+import warnings
 
+import numba
 import numpy as np
 import pytest
 from llvmlite import binding
+from numba.core import caching
 
 from lifecycle import _jit
+from lifecycle._jit import _disk_cache
 
 KINDS = [np.float32, np.float64]
 EXP_ERROR = {np.float32: 2e-7, np.float64: 4e-16}  # relative
@@ -255,3 +260,125 @@ def test_kernels_with_stack_arrays_and_explicit_vectors_are_in_the_disk_cache(tm
     assert answers[0][2:] == ["0 1", "0 1"]
     assert answers[1][2:] == ["1 0", "1 0"]
     assert answers[0][:2] == answers[1][:2]
+
+
+def kernel_of_this_file():
+    def loop(x):
+        x[0] += 1.0
+
+    kernel, x = _jit.kernel(loop), np.zeros(1)
+    kernel(x)
+    assert x[0] == 1.0
+    return sum(kernel.stats.cache_hits.values())
+
+
+def native_of_this_file():
+    def loop(address, begin, end):
+        x = _jit.memory(address, begin, end, np.dtype(np.float64))
+        x[0] += 1.0
+
+    compiled, x = _jit.native(loop), np.zeros(1)
+    compiled.call(x.ctypes.data, 0, 1)
+    assert x[0] == 1.0
+    return compiled.cache_hits
+
+
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(_disk_cache, "_warned", set())
+    return tmp_path
+
+
+def messages(function):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        hits = function()
+    return hits, [str(w.message) for w in seen]
+
+
+@pytest.mark.parametrize("compiled", [kernel_of_this_file, native_of_this_file])
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("kept", [0, 30])
+def test_a_truncated_file_of_the_disk_cache_is_replaced(compiled, suffix, kept, cache_folder):
+    assert compiled() == 0
+    (path,) = cache_folder.rglob(f"*{suffix}")
+    path.write_bytes(path.read_bytes()[:kept])
+    hits, said = messages(compiled)
+    assert hits == 0
+    assert len(said) == 1
+    assert said[0].startswith(f"a damaged file of compiled kernels is replaced (in {path.parent}; ")
+    assert messages(compiled) == (1, [])
+
+
+@pytest.mark.parametrize("compiled", [kernel_of_this_file, native_of_this_file])
+def test_a_file_of_the_disk_cache_that_cannot_be_read_or_replaced(compiled, cache_folder):
+    assert compiled() == 0
+    (path,) = cache_folder.rglob("*.nbi")
+    path.unlink()
+    path.mkdir()
+    hits, said = messages(compiled)
+    assert hits == 0
+    assert len(said) == 1
+    assert said[0].startswith("compiled kernels cannot be kept, as ")
+
+
+@pytest.mark.parametrize("compiled", [kernel_of_this_file, native_of_this_file])
+def test_without_a_place_for_the_disk_cache_kernels_are_compiled_and_it_is_said_once(
+    compiled, cache_folder, monkeypatch
+):
+    def full(self, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(caching.IndexDataCacheFile, "_open_for_write", full)
+        hits, said = messages(lambda: [compiled(), compiled(), compiled()])
+    assert hits == [0, 0, 0]
+    assert len(said) == 1
+    assert "cannot be kept, as [Errno 28] No space left on device: every process compiles them again" in said[0]
+    assert compiled() == 0
+    assert compiled() == 1
+
+
+def test_without_compilation_kernels_are_the_same_python_functions():
+    """NUMBA_DISABLE_JIT, which people set to debug and to measure coverage."""
+    code = """if True:
+        import numpy as np, lifecycle as lc
+        from scipy import sparse
+        X = np.random.RandomState(0).randn(40, 3)
+        y = np.digitize(X[:, 0] + 0.3 * X[:, 1], [-0.5, 0.5])
+        for rows in (X, sparse.csr_array(X)):
+            for optimizer in ("sgd", "newton"):
+                model = lc.LinearClassifier(optimizer=optimizer, max_iter=3, tol=None, random_state=0)
+                print(*model.fit(rows, y).coef_.ravel())
+        two = {"train": [np.arange(30), np.arange(10, 40)], "params": [{}] * 2}
+        model = lc.LinearRegressor(optimizer="adam", penalty="elasticnet", max_iter=2, tol=None, random_state=0)
+        for models in ([model.fit(X, y)], model.fit_many(X, y, **two)):
+            print(*models[-1].coef_)
+        print(*lc.LinearRegressor(optimizer="exact").fit(X, y).coef_)
+        x, rule = np.ones(3), lc.AdamW(lr=0.1)
+        rule.step(x, np.arange(3.0), rule.init(x))
+        print(*x)
+        """
+
+    def numbers(**environment):
+        command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
+        environment = {**os.environ, **environment}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return [np.array(line.split(), float) for line in done.stdout.splitlines()]
+
+    for compiled, plain in zip(numbers(), numbers(NUMBA_DISABLE_JIT="1"), strict=True):
+        np.testing.assert_allclose(plain, compiled, rtol=1e-9, atol=1e-12)
+
+
+def test_functions_for_kernels_work_outside_of_them():
+    _jit.wide_vectors()
+    assert _jit.to_fixed_tuple(np.arange(5.0), 3) == (0.0, 1.0, 2.0)
+    first, second = _jit.stack_array(4)(np.dtype(np.float32)), _jit.stack_array(4)(np.dtype(np.float32))
+    assert first.shape == (4,)
+    assert first.dtype == np.float32
+    assert not np.shares_memory(first, second)
+    out = np.arange(6.0)
+    _jit.add_product(2)(out, 1, 10.0, np.array([1.0, 2.0, 3.0]), 1)
+    assert out.tolist() == [0.0, 21.0, 32.0, 3.0, 4.0, 5.0]

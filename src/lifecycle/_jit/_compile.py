@@ -9,16 +9,17 @@ kernel is then compiled again after a function that it calls, or a constant that
 
 import hashlib
 import inspect
-import warnings
 from collections.abc import Callable
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import numba
 from numba.core import types
+from numba.core.ccallback import CFunc
 from numba.extending import register_jitable
+
+from lifecycle._jit._disk_cache import disk_cache
 
 # kernels call the functions of this package; the intrinsic functions among them show no code that could be hashed
 _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
@@ -35,7 +36,10 @@ def kernel(function: Callable, *, reassociate: bool = False, contract: bool = Fa
     `reassociate`: a sum may be taken in another order, the same at each call, which lets it be vectorized.
     `contract`: a product and a sum may be one operation with one rounding.
     """
-    return _cached(numba.njit, stamped(function), nogil=True, **_options(reassociate, contract))
+    compiled = numba.njit(nogil=True, **_options(reassociate, contract))(stamped(function))
+    if compiled is not function:  # NUMBA_DISABLE_JIT leaves the function as it is
+        compiled._cache = disk_cache(function)
+    return compiled
 
 
 def native(function: Callable, *, reassociate: bool = False, arguments: int = 3) -> Any:
@@ -44,7 +48,9 @@ def native(function: Callable, *, reassociate: bool = False, arguments: int = 3)
     A loop takes (arguments, begin, end): the address of a table of its arrays' addresses and lengths, and its range.
     """
     signature = types.void(*[types.int64] * arguments)
-    compiled = _cached(partial(numba.cfunc, signature), stamped(function), **_options(reassociate))
+    compiled: Any = CFunc(stamped(function), (signature.args, signature.return_type), {}, _options(reassociate))
+    compiled._cache = disk_cache(function)
+    compiled.compile()
     compiled.call = compiled.ctypes  # releases the GIL
     return compiled
 
@@ -65,24 +71,6 @@ def element(function: Callable) -> Any:
 def _options(reassociate: bool, contract: bool = False) -> dict[str, Any]:
     flags = {flag for flag, allowed in (("reassoc", reassociate), ("contract", contract)) if allowed}
     return {"error_model": "numpy", "fastmath": flags or False}
-
-
-def _cached(compiler: Callable, function: Callable, **options: Any) -> Any:
-    try:
-        return compiler(cache=True, **options)(function)
-    except RuntimeError as error:  # numba has no folder that it may write to
-        if "no locator" not in str(error):
-            raise
-        _warn_once(
-            "compiled kernels cannot be kept, as neither the package's folder nor the user's cache is writable: every "
-            "process compiles them again; NUMBA_CACHE_DIR names another folder"
-        )
-        return compiler(**options)(function)
-
-
-@cache
-def _warn_once(message: str) -> None:
-    warnings.warn(message, stacklevel=2)
 
 
 def stamped(function: Callable) -> Callable:

@@ -4,10 +4,11 @@ import sys
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, register_jitable
-from numba.np.unsafe.ndarray import to_fixed_tuple as _to_fixed_tuple
+from numba.extending import intrinsic, overload
+from numba.np.unsafe.ndarray import to_fixed_tuple as _array_to_tuple
 
 from lifecycle._jit._compile import element
 
@@ -50,10 +51,13 @@ def _alloca(typingctx, dtype, size):
 def stack_array(size: int) -> Any:
     """A function (dtype) -> array of `size` elements on the stack, which a loop over them may keep in registers."""
 
-    # inlined by numba, or the memory would be that of a function that has returned
-    @register_jitable(inline="always")
     def allocate(dtype):
-        return numba.carray(_this_module._alloca(dtype, size), size)
+        return np.empty(size, dtype)
+
+    # inlined by numba, or the memory would be that of a function that has returned
+    @overload(allocate, inline="always")
+    def _allocate(dtype):
+        return lambda dtype: numba.carray(_this_module._alloca(dtype, size), size)
 
     return allocate
 
@@ -93,5 +97,11 @@ def searchsorted_right(ends, x):
     return low
 
 
-# (array, n) -> tuple of its n elements, n known when compiling; numba's type does not tell how an intrinsic is called
-to_fixed_tuple: Any = _to_fixed_tuple
+def to_fixed_tuple(array, n):
+    """Tuple of the n elements of an array, n known when compiling."""
+    return tuple(array[:n])
+
+
+@overload(to_fixed_tuple, inline="always", prefer_literal=True)
+def _to_fixed_tuple(array, n):
+    return lambda array, n: _array_to_tuple(array, n)  # type: ignore[call-arg]

@@ -5,9 +5,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
-from lifecycle._jit._compile import element
+from lifecycle._jit._compile import INLINED, stamped
 
 _I32 = ir.IntType(32)
 _this_module = sys.modules[__name__]  # as in _memory
@@ -24,9 +24,17 @@ def _wide_vectors(typingctx):
     return types.void(), codegen
 
 
-# (): let the loops of the calling kernel use the widest vectors of the machine (compiled code only); LLVM uses half of
-# the width on many machines, as a program that uses all of it now and then is slowed down
-wide_vectors: Any = _wide_vectors
+def wide_vectors() -> None:
+    """Let the loops of the calling kernel use the widest vectors of the machine.
+
+    LLVM uses half of the width on many machines, as a program that uses all of it now and then is slowed down.
+    """
+
+
+# inlined by numba, or the attribute would be that of another function
+@overload(wide_vectors, inline="always")
+def _wide_vectors_of_kernel():
+    return lambda: _this_module._wide_vectors()
 
 
 @intrinsic(prefer_literal=True)
@@ -55,9 +63,13 @@ def _add_product(typingctx, out, i, x, a, j, width):
 
 
 def add_product(width: int) -> Any:
-    """A function (out, i, x, a, j): out[i : i + width] += x * a[j : j + width], of one dtype (compiled code only)."""
+    """A function (out, i, x, a, j): out[i : i + width] += x * a[j : j + width], of one dtype."""
 
     def add(out, i, x, a, j):
-        _this_module._add_product(out, i, x, a, j, width)
+        out[i : i + width] += x * a[j : j + width]
 
-    return element(add)
+    @overload(add, jit_options=INLINED)
+    def _add(out, i, x, a, j):
+        return stamped(lambda out, i, x, a, j: _this_module._add_product(out, i, x, a, j, width))
+
+    return add

@@ -12,11 +12,13 @@ def n_of_m(scores: np.ndarray, n: int, m: int, axis: int) -> np.ndarray:
     """
     check_no_nan([scores])
     last = np.moveaxis(scores, axis, -1)
-    missing = -last.shape[-1] % m
+    size = last.shape[-1]
+    m = max(min(m, size), 1)  # a longer group takes memory only
+    missing = -size % m
     groups = np.pad(last.astype(np.float64), [(0, 0)] * (last.ndim - 1) + [(0, missing)], constant_values=-np.inf)
-    groups = groups.reshape(*last.shape[:-1], -1, m)
+    groups = groups.reshape(*last.shape[:-1], (size + missing) // m, m)
     order = np.argsort(-groups, axis=-1, kind="stable")
     keep = np.zeros(groups.shape, dtype=bool)
     np.put_along_axis(keep, order[..., :n], True, axis=-1)
-    keep = keep.reshape(*last.shape[:-1], -1)[..., : last.shape[-1]]
+    keep = keep.reshape(*last.shape[:-1], size + missing)[..., :size]
     return np.ascontiguousarray(np.moveaxis(keep, -1, axis))

@@ -136,7 +136,8 @@ def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations:
         weight, axis = _values(getattr(module, attribute)), layer.channel_axis
         # a weight on a grid keeps that grid: quantizing twice changes nothing
         codes, scales, _ = codes_of(module, attribute, weight) or (*codec.encode(weight, axis), axis)
-        cls = None if activations is None or not _swappable(module, counts) else int8_class_for(module)
+        swappable = activations is not None and _swappable(module, counts)
+        cls = int8_class_for(module, torch.from_numpy(codes)) if swappable else None
         if cls is not None:
             swaps[id(module)] = cls.from_float(module, torch.from_numpy(codes), torch.from_numpy(scales.copy()))
         else:
@@ -144,8 +145,9 @@ def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations:
             set_scales(module, attribute, scales, axis)
     if activations == "dynamic" and not swaps and not int8:
         raise ValueError(
-            'activations="dynamic" needs a plain float32 nn.Linear or nn.Conv2d on the CPU, not tied to another layer '
-            'and without hooks, and there is none to quantize here: pass activations="auto" or None'
+            'activations="dynamic" needs a plain float32 nn.Linear or nn.Conv2d on the CPU, not tied to another layer, '
+            "without hooks and with sums within 32 bits, and there is none to quantize here: pass "
+            'activations="auto" or None'
         )
     net = serialization.swap(net, swaps)
     if isinstance(model, nn.Module):

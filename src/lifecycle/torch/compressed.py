@@ -14,37 +14,48 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 from lifecycle.codecs import absmax
 
 _SCALES = "_lifecycle_scales"  # attribute of a module, in pickles too: {parameter name: (scales, channel axis)}
+# The kernel of linear layers raises every scale of activations to 6.1e-5 (0.0156 / 255), and the products of scales of
+# weights and activations must be finite. Beyond these differences of the largest and smallest value, inputs are
+# multiplied by a power of two, and outputs divided by it, both without a rounding.
+_SMALLEST_SPAN, _LARGEST_SPAN = 2.0**-6, 2.0**32
 
 
 class Int8Module(nn.Module, ABC):
     """A layer with int8 weights, one scale per output channel, and int8 activations; for inference only.
 
-    For an input that requires a gradient it computes in float32 with the decoded weights, which have no gradient.
-
     The activations of a call share one scale and zero point, chosen from the smallest and largest value of the whole
-    input, as in ``torch.ao``'s dynamic quantization: the output of a row depends a little on the other rows. Buffers:
-    ``codes`` (int8, the weight's shape), ``scales`` (float32), ``bias`` (float32, or None).
+    input, as in ``torch.ao``'s dynamic quantization: each output has an error in proportion to the largest value of the
+    whole batch. Buffers: ``codes`` (int8, the weight's shape), ``scales`` (float32), ``bias`` (float32, or None).
+
+    Where a derivative is asked for, in ``torch.func`` and ``vmap``, for empty inputs, for samples with NaN or infinity,
+    and where sums of 32 bits could overflow, it computes in float32 with the decoded weights, which have no gradient.
     """
+
+    replaces: type[nn.Module]  # the floating-point layer
+    n_spatial: int  # dimensions of an input after batch and channels
 
     codes: torch.Tensor
     scales: torch.Tensor
     bias: torch.Tensor | None
+    # the buffers that were packed, as they were, and the packed weight without and with the bias
+    _packed: tuple[list[tuple[int, int]], list[torch.Tensor | None], dict[bool, Any]] | None
 
     def __init__(self, codes: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("codes", codes)
         self.register_buffer("scales", scales)
         self.register_buffer("bias", bias)
-        self._packed: tuple[Any, list[tuple[torch.Tensor, int]]] | None = None
+        self._packed = None
 
-    @staticmethod
-    @abstractmethod
-    def supports(module: nn.Module) -> bool:
+    @classmethod
+    def supports(cls, module: nn.Module) -> bool:
         """Whether this class can replace the floating-point layer."""
+        return type(module) is cls.replaces
 
     @classmethod
     def from_float(cls, module: Any, codes: torch.Tensor, scales: torch.Tensor) -> Self:
@@ -59,38 +70,85 @@ class Int8Module(nn.Module, ABC):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.dtype != torch.float32 or x.device.type != "cpu":
             raise ValueError(f"an int8 layer takes float32 tensors on the CPU; got {x.dtype} on {x.device}")
-        if x.requires_grad and torch.is_grad_enabled():
-            # the int8 kernels have no gradient, and their output would silently have none
+        if _is_differentiated(x) or not x.numel():
+            # the int8 kernels have no derivative, and return other memory where there is nothing to multiply
             return self._forward_float(x)
         if not _kernel_works(type(self).__name__):
-            _warn_slow(type(self).__name__)
+            _warn_slow(f"torch has no int8 kernel for {type(self).__name__} on this machine: computed in float32")
             return self._forward_float(x)
-        return self._forward_int8(x)
+        try:
+            out = self._forward_int8(x)
+        except RuntimeError:
+            self._forward_float(x)  # raises an error that says what is wrong with the shape
+            raise
+        return out if out.numel() else self._forward_float(x)
 
     @abstractmethod
     def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
         """The layer with floating-point activations, for inputs and machines that the int8 kernel does not support."""
 
-    @abstractmethod
     def _forward_int8(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer with int8 activations, by the kernel of torch."""
+        """The layer with int8 activations; those that the kernel of torch does not round well are scaled before it."""
+        if x.ndim == 1 + self.n_spatial:
+            return self._forward_int8(x[None])[0]
+        low, high = (v.item() for v in torch.aminmax(x))
+        # zero is one of the codes, so that padding is exact
+        low, high = min(low, 0.0), max(high, 0.0)
+        span = high - low
+        if not math.isfinite(span):
+            return self._forward_samples(x)
+        packed = self._packed_weight()
+        if packed is None:
+            _warn_slow(f"32-bit sums of {type(self).__name__} with this weight could overflow: computed in float32")
+            return self._forward_float(x)
+        if _SMALLEST_SPAN <= span <= _LARGEST_SPAN or not span:
+            return self._call_kernel(x, low, high, packed)
+        exponent = math.frexp(span)[1]
+        x, low, high = _times_power_of_two(x, -exponent), math.ldexp(low, -exponent), math.ldexp(high, -exponent)
+        out = self._call_kernel(x, low, high, self._packed_weight(with_bias=False))
+        out = _times_power_of_two(out, exponent)
+        return out if self.bias is None else out + self.bias.view(-1, *[1] * self.n_spatial)
+
+    def _forward_samples(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer where samples with NaN or infinity have floating-point activations, and no part in the scale."""
+        samples = x if self.n_spatial else x.flatten(0, -2)
+        finite = torch.isfinite(samples).flatten(1).all(1)
+        out = self._forward_float(samples)
+        if finite.any():
+            out[finite] = self._forward_int8(samples[finite])
+        return out if self.n_spatial else out.unflatten(0, x.shape[:-1])
 
     @abstractmethod
-    def _pack(self) -> Any:
+    def _call_kernel(self, x: torch.Tensor, low: float, high: float, packed: Any) -> torch.Tensor:
+        """The kernel of torch, for an input with a batch dimension and values from low ≤ 0 to high ≥ 0."""
+
+    @abstractmethod
+    def _pack(self, bias: torch.Tensor | None) -> Any:
         """The weight in the layout of the kernel of torch."""
 
-    def _packed_weight(self) -> Any:
-        # packed again after a buffer was replaced or written to
-        buffers = [self.codes, self.scales] + ([] if self.bias is None else [self.bias])
-        versions = [(t, 0 if t.is_inference() else t._version) for t in buffers]
+    def _packed_weight(self, with_bias: bool = True) -> Any:
+        """The packed weight, with or without the bias; None if the sums of the kernel could overflow."""
+        buffers = list(self._buffers.values())
+        versions = [(id(t), 0 if t is None or t.is_inference() else t._version) for t in buffers]
         packed = self._packed
-        if packed is None or not all(a is b and v == w for (a, v), (b, w) in zip(versions, packed[1], strict=True)):
+        if packed is None or packed[0] != versions:  # a buffer was replaced or written to
+            self._packed = packed = versions, buffers, {}
+        weights = packed[2]
+        if with_bias not in weights:
             with warnings.catch_warnings():
                 # torch's quantized tensors are deprecated, but its int8 kernels need them
                 warnings.simplefilter("ignore")
-                packed = (self._pack(), versions)
-            self._packed = packed
-        return packed[0]
+                bias = self.bias if with_bias else None
+                weights[with_bias] = None if sums_overflow(self.codes) else self._pack(bias)
+        return weights[with_bias]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        # `half` and `double` of a whole model must not round the scales: the kernel needs these dtypes
+        def keep_dtype(t: torch.Tensor) -> torch.Tensor:
+            changed = fn(t)
+            return changed if changed.dtype == t.dtype else t.to(changed.device)
+
+        return super()._apply(keep_dtype, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
@@ -99,9 +157,7 @@ class Int8Module(nn.Module, ABC):
 class Int8Linear(Int8Module):
     """`nn.Linear` with int8 weights and activations: see `Int8Module`."""
 
-    @staticmethod
-    def supports(module: nn.Module) -> bool:
-        return type(module) is nn.Linear
+    replaces, n_spatial = nn.Linear, 0
 
     @property
     def in_features(self) -> int:
@@ -114,20 +170,13 @@ class Int8Linear(Int8Module):
     def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(x, self.weight, self.bias)
 
-    def _forward_int8(self, x: torch.Tensor) -> torch.Tensor:
-        if x.ndim == 1:
-            return self._forward_int8(x[None])[0]
-        try:
-            return torch.ops.quantized.linear_dynamic(x, self._packed_weight(), not _eight_bits())
-        except RuntimeError as error:
-            if x.numel() and not bool(torch.isfinite(x).all()):
-                raise ValueError("the input of an int8 layer contains NaN or infinity") from error
-            raise
+    def _call_kernel(self, x: torch.Tensor, low: float, high: float, packed: Any) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic(x, packed, not _eight_bits())
 
-    def _pack(self) -> Any:
+    def _pack(self, bias: torch.Tensor | None) -> Any:
         zeros = torch.zeros(self.out_features, dtype=torch.long)
         weight = torch._make_per_channel_quantized_tensor(self.codes, self.scales.double(), zeros, 0)
-        return torch.ops.quantized.linear_prepack(weight, None if self.bias is None else self.bias.float())
+        return torch.ops.quantized.linear_prepack(weight, bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -136,11 +185,12 @@ class Int8Linear(Int8Module):
 class Int8Conv2d(Int8Module):
     """`nn.Conv2d` with zero padding, int8 weights and activations: see `Int8Module`."""
 
+    replaces, n_spatial = nn.Conv2d, 2
     geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int], int] = ((1, 1), (0, 0), (1, 1), 1)
 
-    @staticmethod
-    def supports(module: nn.Module) -> bool:
-        return type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    @classmethod
+    def supports(cls, module: Any) -> bool:
+        return super().supports(module) and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
     @classmethod
     def from_float(cls, module: Any, codes: torch.Tensor, scales: torch.Tensor) -> Self:
@@ -151,28 +201,17 @@ class Int8Conv2d(Int8Module):
     def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.conv2d(x, self.weight, self.bias, *self.geometry)
 
-    def _forward_int8(self, x: torch.Tensor) -> torch.Tensor:
-        if x.numel() == 0:
-            return self._forward_float(x)
-        if x.ndim == 3:
-            return self._forward_int8(x[None])[0]
-        packed, zeros = self._packed_weight()
-        low, high = (v.item() for v in torch.aminmax(x))
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError("the input of an int8 layer contains NaN or infinity")
-        low, high = min(low, 0.0), max(high, 0.0)
-        # zero is one of the codes, so that padding is exact
-        scale = max((high - low) / (255 if _eight_bits() else 127), 1e-30)
+    def _call_kernel(self, x: torch.Tensor, low: float, high: float, packed: Any) -> torch.Tensor:
+        scale = (high - low) / (255 if _eight_bits() else 127) or 1.0
         zero = round(-low / scale)
         codes = torch.quantize_per_tensor(x.detach(), scale, zero, torch.quint8).int_repr()
-        weight = (packed, self.scales, zeros, self.bias)
         out: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
-        return torch.ops.onednn.qconv_pointwise(codes, scale, zero, *weight, *self.geometry, *out)
+        return torch.ops.onednn.qconv_pointwise(codes, scale, zero, *packed, *self.geometry, *out)
 
-    def _pack(self) -> Any:
+    def _pack(self, bias: torch.Tensor | None) -> Any:
         torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)  # the first call warns
         packed = torch.ops.onednn.qconv_prepack(self.codes, self.scales, 1.0, 0, *self.geometry, None)
-        return packed, torch.zeros(len(self.codes), dtype=torch.int32)
+        return packed, self.scales, torch.zeros(len(self.codes), dtype=torch.int32), bias
 
     def extra_repr(self) -> str:
         n, m, *kernel = self.codes.shape
@@ -191,9 +230,29 @@ def holds_int8(net: nn.Module) -> bool:
     return any(isinstance(module, Int8Module) for module in net.modules())
 
 
-@cache  # once for each class
-def _warn_slow(name: str) -> None:
-    warnings.warn(f"torch has no int8 kernel for {name} on this machine: computed in float32", stacklevel=3)
+def sums_overflow(codes: torch.Tensor) -> bool:
+    """Whether the 32-bit sums of a kernel with these weights can overflow, for activations of 8 bits."""
+    return bool((codes.flatten(1).to(torch.int16).abs().sum(1) * 255 >= 2**31).any())
+
+
+def _is_differentiated(x: torch.Tensor) -> bool:
+    """Whether a derivative with respect to x is asked for, or x is a batch of vmap, whose values cannot be read."""
+    return (
+        (x.requires_grad and torch.is_grad_enabled())
+        or torch._C._functorch.is_functorch_wrapped_tensor(x)
+        or forward_ad.unpack_dual(x).tangent is not None
+    )
+
+
+def _times_power_of_two(x: torch.Tensor, exponent: int) -> torch.Tensor:
+    # in two steps, as the power itself can be outside the range of a float32
+    half = exponent // 2
+    return x * 2.0**half * 2.0 ** (exponent - half)
+
+
+@cache  # once for each message
+def _warn_slow(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
 
 
 @cache
@@ -207,7 +266,7 @@ def _eight_bits() -> bool:
 def _kernel_works(name: str) -> bool:
     """Whether torch on this machine runs layers of the class of that name with the right result."""
     cls: Any = next(c for c in INT8 if c.__name__ == name)
-    kernel_size = (1, 1) if cls is Int8Conv2d else ()
+    kernel_size = [1] * cls.n_spatial
     layer = cls(torch.arange(-8, 8, dtype=torch.int8).view(4, 4, *kernel_size), torch.full((4,), 0.25))
     x = torch.arange(4.0).view(1, 4, *kernel_size)
     try:
@@ -217,9 +276,10 @@ def _kernel_works(name: str) -> bool:
         return False
 
 
-def int8_class_for(module: nn.Module) -> type[Int8Module] | None:
-    """The class that runs this layer in int8 on this machine; None if there is none."""
-    return next((cls for cls in INT8 if cls.supports(module) and _kernel_works(cls.__name__)), None)
+def int8_class_for(module: nn.Module, codes: torch.Tensor) -> type[Int8Module] | None:
+    """The class that runs this layer with these codes in int8 on this machine; None if there is none."""
+    classes = (cls for cls in INT8 if cls.supports(module) and _kernel_works(cls.__name__))
+    return None if sums_overflow(codes) else next(classes, None)
 
 
 def set_scales(module: nn.Module, name: str, scales: np.ndarray, axis: int) -> None:
