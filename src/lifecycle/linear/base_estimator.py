@@ -184,7 +184,12 @@ class LinearEstimator(BaseEstimator, ABC):
     ) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """X, y and the weights as arrays; `all_finite`: NaN and infinity in X and in targets are refused."""
         is_regressor = self._task == "regression"
-        checks: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "order": "C", "reset": reset}
+        checks: dict[str, Any] = {
+            "accept_sparse": "csr",
+            "dtype": (np.float64, np.float32),
+            "order": "C",
+            "reset": reset,
+        }
         if all_finite:
             X, y = validate_data(self, X, y, y_numeric=is_regressor, **checks)
         else:

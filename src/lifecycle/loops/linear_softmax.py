@@ -48,7 +48,9 @@ def _multinomial_loss_dloss(functions):
                 for k in range(outputs):
                     out_k, code = out[m * outputs + k, block], dtype.type(k)
                     for i in range(y_block.size):
-                        out_k[i] = weighted(weight[i], multinomial_dloss(one_hot(y_block[i], code), out_k[i], sum_exp[i]))
+                        out_k[i] = weighted(
+                            weight[i], multinomial_dloss(one_hot(y_block[i], code), out_k[i], sum_exp[i])
+                        )
                 for i in range(y_block.size):
                     loss[i] = weighted(weight[i], multinomial_value(z_true[i], sum_exp[i]))
                 for i in range(y_block.size):

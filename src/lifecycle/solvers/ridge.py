@@ -37,10 +37,33 @@ def from_svd(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarr
         R: np.ndarray = np.linalg.qr(np.hstack([A, B]), mode="r")  # type: ignore[assignment]
         A, B = R[:, :p], R[:, p:]
     U, d, Vt = np.linalg.svd(A, full_matrices=False)
-    d = np.where(d > d.max(initial=0.0) * max(X.shape) * np.finfo(np.float64).eps, d, 0.0)
-    filtered = np.divide(d, d * d + alphas[:, None], out=np.zeros((len(alphas), len(d))), where=d > 0)
-    coef = (filtered * (U.T @ B)[:, 0]) @ Vt
+    precision = max(X.shape) * np.finfo(np.float64).eps
+    d = np.where(d > d.max(initial=0.0) * precision, d, 0.0)
+    rank = np.count_nonzero(d)
+    if rank < p and rank < np.linalg.matrix_rank(_unit_columns(A)[0], rtol=precision):
+        coef = np.stack([_solve_scaled(A, B[:, 0], alpha, precision) for alpha in alphas])
+    else:
+        filtered = np.divide(d, d * d + alphas[:, None], out=np.zeros((len(alphas), len(d))), where=d > 0)
+        coef = (filtered * (U.T @ B)[:, 0]) @ Vt
     return coef, ((B.T - coef @ A.T) ** 2).sum(axis=1)
+
+
+def _unit_columns(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A with columns of norm 1, and their norms; columns of zeros remain."""
+    norms = np.linalg.norm(A, axis=0)
+    norms[norms == 0] = 1.0
+    return A / norms, norms
+
+
+def _solve_scaled(A: np.ndarray, b: np.ndarray, alpha: float, precision: float) -> np.ndarray:
+    """Solve for one alpha where features differ so much in scale that small ones are lost beside the rounding of others.
+
+    The rows √α I below A make it a problem of least squares, and columns of norm 1 take the scale out of it.
+    """
+    columns, scale = _unit_columns(A)
+    rows, norms = _unit_columns(np.vstack([columns, np.diag(np.sqrt(alpha) / scale)]))
+    solution = np.linalg.lstsq(rows, np.concatenate([b, np.zeros(A.shape[1])]), rcond=precision)[0]
+    return solution / norms / scale
 
 
 def from_covariance(covariance: np.ndarray, alphas: np.ndarray):

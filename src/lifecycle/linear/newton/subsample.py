@@ -91,7 +91,9 @@ class Subsample:
         """The design of these rows, less the shift of the features, with these weights; and their targets."""
         problem = self.problem
         matrix = np.ones((len(rows), problem.design.n_features + problem.fit_intercept))
-        np.subtract(problem.design.take(rows), problem.features.shared_frame.shift, out=matrix[:, : problem.design.n_features])
+        np.subtract(
+            problem.design.take(rows), problem.features.shared_frame.shift, out=matrix[:, : problem.design.n_features]
+        )
         design = DenseDesign(matrix, weights, problem.fit_intercept)
         return design, problem.encode_targets(problem.y[rows]).astype(np.float64)
 
