@@ -56,7 +56,7 @@ def _unit_columns(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _solve_scaled(A: np.ndarray, b: np.ndarray, alpha: float, precision: float) -> np.ndarray:
-    """Solve for one alpha where features differ so much in scale that small ones are lost beside the rounding of others.
+    """Solve for one alpha where small features would be lost beside the rounding of large ones.
 
     The rows √α I below A make it a problem of least squares, and columns of norm 1 take the scale out of it.
     """

@@ -4,8 +4,11 @@ Models that differ only in their training sets share a preconditioner, the Hessi
 L-BFGS on all rows. A model of few rows that shares a penalty with no other takes Newton steps on these rows.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -40,9 +43,13 @@ def fit_newton(problem: Problem, options: TrainingOptions) -> list[FitResult]:
         for sets in groups:
             models = np.flatnonzero(np.isin(problem.train_set, sets))
             n_others = problem.n_models - len(results) - len(models)
-            of_group = replace(options, on_progress=lambda n, others=n_others: options.on_progress(others + n))
+            of_group = replace(options, on_progress=partial(_report_progress, options.on_progress, n_others))
             results.update(zip(models.tolist(), _minimize(problem.isolate(models), of_group), strict=True))
         return [results[m] for m in range(problem.n_models)]
+
+
+def _report_progress(on_progress: Callable[[int], Any], n_others: int, n_left: int) -> None:
+    on_progress(n_others + n_left)
 
 
 def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
