@@ -11,12 +11,13 @@ _CHUNK_ELEMENTS = 1 << 20
 def find_unusable_rows(X: Any, y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | None, float]:
     """Numbers of the rows that cannot be trained on, None if there are none; and the largest |x| of the others."""
     values = X if isinstance(X, np.ndarray) else X.data
-    limit, numbers = _LARGEST_VALUE[values.dtype.name], (y,) if y.dtype.kind == "f" else ()
-    numbers += () if weights is None else (weights,)
+    limit, unusable = _LARGEST_VALUE[values.dtype.name], np.zeros(len(y), bool)
     max_abs = float(np.maximum(-values.min(initial=0.0), values.max(initial=0.0)))
-    unusable = np.zeros(len(y), bool)
-    for column in numbers:  # NaN fails every comparison
-        unusable |= ~(np.abs(column) <= (limit if column is y else np.finfo(np.float64).max))
+    # NaN fails every comparison
+    if y.dtype.kind == "f":
+        unusable |= ~(np.abs(y) <= limit)
+    if weights is not None:
+        unusable |= ~(weights < np.inf)
     if max_abs <= limit and not unusable.any():
         return None, max_abs
     size, max_abs = max(1, _CHUNK_ELEMENTS // max(1, X.shape[1])), 0.0

@@ -5,8 +5,8 @@ would stay in it: in directions that its rows leave open, or where it stops earl
 
 Steps that are short because of the curvature of other rows are no sign of a minimum. A model whose preconditioner holds
 such rows has therefore converged only where its own gradient shows it: an objective with the penalty ½ α ‖w‖² lies at
-most ‖∇f‖² / 2α above its minimum (Nesterov, 2004, Introductory Lectures on Convex Optimization, theorem 2.1.10). Without
-that penalty it first gets the Hessian of its own training set.
+most ‖∇f‖² / 2α above its minimum (Nesterov, 2004, Introductory Lectures on Convex Optimization, theorem
+2.1.10). Without that penalty it first gets the Hessian of its own training set.
 """
 
 from collections.abc import Iterator
