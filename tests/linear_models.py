@@ -104,26 +104,28 @@ def signed_targets(codes, z):
     return np.where(codes[:, None] == (np.arange(z.shape[1]) if z.shape[1] > 1 else 1), 1.0, -1.0)
 
 
-def objective(model, X, y, params=None):
+def objective(model, X, y, params=None, sample_weight=None):
     """Mean loss + alpha * penalty of any fitted linear model; `params`: the estimator that holds loss and penalty."""
     params = params or model
     z = X @ np.atleast_2d(model.coef_).T + model.intercept_
     loss, penalty = LOSSES[params.loss], find_penalty(params.penalty)
     if loss.task == "regression":
-        mean_loss = loss.value(y, z[:, 0], params.epsilon).mean()
+        losses = loss.value(y, z[:, 0], params.epsilon)
     else:
         codes = np.searchsorted(model.classes_, y)
         if params.loss == "log_loss" and z.shape[1] > 1:
-            mean_loss = (logsumexp(z, axis=1) - z[np.arange(len(y)), codes]).mean()
+            losses = logsumexp(z, axis=1) - z[np.arange(len(y)), codes]
         else:
-            mean_loss = loss.value(signed_targets(codes, z), z, params.epsilon).mean(axis=0).sum()
+            losses = loss.value(signed_targets(codes, z), z, params.epsilon).sum(axis=1)
+    mean_loss = np.average(losses, weights=sample_weight)
     return mean_loss + params.alpha * penalty.value(model.coef_, params.l1_ratio).sum()
 
 
-def null_loss(loss, y):
+def null_loss(loss, y, sample_weight=None):
     """The loss of zero scores, or for regression of the mean of y: the unit of tol."""
     if loss in REGRESSION:
-        return find_loss(loss, "regression").value(y, y.mean(), 0.1).mean()
+        mean = np.average(y, weights=sample_weight)
+        return np.average(find_loss(loss, "regression").value(y, mean, 0.1), weights=sample_weight)
     n_classes = len(np.unique(y))
     if loss == "log_loss":
         return np.log(n_classes)

@@ -122,12 +122,9 @@ def run_sgd(models, penalty, prox_scales):
     m, cast = models, models.cast
     kernel = sgd_epoch(m.loss, False, penalty, WIDTH, prox_scales)
     prox_params = [penalty.prox_params(t, r) for t, r in zip(m.lr * m.alpha, m.l1_ratio, strict=True)]
-    shift = cast(m.centers.mean(axis=0))
-    offset = m.centers - shift
     parameters = SgdModels(
-        shift=shift,
-        offset=cast(offset[m.train_set].T.ravel()),
-        offset_norm2=cast((offset**2).sum(axis=1)[m.train_set]),
+        center=cast(m.center.T.ravel()),
+        center_norm2=cast((m.center**2).sum(axis=1)),
         train_set=m.train_set,
         label=cast(m.label),
         step_size=cast(m.lr),
@@ -136,7 +133,7 @@ def run_sgd(models, penalty, prox_scales):
         has_intercept=cast(m.fit_intercept),
     )
     for order in m.orders:
-        rows = SgdRows(cast(m.X), cast(m.y), cast(m.weights), cast((m.X - shift) @ offset.T), order)
+        rows = SgdRows(cast(m.X), cast(m.y), cast(m.weights), cast(m.X @ m.centers.T), order)
         kernel(rows, parameters, 1, m.theta, m.trained_intercept, m.total_loss)
 
 

@@ -1,5 +1,7 @@
 """Features of unusual scales, means and ranks give finite and accurate models."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -92,3 +94,28 @@ def test_in_float32_a_training_set_with_a_distant_mean_costs_the_others_no_digit
     with_others = model.fit_many(X, y, train=train, params=[{}] * 5)[4]
     (alone,) = model.fit_many(X, y, train=[train[4]], params=[{}])
     assert_close_to_largest(with_others.coef_, alone.coef_, 1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-4])
+@pytest.mark.parametrize("scale", [1e10, 1e14, 1e18])
+def test_exact_keeps_features_beside_one_of_a_far_larger_scale(scale, alpha):
+    rng = np.random.RandomState(0)
+    X = rng.randn(200, 3)
+    y = X @ [1.0, -2.0, 0.5] + 0.1 * rng.randn(200)
+    model = lc.LinearRegressor(optimizer="exact", alpha=alpha).fit(X * [scale, 1.0, 1.0], y)
+    # the penalty of the large feature vanishes
+    Z, target = X - X.mean(axis=0), y - y.mean()
+    expected = np.linalg.solve(Z.T @ Z / 200 + np.diag([0.0, alpha, alpha]), Z.T @ target / 200)
+    np.testing.assert_allclose(model.coef_ * [scale, 1.0, 1.0], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.35, 10.0])
+def test_steps_of_huber_do_not_overshoot_where_it_is_quadratic(epsilon):
+    X, y = diabetes()
+    model = lc.LinearRegressor("huber", optimizer="sgd", epsilon=epsilon, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, (other,) = model.fit(X, y), model.fit_many(X, y, train=[np.arange(len(y))], params=[{}])
+        best = make_model("huber", optimizer="newton", epsilon=epsilon, max_iter=1000).fit(X, y)
+    np.testing.assert_allclose(one.coef_, other.coef_, rtol=1e-9)  # steps that overshoot multiply rounding errors
+    assert objective(one, X, y) <= 1.02 * objective(best, X, y)

@@ -4,12 +4,13 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from lifecycle._check import ModelsFailed, integer, number, one_of
@@ -22,6 +23,7 @@ from lifecycle.linear.row_sets import RowSets
 from lifecycle.linear.scoring import TestScores
 from lifecycle.linear.solver_choice import WITHOUT_STEPS
 from lifecycle.linear.training import FitRequest, ModelSpec, TrainingSet, fit_models
+from lifecycle.linear.usable_rows import describe_unusable_row, find_unusable_rows, without_rows
 from lifecycle.losses import find_loss
 from lifecycle.optim import resolve
 from lifecycle.penalties import find_penalty
@@ -29,7 +31,6 @@ from lifecycle.rules import list_rules
 
 __all__ = ["LinearEstimator"]
 
-_LARGEST_VALUE = {"float64": 1e100, "float32": 1e15}  # above, squares overflow
 _IMMUTABLE = str | bool | int | float | None
 
 
@@ -51,9 +52,13 @@ class LinearEstimator(BaseEstimator, ABC):
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
         spec = self._check_arguments()
         X, y, weights = self._check_data(X, y, sample_weight, reset=not self._is_warm_start())
+        unusable, max_abs = find_unusable_rows(X, y, weights)
+        if unusable is not None:
+            raise ValueError(describe_unusable_row(X, y, weights, unusable[0]))
+        weights = rescale_weights(weights)
         training_set = self._make_training_set(self._encode_targets(y), weights, np.arange(len(y)))
         with progress_bar(self.max_iter, type(self).__name__, self.progress) as bar:
-            request = FitRequest(X, [training_set], [spec], on_progress=lambda n: bar.update(), is_single=True)
+            request = FitRequest(X, [training_set], [spec], max_abs, on_progress=lambda n: bar.update(), is_single=True)
             fit_models([self], request)
         if request.errors:
             raise request.errors[0]
@@ -112,16 +117,22 @@ class LinearEstimator(BaseEstimator, ABC):
             if sets is not None and len(sets) != len(models):
                 raise ValueError(f"{name} has rows for {len(sets)} models, params are of {len(models)}: one for each")
         template = clone(self)
-        X, y, weights = template._check_data(X, y, sample_weight, reset=True)
+        X, y, weights = template._check_data(X, y, sample_weight, reset=True, all_finite=False)
+        unusable, max_abs = find_unusable_rows(X, y, weights)
+        given_X, given_y, describe = X, y, partial(describe_unusable_row, X, y, weights)
+        X, y, weights = without_rows(X, y, weights, unusable)
+        weights = rescale_weights(weights)
         learned = {k: v for k, v in template.__dict__.items() if k in ("n_features_in_", "feature_names_in_")}
         n_models, row_sets, encoded = len(models), RowSets(len(y)), template._encode_targets(y)
-        request = FitRequest(X, [None] * n_models, [None] * n_models)  # type: ignore[list-item]
+        request = FitRequest(X, [None] * n_models, [None] * n_models, max_abs)  # type: ignore[list-item]
         training_sets: dict[tuple, TrainingSet] = {}
         for i, model in enumerate(models):
             model.__dict__.update(learned)
             try:
                 request.specs[i] = model._check_arguments()
                 digest, rows = row_sets(train[i])
+                if unusable is not None and np.isin(unusable, rows).any():
+                    request.discarded[i] = ValueError(describe(unusable[np.isin(unusable, rows)][0]))
                 key = digest, repr(getattr(model, "class_weight", None))
                 if key not in training_sets:
                     training_sets[key] = model._make_training_set(encoded, weights, rows)
@@ -131,7 +142,7 @@ class LinearEstimator(BaseEstimator, ABC):
         scores = None
         if test is not None and models:
             tests = [row_sets(rows) for rows in test]
-            scores = TestScores(X, y, dict(tests), [digest for digest, _ in tests], models, scoring)
+            scores = TestScores(given_X, given_y, dict(tests), [digest for digest, _ in tests], models, scoring)
             request.on_epoch = scores.score_epoch if curves else None
         n_done = 0
         with progress_bar(self.max_iter, f"{n_models} × {type(self).__name__}", self.progress) as bar:
@@ -145,6 +156,7 @@ class LinearEstimator(BaseEstimator, ABC):
 
             request.on_progress = on_progress
             fit_models(models, request)
+        request.errors.update(request.discarded)
         if callback is not None and n_done < n_models:
             callback(n_models, n_models)
         if scores is not None:
@@ -160,23 +172,40 @@ class LinearEstimator(BaseEstimator, ABC):
                 "partial_fit sees a part of the rows, and early_stopping=True needs all: leave it at False"
             )
         X, y, weights = self._check_data(X, y, sample_weight, reset=not hasattr(self, "n_features_in_"))
+        unusable, _ = find_unusable_rows(X, y, weights)
+        if unusable is not None:
+            raise ValueError(describe_unusable_row(X, y, weights, unusable[0]))
         weights = np.ones(len(y)) if weights is None else weights
         partial_fit(self, X, self._make_partial_training_set(y, weights, classes), spec)
         return self
 
-    def _check_data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        is_regressor, dtypes = self._task == "regression", (np.float64, np.float32)
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=dtypes, order="C", reset=reset, y_numeric=is_regressor
-        )
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, reset: bool, all_finite: bool = True
+    ) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        """X, y and the weights as arrays; `all_finite`: NaN and infinity in X and in targets are refused."""
+        is_regressor = self._task == "regression"
+        checks: dict[str, Any] = {
+            "accept_sparse": "csr",
+            "dtype": (np.float64, np.float32),
+            "order": "C",
+            "reset": reset,
+        }
+        if all_finite:
+            X, y = validate_data(self, X, y, y_numeric=is_regressor, **checks)
+        else:
+            if y is not None:  # None is refused with X
+                y = column_or_1d(y, warn=True)
+                assert_all_finite(y[:0] if is_regressor else y, input_name="y")
+            X = validate_data(self, X, **({} if y is not None else {"y": y}), ensure_all_finite=False, **checks)
+            check_consistent_length(X, y)
         y = self._check_targets(y)
-        _check_magnitude(X, y if is_regressor else None)
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not 1e-100 < weights.max() < 1e100 and weights.any():
-                weights = weights / weights.max()  # or their sums would overflow or vanish
-        return X, y, weights
+        if sample_weight is None:
+            return X, y, None
+        weights = np.array(sample_weight, dtype=np.float64, ndmin=1)
+        finite = np.isfinite(weights)
+        # those that are not finite are refused with the rows that they belong to
+        checked = _check_sample_weight(np.where(finite, weights, 0.0), X, dtype=np.float64, ensure_non_negative=True)
+        return X, y, checked if finite.all() else np.where(finite, checked, np.nan)
 
     @abstractmethod
     def _check_targets(self, y: np.ndarray) -> np.ndarray:
@@ -280,6 +309,13 @@ def has_steps(model: Any) -> bool:
     return True
 
 
+def rescale_weights(weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights times a power of two where their sums would overflow or vanish."""
+    if weights is None or not weights.any() or 1e-100 < weights.max() < 1e100:
+        return weights
+    return np.ldexp(weights, -int(np.frexp(weights.max())[1]))
+
+
 def row_counts(weights: np.ndarray | None, rows: np.ndarray, n_samples: int) -> np.ndarray:
     """(n_samples,): how much these rows count, zero elsewhere; a row that is given twice counts twice."""
     if not rows.size:
@@ -290,19 +326,9 @@ def row_counts(weights: np.ndarray | None, rows: np.ndarray, n_samples: int) -> 
     counts = weights * counts
     if not counts.any():
         raise ValueError("all sample weights are zero: there is nothing to fit")
+    if not 1e-20 < counts.max() < 1e20:  # float32 holds no larger ones
+        counts = np.ldexp(counts, -int(np.frexp(counts.max())[1]))
     return counts
-
-
-def _check_magnitude(X: Any, y: np.ndarray | None) -> None:
-    """Refuse numbers whose squares overflow."""
-    values = X if isinstance(X, np.ndarray) else X.data
-    largest = max(-float(values.min(initial=0.0)), float(values.max(initial=0.0)))
-    largest = largest if y is None else max(largest, float(np.abs(y).max()))
-    limit = _LARGEST_VALUE[values.dtype.name]
-    if largest > limit:
-        raise ValueError(
-            f"the data hold a value of {largest:.2g}, and above {limit:g} squares overflow: scale the data"
-        )
 
 
 def _clones(model: Any, n: int) -> list[Any]:

@@ -64,10 +64,11 @@ def check_data(capabilities: Capabilities, model: Any, optimizer: Any, problem: 
         return
     if capabilities.sparse_penalties == "without l1" and not has_l1:
         return
+    # "gd" that is refused does not see all rows at once: in partial_fit, or by its batch_size
+    all_rows = "" if model.optimizer == "gd" else "optimizer='gd', which takes all rows at once, "
     raise ValueError(
         f"X is sparse, and {_why_dense(model, optimizer, has_l1, batch_size)}, which would make it dense: use "
-        "optimizer='gd', which takes all rows at once, 'sgd' with penalty 'l2' or None, without average and with "
-        "batch_size 1, or X.toarray()"
+        f"{all_rows}optimizer='sgd' with penalty 'l2' or None, without average and with batch_size 1, or X.toarray()"
     )
 
 

@@ -1,9 +1,13 @@
-"""Ridge and least squares in closed form for all penalties and training sets, from Gram matrices that these share.
+"""Ridge and least squares in closed form for all penalties and training sets, from moments of rows that these share.
 
-The Gram matrix of a training set is Z̃ᵀ diag(v) Z̃ for the rows z̃ = (x, y, 1) and weights v.
+The moments of rows z = (x, y) with weights v are V = Σ v_i, the mean m = Σ v_i z_i / V, and the scatter matrix
+S = Σ v_i (z_i − m)(z_i − m)ᵀ. Those of two groups of rows give those of both, with the difference d of their means:
+V = V₁ + V₂, m = m₁ + d V₂/V, S = S₁ + S₂ + d dᵀ V₁V₂/V (Chan, Golub & LeVeque, 1983). Each group is centred by its own
+mean, so that nothing of other rows, not even a rounding error, enters the moments of a training set.
 """
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,6 +21,7 @@ from lifecycle.linear.fit_result import FitResult
 from lifecycle.solvers import ridge
 
 _CHUNK_ELEMENTS = 1 << 17
+_FAR_FROM_ZERO = 16.0  # squared mean by variance: beyond it, rows are centred before they are multiplied
 
 CAPABILITIES = Capabilities(
     losses="squared_error", penalties="without l1", sparse_penalties="without l1", takes_steps=False
@@ -33,11 +38,11 @@ def _solve(problem: Problem) -> list[FitResult]:
     l2_weight = problem.l2_weight
     coef, intercept = problem.initial_coefficients()
     objective = np.empty(problem.n_models)
-    grams = _gram_matrices(problem) if problem.design.n_features <= problem.design.n_samples else {}
+    moments = _moments_by_train_set(problem) if problem.design.n_features <= problem.design.n_samples else {}
     for k in np.unique(problem.train_set):
         models = np.flatnonzero(problem.train_set == k)
-        solutions = ridge.from_gram(grams[k], l2_weight[models], problem.fit_intercept) if k in grams else None
-        if solutions is None:  # few rows, or features so collinear that a Gram matrix does not tell them apart
+        solutions = ridge.from_covariance(moments[k].covariance, l2_weight[models]) if k in moments else None
+        if solutions is None:  # few rows, or features so collinear that their covariance does not tell them apart
             rows = problem.weights.rows_of_set(k)
             X, y = problem.design.take(rows) - problem.features.center[k], problem.y[rows]
             weights = problem.weights.of_set(k, rows)
@@ -51,33 +56,64 @@ def _solve(problem: Problem) -> list[FitResult]:
     return [FitResult(c, b, [value]) for c, b, value in zip(coef, intercept, objective.tolist(), strict=True)]
 
 
-def _gram_matrices(problem: Problem) -> dict[int, np.ndarray]:
-    """(features + 2, features + 2) for each training set."""
-    # the mean of y of the rows that are trained on
-    y_shift = problem.initial_coefficients()[1].mean() if problem.fit_intercept else 0.0
-    return sums_by_train_set(problem.weights.counts, problem.sample_weight, partial(_gram_matrix, problem, y_shift))
+@dataclass(eq=False)
+class Moments:
+    """Of the columns of (features, y): weight V, mean (features + 1,), scatter (features + 1, features + 1)."""
+
+    weight: float
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of both groups of rows."""
+        if not self.weight or not other.weight:
+            return self if self.weight else other
+        weight, difference = self.weight + other.weight, other.mean - self.mean
+        between = np.outer(difference, difference * (self.weight * other.weight / weight))
+        mean = self.mean + difference * (other.weight / weight)
+        return Moments(weight, mean, self.scatter + other.scatter + between)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(features + 1, features + 1)"""
+        return self.scatter / self.weight
 
 
-def _gram_matrix(problem: Problem, y_shift: float, rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """That of some rows, less the shift of the features and of y."""
-    p, shift = problem.design.n_features, problem.features.shift if problem.features.shift.any() else None
+def _moments_by_train_set(problem: Problem) -> dict[int, Moments]:
+    return sums_by_train_set(problem.weights.counts, problem.sample_weight, partial(_moments, problem))
+
+
+def _moments(problem: Problem, rows: np.ndarray, weights: np.ndarray | None) -> Moments:
+    """Those of some rows; without an intercept, about zero."""
+    p = problem.design.n_features
     size = max(64, p, _CHUNK_ELEMENTS // (p + 2))
 
-    def chunk_gram(begin: int) -> np.ndarray:
+    def chunk_moments(begin: int) -> Moments:
         chunk = rows[begin : begin + size]
-        X, y_and_one = problem.design.take(chunk), np.column_stack([problem.y[chunk] - y_shift, np.ones(len(chunk))])
-        X = X if shift is None else X - shift
-        if weights is not None:
-            root = np.sqrt(weights[chunk])[:, None]
-            X, y_and_one = X * root, y_and_one * root
-        gram = np.empty((p + 2, p + 2))
-        gram[:p, :p], gram[:p, p:], gram[p:, p:] = X.T @ X, X.T @ y_and_one, y_and_one.T @ y_and_one
-        gram[p:, :p] = gram[:p, p:].T
-        return gram
+        X, y = problem.design.take(chunk), problem.y[chunk].astype(np.float64)
+        v = np.ones(len(chunk)) if weights is None else weights[chunk]
+        total, mean = float(v.sum()), np.zeros(p + 1)
+        root = None if weights is None else np.sqrt(v)
+        if not problem.fit_intercept:
+            return Moments(total, mean, _gram(X, y, root))
+        mean[:p], mean[p] = v @ X / total, v @ y / total
+        scatter = _gram(X, y, root) - np.outer(mean, mean * total)
+        if (total * mean**2 > _FAR_FROM_ZERO * scatter.diagonal()).any():
+            scatter = _gram(X - mean[:p], y - mean[p], root)
+        return Moments(total, mean, scatter)
 
     # large matrices may not wait in memory to be added, and BLAS uses threads for each of them
     run = partial(map_ordered, size=len(rows) * (p + 2) ** 2) if p <= FEW_FEATURES else map
-    total = np.zeros((p + 2, p + 2))
-    for gram in run(chunk_gram, range(0, len(rows), size)):
-        total += gram
-    return total
+    nothing = Moments(0.0, np.zeros(p + 1), np.zeros((p + 1, p + 1)))
+    return sum(run(chunk_moments, range(0, len(rows), size)), start=nothing)
+
+
+def _gram(X: np.ndarray, y: np.ndarray, root: np.ndarray | None) -> np.ndarray:
+    """Products of the columns of (X, y), with rows multiplied by the root of their weights."""
+    p = X.shape[1]
+    if root is not None:
+        X, y = X * root[:, None], y * root
+    gram = np.empty((p + 1, p + 1))
+    gram[:p, :p], gram[:p, p], gram[p, p] = X.T @ X, X.T @ y, y @ y
+    gram[p, :p] = gram[:p, p]
+    return gram

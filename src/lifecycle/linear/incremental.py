@@ -8,6 +8,7 @@ import numpy as np
 
 from lifecycle._check import random_state
 from lifecycle.linear.capabilities import check_data
+from lifecycle.linear.data.design_matrix import DesignMatrix
 from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.sample_weights import SampleWeights
 from lifecycle.linear.epochs import fit_one_epoch
@@ -32,7 +33,7 @@ def partial_fit(model: Any, X: Any, training_set: TrainingSet, spec: ModelSpec) 
     """One epoch over these rows, going on from where the model is."""
     weights = SampleWeights(training_set.counts[:, None], X.dtype, np.ones(1))
     train_set = np.zeros(1, int)
-    problem = make_problem([model], spec, X, training_set, weights, train_set)
+    problem = make_problem([model], spec, DesignMatrix(X), training_set, weights, train_set)
     optimizer, n_rows = spec.optimizer, problem.design.n_samples
     assert optimizer is not None
     batch_size = resolve_batch_size(model, optimizer, n_rows)

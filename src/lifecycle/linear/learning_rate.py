@@ -73,7 +73,8 @@ def _of_gradient_rule(problem: Problem, full_batch: bool) -> np.ndarray:
         norm2 = problem.features.max_squared_norm[k] * (1.0 if full_batch else problem.weights.fraction[k])
         return 1.0 / (curvature * np.where(norm2 > 0, norm2, 1.0))
     norm2, target_scale = _mean_squared_norm(problem), np.ones(problem.n_models)
-    if problem.loss.task == "regression":  # steps of bounded length do not grow with y
+    # steps of bounded length do not grow with y; those of a smooth loss may not overshoot where it is quadratic
+    if problem.loss.task == "regression" and not problem.loss.smooth:
         bound = np.array([problem.loss.dloss_bound(epsilon) for epsilon in problem.epsilon])
         target_scale = np.maximum(_target_std(problem) / bound, 1.0)
     return target_scale / (curvature * np.where(norm2 > 0, norm2, 1.0))

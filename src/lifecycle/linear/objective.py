@@ -26,7 +26,8 @@ class Objective:
     ----------
     problem : Problem
     frame : CentredFrame
-        The coordinates of coefficients and intercepts.
+        The coordinates of coefficients and intercepts. With a shift for each training set, no bit of a model depends on
+        rows that it does not train on; with one for all, models of all training sets share their products.
     dtype : of the products; None: that of X
     weights : SampleWeights, optional
         In place of the problem's, such as those of held-out rows.
@@ -40,7 +41,11 @@ class Objective:
 
     def losses(self, coef: np.ndarray, intercept: np.ndarray, models: np.ndarray) -> np.ndarray:
         """(len(models),): mean losses, without penalty."""
-        return np.sum([sums[0] for sums in self._chunk_sums(coef, intercept, models, gradient=False)], axis=0)
+        losses = np.zeros(len(models))
+        for group, shift in self._groups(models):
+            for sums in self._chunk_sums(coef[group], intercept[group], models[group], shift, gradient=False):
+                losses[group] += sums[0]
+        return losses
 
     def gradients(
         self, coef: np.ndarray, intercept: np.ndarray, models: np.ndarray
@@ -51,20 +56,34 @@ class Objective:
         ----------
         coef : (len(models), n_outputs, n_features);  intercept : (len(models), n_outputs)
         """
-        m, k = intercept.shape
-        losses, by_coef, by_intercept = np.zeros(m), np.zeros((m * k, self.problem.design.n_features)), np.zeros(m * k)
-        for sums in self._chunk_sums(coef, intercept, models, gradient=True):
-            losses, by_coef, by_intercept = losses + sums[0], by_coef + sums[1], by_intercept + sums[2]
+        losses, by_coef, by_intercept = np.zeros(len(models)), np.zeros(coef.shape), np.zeros(intercept.shape)
+        for group, shift in self._groups(models):
+            for sums in self._chunk_sums(coef[group], intercept[group], models[group], shift, gradient=True):
+                losses[group] += sums[0]
+                by_coef[group] += sums[1]
+                by_intercept[group] += sums[2]
         offset = self.frame.offset[self.problem.train_set[models]]
-        by_intercept = by_intercept.reshape(m, k)
-        by_coef = by_coef.reshape(m, k, -1) - by_intercept[:, :, None] * offset[:, None, :]
+        by_coef -= by_intercept[:, :, None] * offset[:, None, :]
         return losses, by_coef, by_intercept if self.problem.fit_intercept else np.zeros_like(by_intercept)
 
+    def _groups(self, models: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Places of the models whose products are made together, and the shift of their rows.
+
+        Models of several training sets only where the frame has one shift for all: the last bits of a product depend on
+        how many models take part, and in what others reach when.
+        """
+        shift, train_set = self.frame.shift, self.problem.train_set[models]
+        if shift.ndim == 1:
+            yield slice(None), shift
+            return
+        for k in np.unique(train_set):
+            yield np.flatnonzero(train_set == k), shift[k]
+
     def _chunk_sums(
-        self, coef: np.ndarray, intercept: np.ndarray, models: np.ndarray, gradient: bool
+        self, coef: np.ndarray, intercept: np.ndarray, models: np.ndarray, shift: np.ndarray, gradient: bool
     ) -> Iterator[tuple]:
         """For each chunk of rows: losses and, if asked for, gradients by the shifted features and the intercept."""
-        problem, design, dtype, shift = self.problem, self.problem.design, self.dtype, self.frame.shift
+        problem, design, dtype = self.problem, self.problem.design, self.dtype
         m, k = intercept.shape
         train_set = np.repeat(problem.train_set[models], k)
         flat = coef.reshape(m * k, -1)
@@ -90,7 +109,7 @@ class Objective:
             if not gradient:
                 return (losses,)
             by_coef = (X.T @ dloss.T).T if design.sparse else dloss @ X
-            return losses, by_coef.astype(np.float64), dloss.sum(axis=1).astype(np.float64)
+            return losses, by_coef.reshape(m, k, -1), dloss.sum(axis=1).reshape(m, k)
 
         def quiet_chunk_sums(chunk: tuple[int, int]) -> tuple:
             with np.errstate(over=overflow, invalid=overflow):

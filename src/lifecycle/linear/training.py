@@ -64,26 +64,30 @@ class TrainingSet:
 class FitRequest:
     """Checked X with a training set and a spec for each model, and the callbacks of the training.
 
-    The errors of models that cannot be fitted are in `errors`, by the index of the model. `is_single`:
-    `fit` asks for the only model.
+    `max_abs`: the largest absolute value in X. `is_single`: `fit` asks for the only model. The errors of models that
+    cannot be fitted are in `errors`, by the index of the model. Models that train on rows with NaN are in `discarded`:
+    they are trained with zeros in place of these rows, because the last bits of sums that training sets share depend on
+    how many take part, and their results are not kept.
     """
 
     X: Any
     training_sets: list[TrainingSet]
     specs: list[ModelSpec]
+    max_abs: float = np.inf
     on_epoch: Callable | None = None
     on_progress: Callable[[int], Any] = lambda n: None
     is_single: bool = False
     errors: dict[int, Exception] = field(default_factory=dict)
+    discarded: dict[int, Exception] = field(default_factory=dict)
 
 
-def make_problem(models: Sequence[Any], spec: ModelSpec, X: Any, training_set: TrainingSet, weights: SampleWeights,
-                 train_set: np.ndarray) -> Problem:  # fmt: skip
+def make_problem(models: Sequence[Any], spec: ModelSpec, design: DesignMatrix, training_set: TrainingSet,
+                 weights: SampleWeights, train_set: np.ndarray) -> Problem:  # fmt: skip
     """The problem of estimators of one kind; `train_set` (models,): the column of `weights` of each."""
     alpha, l1_ratio, epsilon = (
         np.array([getattr(model, name) for model in models], np.float64) for name in ("alpha", "l1_ratio", "epsilon")
     )
-    design, y, fit_intercept = DesignMatrix(X), training_set.y, bool(models[0].fit_intercept)
+    y, fit_intercept = training_set.y, bool(models[0].fit_intercept)
     features, targets = FeatureStatistics(design, weights, fit_intercept), TargetStatistics(y, weights)
     return Problem(
         design, y, training_set.n_outputs, weights, spec.loss, spec.penalty, fit_intercept, train_set, alpha, l1_ratio,
@@ -169,7 +173,8 @@ def _fit_group(models: list[Any], group: list[int], request: FitRequest,
         counts = np.where(is_held_out, 0, counts)
     place = {training_set: k for k, training_set in enumerate(training_sets)}
     train_set = np.array([place[request.training_sets[i]] for i in group])
-    problem = make_problem(models, spec, X, training_sets[0], SampleWeights(counts, X.dtype), train_set)
+    design = DesignMatrix(X, request.max_abs)
+    problem = make_problem(models, spec, design, training_sets[0], SampleWeights(counts, X.dtype), train_set)
     options = TrainingOptions(
         first.max_iter, first.tol, first.n_iter_no_change, bool(first.shuffle), int(first.average),
         np.random.RandomState(order_seed), validation=validation, is_single=request.is_single,
@@ -186,8 +191,8 @@ def _fit_group(models: list[Any], group: list[int], request: FitRequest,
     for i, model, result, k in zip(group, models, results, train_set, strict=True):
         if result.error is not None:
             request.errors[i] = result.error
-            continue
-        model._store_result(result, problem.features.frame, k, classes)
+        elif i not in request.discarded:
+            model._store_result(result, problem.features.frame, k, classes)
 
 
 def _solve(models: list[Any], optimizers: list[Any], problem: Problem, options: TrainingOptions) -> list[FitResult]:

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from lifecycle._jit import kernel, wide_vectors
-from lifecycle.loops.linear_update import target_encoder
+from lifecycle.loops.linear_update import target_encoder, weighted
 
 
 def loss_dloss(loss: Any) -> Any:
@@ -24,8 +24,8 @@ def _loss_dloss(dloss, value, encode):
             z_v, weight, out_v, label_v, eps = z[v], weights[train_set[v]], out[v], label[v], epsilon[v]
             for i in range(z_v.size):
                 target, score = encode(y[i], label_v), z_v[i]
-                out_v[i] = weight[i] * dloss(target, score, eps)
-                z_v[i] = weight[i] * value(target, score, eps)
+                out_v[i] = weighted(weight[i], dloss(target, score, eps))
+                z_v[i] = weighted(weight[i], value(target, score, eps))
 
     return kernel(loop, contract=True)
 
@@ -48,9 +48,9 @@ def _loss_dloss_hessian(dloss_of, value, hessian_of):
         for k in range(len(z)):
             z_k, y_k, dloss_k, hessian_k = z[k], targets[k], dloss[k], hessian[k]
             for i in range(z_k.size):
-                dloss_k[i] = weights[i] * dloss_of(y_k[i], z_k[i], epsilon)
-                hessian_k[i] = weights[i] * hessian_of(y_k[i], z_k[i], epsilon)
-                total += weights[i] * value(y_k[i], z_k[i], epsilon)
+                dloss_k[i] = weighted(weights[i], dloss_of(y_k[i], z_k[i], epsilon))
+                hessian_k[i] = weighted(weights[i], hessian_of(y_k[i], z_k[i], epsilon))
+                total += weighted(weights[i], value(y_k[i], z_k[i], epsilon))
         return total
 
     return kernel(loop, reassociate=True, contract=True)

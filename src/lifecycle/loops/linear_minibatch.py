@@ -18,6 +18,7 @@ from lifecycle.loops.linear_update import (
     sample_loss,
     strided_tuple,
     target_encoder,
+    weighted,
 )
 
 
@@ -127,15 +128,16 @@ def _minibatch_epoch(update, n_slots, step, n_coefficients, n_scalars, defaults,
                     for first in range(0, n_models - n_outputs + 1, n_outputs):
                         model = slice(first, first + n_outputs)
                         weight = weights[i, train_set[first]]
-                        total[first] += weight * of_outputs(target, z[model], epsilon[first], dloss_of[model])
+                        loss = of_outputs(target, z[model], epsilon[first], dloss_of[model])
+                        total[first] += weighted(weight, loss)
                 else:
                     for m in range(n_models):
                         y_m = encode(y[i], label[m])
-                        total[m] += weights[i, train_set[m]] * value(y_m, z[m], epsilon[m])
+                        total[m] += weighted(weights[i, train_set[m]], value(y_m, z[m], epsilon[m]))
                         dloss_of[m] = dloss(y_m, z[m], epsilon[m])
                 for tile in range(0, n_models, width):
                     for v in range(width):
-                        step_v[v] = dloss_of[tile + v] * weights[i, train_set[tile + v]] / (end - begin)
+                        step_v[v] = weighted(weights[i, train_set[tile + v]], dloss_of[tile + v]) / (end - begin)
                         g_intercept[tile + v] += step_v[v]
                     for j in range(features):
                         x, e = X[i, j], tile * features + j * width

@@ -81,6 +81,8 @@ def _single_minibatch_epoch(update, n_slots, step, n_scalars, functions, penalty
             end = min(begin + batch_size, order.size)
             g[:] = 0.0
             for i in order[begin:end]:
+                if weights[i] == 0.0:
+                    continue
                 for k in range(outputs):
                     score = theta[size + k]
                     for j in range(features):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lifecycle._jit import kernel, like, stack_array, wide_vectors
-from lifecycle.loops.linear_update import sample_loss, strided_tuple, target_encoder
+from lifecycle.loops.linear_update import sample_loss, strided_tuple, target_encoder, weighted
 
 _LOSSES_AT_ONCE = 64  # losses that are added in the precision of the models
 
@@ -19,28 +19,27 @@ _LOSSES_AT_ONCE = 64  # losses that are added in the precision of the models
 class SgdRows(NamedTuple):
     """The rows of an epoch.
 
-    X (n, features); y (n,), numbers or class codes; weights (n, sets); offset_products (n, sets): (X - shift) @ offset;
+    X (n, features); y (n,), numbers or class codes; weights (n, sets); center_products (n, sets): X @ centers;
     order (steps,): row numbers.
     """
 
     X: np.ndarray
     y: np.ndarray
     weights: np.ndarray
-    offset_products: np.ndarray | None
+    center_products: np.ndarray | None
     order: np.ndarray
 
 
 class SgdModels(NamedTuple):
     """What differs between the models of a block, (width,) unless said otherwise.
 
-    shift (features,); offset like theta: the centre of each model minus shift; offset_norm2: offset @ offset;
-    train_set: column of the weights; label: class code; prox_params: coefficients of the proximal steps, one parameter
-    after another; has_intercept: 0 where the intercept is fixed.
+    center, like theta; center_norm2: center @ center; train_set: column of the weights; label: class code;
+    prox_params: coefficients of the proximal steps, one parameter after another; has_intercept: 0 where the intercept
+    is fixed.
     """
 
-    shift: np.ndarray
-    offset: np.ndarray
-    offset_norm2: np.ndarray
+    center: np.ndarray
+    center_norm2: np.ndarray
     train_set: np.ndarray
     label: np.ndarray
     step_size: np.ndarray
@@ -54,7 +53,7 @@ def sgd_epoch(loss: Any, multinomial: bool, penalty: Any, width: int, prox_scale
 
     The step of a row and the scores of the next row are computed in one loop over the coefficients. Features are those
     of X minus the centre of the model. `prox_scales`: the proximal step multiplies w by a factor. Then all steps along
-    the offset are one number: theta = u - a * offset, and the loop is over u, with the same features for all models.
+    the centre are one number: theta = u - a * center, and the loop is over u, with the same features for all models.
     `multinomial`: the loss sees the scores of `n_outputs` neighbouring models together.
 
     Returns
@@ -75,42 +74,42 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
 
     def epoch(rows, models, n_outputs, theta, intercept, total):
         wide_vectors()
-        X, y, weights, offset_products, order = rows
-        shift, offset, offset_norm2, train_set, label, step_size, prox_params, epsilon, has_intercept = models
+        X, y, weights, center_products, order = rows
+        center, center_norm2, train_set, label, step_size, prox_params, epsilon, has_intercept = models
         dtype, features = theta.dtype, X.shape[1]
         z, step, b, params = vector(dtype), vector(dtype), vector(dtype), parameters(dtype)
         target, weight, loss, product = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
         lr, free, eps, norm2 = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
-        a, offset_dot_u = vector(dtype), vector(dtype)
+        a, center_dot_u = vector(dtype), vector(dtype)
         w, c, sums = vector(dtype), vector(dtype), vector(dtype)  # copies without an alias can stay in registers
         x_rows = np.empty((2, features), dtype)
         for v in range(width):
             b[v], lr[v], free[v], eps[v], loss[v] = intercept[v], step_size[v], has_intercept[v], epsilon[v], 0.0
-            a[v], offset_dot_u[v], sums[v], norm2[v], product[v] = 0.0, 0.0, 0.0, offset_norm2[v], 0.0
+            a[v], center_dot_u[v], sums[v], norm2[v], product[v] = 0.0, 0.0, 0.0, center_norm2[v], 0.0
         for k in range(n_params * width):
             params[k] = prox_params[k]
         for j in range(features):
-            x = X[order[0], j] - shift[j]
+            x = X[order[0], j]
             x_rows[0, j] = x
             for v in range(width):
-                w[v], c[v] = theta[j * width + v], offset[j * width + v]
+                w[v], c[v] = theta[j * width + v], center[j * width + v]
             for v in range(width):
                 sums[v] += (x if prox_scales else x - c[v]) * w[v]
-                offset_dot_u[v] += c[v] * w[v]
+                center_dot_u[v] += c[v] * w[v]
         n_added = 0
         for t in range(order.size):
             i, following = order[t], order[min(t + 1, order.size - 1)]
             x_now, x_next = x_rows[t % 2], x_rows[(t + 1) % 2]
             for j in range(features):
-                x_next[j] = X[following, j] - shift[j]
+                x_next[j] = X[following, j]
             for v in range(width):
                 target[v], weight[v] = encode(y[i], label[v]), weights[i, train_set[v]]
-                product[v] = offset_products[i, train_set[v]]
+                product[v] = center_products[i, train_set[v]]
             for v in range(width):
-                of_offset = offset_dot_u[v] + a[v] * (product[v] - norm2[v]) if prox_scales else like(b[v], 0.0)
-                z[v] = sums[v] + b[v] - of_offset
+                of_center = center_dot_u[v] + a[v] * (product[v] - norm2[v]) if prox_scales else like(b[v], 0.0)
+                z[v] = sums[v] + b[v] - of_center
                 if not multinomial:
-                    loss[v] += weight[v] * value(target[v], z[v], eps[v])
+                    loss[v] += weighted(weight[v], value(target[v], z[v], eps[v]))
             n_added += 1
             if n_added == _LOSSES_AT_ONCE:
                 n_added = 0
@@ -124,14 +123,15 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
                     target[k] = like(b[k], 1.0) if y[i] == k else like(b[k], 0.0)
                 for first in range(0, width - n_outputs + 1, n_outputs):
                     model = slice(first, first + n_outputs)
-                    loss[first] += weight[first] * of_outputs(target[:n_outputs], z[model], eps[first], step[model])
+                    of_model = of_outputs(target[:n_outputs], z[model], eps[first], step[model])
+                    loss[first] += weighted(weight[first], of_model)
             for v in range(width):
-                step[v] = weight[v] * (step[v] if multinomial else dloss(target[v], z[v], eps[v])) * lr[v]
+                step[v] = weighted(weight[v], step[v] if multinomial else dloss(target[v], z[v], eps[v])) * lr[v]
                 b[v] -= step[v] * free[v]
                 sums[v] = 0.0
                 if prox_scales:
                     a[v] = prox(a[v] - step[v], params_of(params, v, width))
-                    offset_dot_u[v] = prox(offset_dot_u[v] - step[v] * product[v], params_of(params, v, width))
+                    center_dot_u[v] = prox(center_dot_u[v] - step[v] * product[v], params_of(params, v, width))
             for j in range(features):
                 x, x_ahead = x_now[j], x_next[j]
                 for v in range(width):
@@ -142,7 +142,7 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
                         sums[v] += x_ahead * w[v]
                 else:
                     for v in range(width):
-                        c[v] = offset[j * width + v]
+                        c[v] = center[j * width + v]
                     for v in range(width):
                         w[v] = prox(w[v] - step[v] * (x - c[v]), params_of(params, v, width))
                         sums[v] += (x_ahead - c[v]) * w[v]
@@ -150,7 +150,7 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
                     theta[j * width + v] = w[v]
         for j in range(features if prox_scales else 0):
             for v in range(width):
-                theta[j * width + v] -= a[v] * offset[j * width + v]
+                theta[j * width + v] -= a[v] * center[j * width + v]
         for v in range(width):
             intercept[v] = b[v]
             total[v] += loss[v]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle._jit import add_product, element, kernel, stack_array, wide_vectors
-from lifecycle.loops.linear_update import sample_loss, target_encoder
+from lifecycle._jit import add_product, element, kernel, like, stack_array, where, wide_vectors
+from lifecycle.loops.linear_update import sample_loss, target_encoder, weighted
 from lifecycle.loops.vector_width import NARROW
 
 _SMALLEST_SCALE = 1e-4  # at which the coefficients are multiplied by their scale
@@ -94,16 +94,17 @@ def _csr_sgd_epoch(functions, multinomial, encode, width):
                     step[v], loss[v] = 0.0, 0.0
                 for first in range(0, width - n_outputs + 1, n_outputs):
                     model = slice(first, first + n_outputs)
-                    loss[first] = weight[first] * of_outputs(target[:n_outputs], z[model], eps[first], step[model])
+                    of_model = of_outputs(target[:n_outputs], z[model], eps[first], step[model])
+                    loss[first] = weighted(weight[first], of_model)
             else:
                 for v in range(width):
                     target[v] = encode(y[i], label[v])
                 for v in range(width):
-                    loss[v] = weight[v] * value(target[v], z[v], eps[v])
+                    loss[v] = weighted(weight[v], value(target[v], z[v], eps[v]))
                 for v in range(width):
                     step[v] = dloss(target[v], z[v], eps[v])
             for v in range(width):
-                step[v] *= weight[v] * lr[v]
+                step[v] = weighted(weight[v], step[v]) * lr[v]
                 b[v] -= step[v] * free[v]
                 step[v] /= scale[v]
                 scale[v] *= factor[v]
@@ -126,8 +127,9 @@ def _csr_sgd_epoch(functions, multinomial, encode, width):
 
 @element
 def _multiply_by_scale(theta, scale):
+    """Multiply the coefficients of models whose scale is small by it."""
     for e in range(0, theta.size, scale.size):
         for v in range(scale.size):
-            theta[e + v] *= scale[v]
+            theta[e + v] *= where(scale[v] < _SMALLEST_SCALE, scale[v], like(scale[v], 1.0))
     for v in range(scale.size):
-        scale[v] = 1.0
+        scale[v] = where(scale[v] < _SMALLEST_SCALE, like(scale[v], 1.0), scale[v])

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from lifecycle._jit import kernel, maximum, stack_array, wide_vectors
-from lifecycle.loops.linear_update import one_hot
+from lifecycle.loops.linear_update import one_hot, weighted
 
 _ROWS = 128  # samples of a block, which stays in the cache
 
@@ -48,9 +48,11 @@ def _multinomial_loss_dloss(functions):
                 for k in range(outputs):
                     out_k, code = out[m * outputs + k, block], dtype.type(k)
                     for i in range(y_block.size):
-                        out_k[i] = weight[i] * multinomial_dloss(one_hot(y_block[i], code), out_k[i], sum_exp[i])
+                        out_k[i] = weighted(
+                            weight[i], multinomial_dloss(one_hot(y_block[i], code), out_k[i], sum_exp[i])
+                        )
                 for i in range(y_block.size):
-                    loss[i] = weight[i] * multinomial_value(z_true[i], sum_exp[i])
+                    loss[i] = weighted(weight[i], multinomial_value(z_true[i], sum_exp[i]))
                 for i in range(y_block.size):
                     losses[m] += loss[i]
 

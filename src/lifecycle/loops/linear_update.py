@@ -124,6 +124,13 @@ def sample_loss(functions: tuple) -> Callable:
 
 
 @element
+def weighted(weight, value):
+    """weight * value, and 0 for a row of weight 0, whose value may be infinite."""
+    zero = like(value, 0.0)
+    return where(weight != zero, weight * value, zero)
+
+
+@element
 def _number(y, label):
     return y
 

@@ -13,6 +13,7 @@ class Tolerances(NamedTuple):
     n_scale : how many of the first elements of x a step is compared with, unless they are all zero; None: all
     rounding : float or (m,), predicted decrease at which a function has converged whatever else holds
     value_error : relative rounding error of a value
+    gradient_norm : float or (m,), largest norm of the gradient; inf: any
     """
 
     predicted_decrease: np.ndarray | float
@@ -20,6 +21,7 @@ class Tolerances(NamedTuple):
     n_scale: int | None = None
     rounding: np.ndarray | float = 0.0
     value_error: float = 1e-15
+    gradient_norm: np.ndarray | float = np.inf
 
     def is_small(self, step: np.ndarray, x: np.ndarray) -> np.ndarray:
         """(m,): whether max |step| ≤ tolerance · max |x|, for step and x (m, variables)."""

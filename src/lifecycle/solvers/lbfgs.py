@@ -26,22 +26,24 @@ Pair = tuple[np.ndarray, np.ndarray, np.ndarray]  # s_k, y_k (m, variables) and 
 
 
 class Iteration(NamedTuple):
-    """The functions that took part (m,), their values after the step, which of them have converged, and which of the
-    others are slow: their predicted decrease shrinks to more than two fifths in an iteration."""
+    """The functions that took part (m,), their values after the step, which of them are done and have converged, which
+    are done because no step gains anything, and which of the others are slow: their predicted decrease shrinks to more
+    than two fifths in an iteration."""
 
     functions: np.ndarray
     value: np.ndarray
     converged: np.ndarray
+    failed: np.ndarray
     slow: np.ndarray
 
 
 def minimize(
     evaluate: Callable, precondition: Callable, x: np.ndarray, functions: np.ndarray, tolerances: Tolerances
 ) -> Iterator[Iteration]:
-    """Yield after each iteration, until all functions have converged.
+    """Yield after each iteration, until all functions are done.
 
-    They converge by `tolerances`, or where the predicted decrease is below the rounding of the value and no longer
-    shrinks, or where the line search finds no step.
+    They are done by `tolerances`, or where the predicted decrease is below the rounding of the value and no longer
+    shrinks, or where the line search finds no step. They have converged then if their gradients are small enough.
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ def minimize(
     """
     points = Points(functions, x[functions], *evaluate(x[functions], functions))
     points = points.select(np.isfinite(points.value))
-    tolerance, rounding = (np.broadcast_to(t, len(x)) for t in (tolerances.predicted_decrease, tolerances.rounding))
+    per_function = tolerances.predicted_decrease, tolerances.rounding, tolerances.gradient_norm
+    tolerance, rounding, gradient_norm = (np.broadcast_to(t, len(x)) for t in per_function)
     pairs: deque[Pair] = deque(maxlen=_MEMORY)
     history: deque[np.ndarray] = deque(maxlen=_WINDOW)  # of predicted decreases
     while points.functions.size:
@@ -73,18 +76,22 @@ def minimize(
             stagnant = (decrease <= 0.1 * noise) & (decrease > 0.5 * np.min(history, axis=0))
             slow = decrease > _SLOW_RATE**_WINDOW * history[0]
         history.append(decrease)
-        small = tolerances.is_small(direction, points.x)
-        converged = (decrease <= tolerance[functions]) & (small | stagnant) | (decrease <= rounding[functions])
-        # line search; where a function has converged, the full step only
-        end, s, accepted = backtracking(evaluate, points, direction, ~converged, tolerances.value_error)
+        # a norm of inf takes no time
+        flat = np.isinf(gradient_norm[functions])
+        if not flat.all():
+            flat = np.linalg.norm(points.gradient, axis=1) <= gradient_norm[functions]
+        small, exhausted = tolerances.is_small(direction, points.x) & flat, decrease <= rounding[functions]
+        done = (decrease <= tolerance[functions]) & (small | stagnant) | exhausted
+        # line search; where a function is done, the full step only
+        end, s, accepted = backtracking(evaluate, points, direction, ~done, tolerances.value_error)
         pairs.append(curvature_pair(s, end.gradient - points.gradient))
         points, x[functions] = end, end.x
-        converged |= ~accepted
-        yield Iteration(functions, points.value, converged, slow & ~converged)
-        if converged.any():
-            points = points.select(~converged)
-            pairs = deque((tuple(a[~converged] for a in pair) for pair in pairs), _MEMORY)
-            history = deque((decrease[~converged] for decrease in history), _WINDOW)
+        done |= ~accepted
+        yield Iteration(functions, points.value, done & flat, done & ~flat, slow & ~done)
+        if done.any():
+            points = points.select(~done)
+            pairs = deque((tuple(a[~done] for a in pair) for pair in pairs), _MEMORY)
+            history = deque((decrease[~done] for decrease in history), _WINDOW)
 
 
 def curvature_pair(s: np.ndarray, y: np.ndarray) -> Pair:

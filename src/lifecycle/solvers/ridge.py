@@ -4,14 +4,14 @@ For weights v_i that sum to 1 and centred features and targets (fit_intercept), 
 
     Σ v_i (y_i − x_iᵀc)² + α ‖c‖².
 
-With A = diag(√v) X = U diag(d) Vᵀ they are c = V diag(d / (d² + α)) Uᵀ diag(√v) y; from the Gram matrix
+With A = diag(√v) X = U diag(d) Vᵀ they are c = V diag(d / (d² + α)) Uᵀ diag(√v) y; from the covariance matrix
 AᵀA = V diag(λ) Vᵀ they are c = V diag(1 / (λ + α)) Vᵀ Xᵀ diag(v) y, which keeps half as many digits. Source: Hastie,
 Tibshirani & Friedman, The Elements of Statistical Learning (2009), section 3.4.1.
 """
 
 import numpy as np
 
-_MIN_EIGENVALUE = 1e-7  # α included, relative to the largest: below it a Gram matrix keeps too few digits
+_MIN_EIGENVALUE = 1e-7  # α included, relative to the largest: below it a covariance matrix keeps too few digits
 
 
 def from_svd(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarray, fit_intercept: bool):
@@ -37,23 +37,44 @@ def from_svd(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarr
         R: np.ndarray = np.linalg.qr(np.hstack([A, B]), mode="r")  # type: ignore[assignment]
         A, B = R[:, :p], R[:, p:]
     U, d, Vt = np.linalg.svd(A, full_matrices=False)
-    d = np.where(d > d.max(initial=0.0) * max(X.shape) * np.finfo(np.float64).eps, d, 0.0)
-    filtered = np.divide(d, d * d + alphas[:, None], out=np.zeros((len(alphas), len(d))), where=d > 0)
-    coef = (filtered * (U.T @ B)[:, 0]) @ Vt
+    precision = max(X.shape) * np.finfo(np.float64).eps
+    d = np.where(d > d.max(initial=0.0) * precision, d, 0.0)
+    rank = np.count_nonzero(d)
+    if rank < p and rank < np.linalg.matrix_rank(_unit_columns(A)[0], rtol=precision):
+        coef = np.stack([_solve_scaled(A, B[:, 0], alpha, precision) for alpha in alphas])
+    else:
+        filtered = np.divide(d, d * d + alphas[:, None], out=np.zeros((len(alphas), len(d))), where=d > 0)
+        coef = (filtered * (U.T @ B)[:, 0]) @ Vt
     return coef, ((B.T - coef @ A.T) ** 2).sum(axis=1)
 
 
-def from_gram(gram: np.ndarray, alphas: np.ndarray, fit_intercept: bool):
-    """Solve from the weighted Gram matrix of (features, y, 1), float64, (features + 2, features + 2).
+def _unit_columns(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A with columns of norm 1, and their norms; columns of zeros remain."""
+    norms = np.linalg.norm(A, axis=0)
+    norms[norms == 0] = 1.0
+    return A / norms, norms
 
-    None where the features are so collinear that their Gram matrix does not tell them apart; `from_svd` does.
+
+def _solve_scaled(A: np.ndarray, b: np.ndarray, alpha: float, precision: float) -> np.ndarray:
+    """Solve for one alpha where small features would be lost beside the rounding of large ones.
+
+    The rows √α I below A make it a problem of least squares, and columns of norm 1 take the scale out of it.
     """
-    total = gram[-1, -1]
-    mean = gram[:-1, -1] / total if fit_intercept else np.zeros(len(gram) - 1)
-    moments = gram[:-1, :-1] / total - np.outer(mean, mean)
-    eigenvalues, V = np.linalg.eigh(moments[:-1, :-1])
+    columns, scale = _unit_columns(A)
+    rows, norms = _unit_columns(np.vstack([columns, np.diag(np.sqrt(alpha) / scale)]))
+    solution = np.linalg.lstsq(rows, np.concatenate([b, np.zeros(A.shape[1])]), rcond=precision)[0]
+    return solution / norms / scale
+
+
+def from_covariance(covariance: np.ndarray, alphas: np.ndarray):
+    """Solve from the weighted covariance matrix of (features, y), float64, (features + 1, features + 1).
+
+    It is about the means with an intercept and about zero without one. None where the features are so collinear that
+    their covariance does not tell them apart; `from_svd` does.
+    """
+    eigenvalues, V = np.linalg.eigh(covariance[:-1, :-1])
     if not eigenvalues[0] + alphas.min() > _MIN_EIGENVALUE * eigenvalues[-1]:
         return None
-    coef = (V.T @ moments[:-1, -1] / (eigenvalues + alphas[:, None])) @ V.T
-    losses = moments[-1, -1] - 2.0 * coef @ moments[:-1, -1] + ((coef @ V) ** 2) @ eigenvalues
+    coef = (V.T @ covariance[:-1, -1] / (eigenvalues + alphas[:, None])) @ V.T
+    losses = covariance[-1, -1] - 2.0 * coef @ covariance[:-1, -1] + ((coef @ V) ** 2) @ eigenvalues
     return coef, np.maximum(losses, 0.0)

@@ -10,10 +10,10 @@ _FILE_ELEMENTS = 1 << 26  # elements of a chunk that is read from a file at once
 
 
 class DesignMatrix:
-    """X (n_samples, n_features), float32 or float64; it is never copied as a whole."""
+    """X (n_samples, n_features), float32 or float64, and its largest absolute value; it is never copied as a whole."""
 
-    def __init__(self, X: Any):
-        self.X = X
+    def __init__(self, X: Any, max_abs: float = np.inf):
+        self.X, self.max_abs = X, max_abs
         self.n_samples, self.n_features = X.shape
         self.dtype = X.dtype
         self.sparse = not isinstance(X, np.ndarray)

@@ -1,13 +1,16 @@
 """Sums over the rows of each training set, from sums that training sets share."""
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
+Sums = TypeVar("Sums", bound=Any)  # anything with +
+
 
 def sums_by_train_set(
-    counts: np.ndarray, base: np.ndarray | None, sum_rows: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-) -> dict[int, np.ndarray]:
+    counts: np.ndarray, base: np.ndarray | None, sum_rows: Callable[[np.ndarray, np.ndarray | None], Sums]
+) -> dict[int, Sums]:
     """For each column of counts (n, n_sets), `sum_rows` (row numbers, weights (n,) or None: ones) of its rows, up to a
     factor where the column is a multiple of `base`.
 

@@ -1,6 +1,6 @@
 """Coordinates in which features are centred.
 
-For a row x and training set k the centred features are x - c_k, with the centre c_k = shift + offset_k. The score is
+For a row x and training set k the centred features are x - c_k, with the centre c_k = shift_k + offset_k. The score is
 the same in both coordinates: w·x + b_raw = w·(x - c_k) + b_centred, hence b_centred = b_raw + w·c_k.
 """
 
@@ -13,8 +13,8 @@ class CentredFrame:
     Parameters
     ----------
     center : (n_sets, n_features)
-    shift : (n_features,)
-        A row near all centres, which is subtracted when rows are read: the rest, `offset`, is then small.
+    shift : (n_sets, n_features), or (n_features,) where the training sets share it
+        What is subtracted from rows when they are read: the rest, `offset`, is then small enough to cost no digits.
     """
 
     def __init__(self, center: np.ndarray, shift: np.ndarray):
@@ -22,7 +22,7 @@ class CentredFrame:
         self.offset = center - shift
 
     def without_offset(self) -> "CentredFrame":
-        """The frame of all training sets alike in which features are seen from `shift`."""
+        """The frame in which features are seen from `shift`."""
         return CentredFrame(np.broadcast_to(self.shift.astype(np.float64), self.center.shape), self.shift)
 
     def to_shifted(self, coef: np.ndarray, intercept: np.ndarray, train_set: np.ndarray) -> np.ndarray:

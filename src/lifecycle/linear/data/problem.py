@@ -75,12 +75,13 @@ class Problem:
         per_model = ("train_set", "alpha", "l1_ratio", "epsilon")
         return replace(self, **{name: getattr(self, name)[models] for name in per_model})
 
-    def isolate(self, m: int) -> "Problem":
-        """The problem of model m, in which nothing of the rows of other training sets is left."""
-        weights = SampleWeights(self.weights.counts[:, self.train_set[[m]]], self.weights.dtype)
-        features = FeatureStatistics(self.design, weights, self.fit_intercept)
-        targets, model = TargetStatistics(self.y, weights), self.subset(np.array([m]))
-        return replace(model, weights=weights, train_set=np.zeros(1, int), features=features, targets=targets)
+    def isolate(self, models: np.ndarray) -> "Problem":
+        """The problem of these models only, in which nothing of the rows of other training sets is left."""
+        sets, train_set = np.unique(self.train_set[models], return_inverse=True)
+        weights = SampleWeights(self.weights.counts[:, sets], self.weights.dtype)
+        features = FeatureStatistics(self.design, weights, self.fit_intercept, self.features.center[sets])
+        targets = TargetStatistics(self.y, weights)
+        return replace(self.subset(models), weights=weights, train_set=train_set, features=features, targets=targets)
 
     def encode_targets(self, y: np.ndarray) -> np.ndarray:
         """(n_outputs, rows): numbers, ±1, or one-hot for a multinomial loss."""

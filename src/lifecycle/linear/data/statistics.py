@@ -4,7 +4,9 @@ With weights w_i of mean 1 over the n rows, for training set k: the centre c = �
 Σ w_i (x_i - c)² / n, the largest eigenvalue of Σ w_i (x_i - c)(x_i - c)ᵀ / n, and max_i w_i (‖x_i - c‖² + 1).
 """
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +16,9 @@ from lifecycle.linear.data.sample_weights import SampleWeights
 
 # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than they give
 FEW_FEATURES = 500
-_FAR_FROM_ZERO = 4.0  # standard deviations: a mean so far from zero takes four bits of a sum of squares
-_CENTERS_APART = 0.5  # the same, of centres: single precision then keeps four digits over 100,000 steps
+# standard deviations; a mean so far from zero takes 4 of 24 and 20 of 53 bits of a sum of squares
+_FAR_FROM_ZERO = {"float32": 4.0, "float64": 1e3}
+_CENTERS_APART = 4.0  # the same, of centres of training sets that share a shift
 _SPREAD_ELEMENTS = 1 << 18  # elements of X from which the spread is estimated
 _POWER_ITERATIONS = 60
 
@@ -23,11 +26,16 @@ _POWER_ITERATIONS = 60
 class FeatureStatistics:
     """Statistics of the features of each training set; each is computed when it is first asked for.
 
-    Centres are zero where X is sparse, because it would not stay sparse, and where there is no intercept.
+    Those of a training set depend on no value in other rows, to the last bit: products of all training sets with rows
+    as they are have the same shape whatever the values, and a training set far from zero is read by itself.
+    Centres are zero where X is sparse, because it would not stay sparse, and where there is no intercept; `center` are
+    those that were computed before, so that the same training sets keep the same coordinates.
     """
 
-    def __init__(self, design: DesignMatrix, weights: SampleWeights, fit_intercept: bool):
-        self.design, self.weights, self.fit_intercept = design, weights, fit_intercept
+    def __init__(
+        self, design: DesignMatrix, weights: SampleWeights, fit_intercept: bool, center: np.ndarray | None = None
+    ):
+        self.design, self.weights, self.fit_intercept, self._center = design, weights, fit_intercept, center
 
     @cached_property
     def center(self) -> np.ndarray:
@@ -35,6 +43,8 @@ class FeatureStatistics:
 
         The mean of a constant feature is exact, or its rounding error would pass for a feature.
         """
+        if self._center is not None:
+            return self._center
         sums = np.zeros((self.weights.n_sets, self.design.n_features))
         if not self.fit_intercept or self.design.sparse:
             return sums
@@ -49,64 +59,104 @@ class FeatureStatistics:
         return np.where(constant, first, sums / self.design.n_samples)
 
     @cached_property
-    def mean_center(self) -> np.ndarray:
-        """(n_features,): the mean of the centres."""
-        return self.center.mean(axis=0).astype(self.design.dtype)
+    def sampled_std(self) -> np.ndarray:
+        """(n_sets, n_features): standard deviations, estimated from some rows of each training set."""
+        p = self.design.n_features
+        if self.design.sparse:
+            return np.zeros((self.weights.n_sets, p))
+        sampled = slice(None, None, max(1, self.design.n_stored // _SPREAD_ELEMENTS))
+        X, in_set = self.design.X[sampled], self.weights.counts[sampled] != 0
+        return np.stack([X[rows].std(axis=0, dtype=np.float64) if rows.any() else np.zeros(p) for rows in in_set.T])
 
     @cached_property
-    def shift(self) -> np.ndarray:
-        """(n_features,): a row near all centres, which is subtracted before anything is multiplied.
+    def far_from_zero(self) -> np.ndarray:
+        """(n_sets,): whether sums over features as they are would lose digits to the distance of a mean from zero.
+
+        A constant feature is compared with the spread of all features.
+        """
+        std = self.sampled_std
+        distance = np.abs(self.center)
+        spread = np.where(std > 1e-12 * distance, std, np.sqrt((std**2).sum(axis=1, keepdims=True)))
+        return (distance > _FAR_FROM_ZERO[self.design.dtype.name] * spread).any(axis=1)
+
+    @cached_property
+    def frame(self) -> CentredFrame:
+        """The coordinates of the centres; rows are shifted to the centre of a training set that is far from zero."""
+        shift = np.where(self.far_from_zero[:, None], self.center, 0.0).astype(self.design.dtype)
+        return CentredFrame(self.center, shift)
+
+    @cached_property
+    def shared_frame(self) -> CentredFrame:
+        """The coordinates of centres that are near each other, with one shift for all: see `similar_sets`.
 
         It is zero where the mean is so small beside the spread that the subtraction, which copies what is read, would
         save few digits.
         """
-        far = np.abs(self.mean_center) > _FAR_FROM_ZERO * self._smallest_std
-        return np.where(far, self.mean_center, 0.0).astype(self.design.dtype)
+        mean = self.center.mean(axis=0)
+        far = np.abs(mean) > _FAR_FROM_ZERO["float32"] * self.sampled_std.min(axis=0)
+        return CentredFrame(self.center, np.where(far, mean, 0.0).astype(self.design.dtype))
 
-    @cached_property
-    def _smallest_std(self) -> np.ndarray:
-        """(n_features,): the smallest standard deviation in a training set, estimated from rows of that set only."""
-        p = self.design.n_features
-        if self.design.sparse:
-            return np.zeros(p)
-        sampled = slice(None, None, max(1, self.design.n_stored // _SPREAD_ELEMENTS))
-        X, in_set = self.design.X[sampled], self.weights.counts[sampled] != 0
-        stds = [X[rows].std(axis=0, dtype=np.float64) if rows.any() else np.zeros(p) for rows in in_set.T]
-        return np.min(stds, axis=0)
-
-    @cached_property
-    def frame(self) -> CentredFrame:
-        """The coordinates of the centres."""
-        return CentredFrame(self.center, self.shift)
+    def similar_sets(self) -> list[list[int]]:
+        """Training sets in groups whose centres are so near that features seen from their mean lose no digits."""
+        std = self.sampled_std
+        total = np.sqrt((std**2).sum(axis=1))
+        groups: list[list[int]] = []
+        for k in range(len(std)):
+            for group in groups:
+                j = group[0]
+                distance, least = np.abs(self.center[j] - self.center[k]), np.minimum(std[j], std[k])
+                # a feature such as a word that only other rows have
+                constant = (least <= 1e-3 * distance) & (distance <= 0.5 * min(total[j], total[k]))
+                if ((distance <= _CENTERS_APART * least) | constant).all():
+                    group.append(k)
+                    break
+            else:
+                groups.append([k])
+        return groups
 
     @cached_property
     def variance(self) -> np.ndarray:
         """(n_sets, n_features): mean squares of the centred features."""
-        sums = np.zeros((self.weights.n_sets, self.design.n_features))
-        for begin, end in self.design.chunks():
-            X = self.design.read(begin, end, self.shift)
-            sums += self.weights.read(begin, end).T @ (X.multiply(X) if self.design.sparse else X * X)
-        return np.maximum(sums / self.design.n_samples - self.frame.offset**2, 0.0)
+        return self._by_shift(self._variance)
 
-    @cached_property
-    def centers_are_close(self) -> np.ndarray:
-        """(n_sets,): whether each centre is so near to `mean_center` that differences from it lose no digits."""
-        distance, std = np.abs(self.center - self.mean_center), np.sqrt(self.variance)
-        total = np.sqrt(self.variance.sum(axis=1, keepdims=True))
-        # a feature such as a word that only other rows have
-        constant = (std <= 1e-3 * distance) & (distance <= _CENTERS_APART * total)
-        return ((distance <= _CENTERS_APART * std) | constant).all(axis=1)
+    def _by_shift(self, statistic: Callable[[Any, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """`statistic` (training sets, shift (n_features,), offset (sets, n_features)) -> (sets, …), of all sets.
+
+        Training sets near zero are read together and without a shift, each that is far from zero by itself.
+        """
+        frame, far = self.frame, np.flatnonzero(self.far_from_zero)
+        values = None
+        if len(far) < self.weights.n_sets:
+            # of all, so that the shapes of products do not depend on which sets are far
+            values = statistic(slice(None), np.zeros(self.design.n_features, self.design.dtype), self.center)
+        for k in far.tolist():
+            of_set = statistic([k], frame.shift[k], frame.offset[[k]])
+            values = np.empty((self.weights.n_sets, *of_set.shape[1:])) if values is None else values
+            values[k] = of_set[0]
+        assert values is not None
+        return values
+
+    def _variance(self, sets: Any, shift: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        sums = np.zeros(offset.shape)
+        for begin, end in self.design.chunks():
+            X = self.design.read(begin, end, shift)
+            squares = X.multiply(X) if self.design.sparse else X * X
+            sums += self.weights.read(begin, end)[:, sets].T @ squares
+        return np.maximum(sums / self.design.n_samples - offset**2, 0.0)
 
     @cached_property
     def max_squared_norm(self) -> np.ndarray:
         """(n_sets,): the largest weight times squared norm of a row, the 1 of the intercept included."""
-        largest = np.zeros(self.weights.n_sets)
-        offset = self.frame.offset
+        return self._by_shift(self._max_squared_norm)
+
+    def _max_squared_norm(self, sets: Any, shift: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        largest = np.zeros(len(offset))
         for begin, end in self.design.chunks():
-            X = self.design.read(begin, end, self.shift)
+            X = self.design.read(begin, end, shift)
             squares = X.multiply(X).sum(axis=1) if self.design.sparse else (X * X).sum(axis=1)
             norms = np.asarray(squares).reshape(-1, 1) - 2.0 * (X @ offset.T) + (offset**2).sum(axis=1)
-            largest = np.maximum(largest, (self.weights.read(begin, end) * (norms + self.fit_intercept)).max(axis=0))
+            weights = self.weights.read(begin, end)[:, sets]
+            largest = np.maximum(largest, (weights * (norms + self.fit_intercept)).max(axis=0))
         return largest
 
     @cached_property
@@ -115,39 +165,40 @@ class FeatureStatistics:
 
         Where X is sparse, the intercept mixes with the features and is included. 1 where all features are constant.
         """
-        if self.design.n_features <= FEW_FEATURES:
-            largest = np.linalg.eigvalsh(self._covariances())[:, -1]
-        else:
-            largest = self._by_power_iteration()
+        few = self.design.n_features <= FEW_FEATURES
+        largest = self._by_shift(self._max_eigenvalue if few else self._by_power_iteration)
         if self.design.sparse:
             largest = largest + self.fit_intercept
-        rounding = 1e-28 * np.square(self.shift, dtype=np.float64).max(initial=1e-260)
+        rounding = 1e-28 * np.square(self.center).max(axis=1, initial=1e-260)
         return np.where(largest > rounding, largest, 1.0)
 
-    def _covariances(self) -> np.ndarray:
-        p, sparse, offset = self.design.n_features, self.design.sparse, self.frame.offset
-        moments = np.zeros((self.weights.n_sets, p, p))
+    def _max_eigenvalue(self, sets: Any, shift: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        p, sparse = self.design.n_features, self.design.sparse
+        moments = np.zeros((len(offset), p, p))
         for begin, end in self.design.chunks():
-            X, weights = self.design.read(begin, end, self.shift), self.weights.read(begin, end)
+            X, weights = self.design.read(begin, end, shift), self.weights.read(begin, end)[:, sets]
             for k in range(len(moments)):
                 product = (X.multiply(weights[:, [k]]) if sparse else X * weights[:, [k]]).T @ X
                 moments[k] += product.toarray() if sparse else product
-        return moments / self.design.n_samples - offset[:, :, None] * offset[:, None, :]
+        return np.linalg.eigvalsh(moments / self.design.n_samples - offset[:, :, None] * offset[:, None, :])[:, -1]
 
-    def _by_power_iteration(self) -> np.ndarray:
+    def _by_power_iteration(self, sets: Any, shift: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Power iteration from a vector that no eigenvector is orthogonal to in practice, with a margin of 5 %."""
-        v = np.sqrt(self.variance) + np.finfo(np.float64).tiny
-        offset, largest = self.frame.offset, np.zeros(len(v))
+        v = np.sqrt(self.variance[sets]) + np.finfo(np.float64).tiny
+        largest, done = np.zeros(len(v)), np.zeros(len(v), bool)
         for _ in range(_POWER_ITERATIONS):
             v /= np.linalg.norm(v, axis=1, keepdims=True)
             product = np.zeros_like(v)
             for begin, end in self.design.chunks():
-                X, weights = self.design.read(begin, end, self.shift), self.weights.read(begin, end)
+                X, weights = self.design.read(begin, end, shift), self.weights.read(begin, end)[:, sets]
                 projected = weights * (X @ v.T.astype(X.dtype) - (offset * v).sum(axis=1).astype(X.dtype))
                 product += (X.T @ projected).T - projected.sum(axis=0)[:, None] * offset
-            previous, largest = largest, np.linalg.norm(product, axis=1) / self.design.n_samples
+            previous = largest
+            # a training set keeps its value while others go on
+            largest = np.where(done, largest, np.linalg.norm(product, axis=1) / self.design.n_samples)
             v = product
-            if (np.abs(largest - previous) <= 1e-3 * largest).all():
+            done |= np.abs(largest - previous) <= 1e-3 * largest
+            if done.all():
                 break
         return 1.05 * largest
 

@@ -44,7 +44,7 @@ class ManyModels(EpochSolver):
         for begin, end, order in self.order:
             X, y = self.problem.design.read(begin, end), self.y[begin:end]
             weights, t = self.problem.weights.read_for_steps(begin, end), self.t
-            products = self._offset_products(begin, end) if self.block_type is SgdBlock else None
+            products = self._center_products(begin, end) if self.block_type is SgdBlock else None
             list(map_ordered(lambda b: b.train(X, y, weights, products, order, t), self.blocks, size))  # noqa: B023
             self.t += n_steps(len(order), self.batch_size)
         objectives = np.zeros(self.problem.n_models)
@@ -53,42 +53,45 @@ class ManyModels(EpochSolver):
             np.add.at(objectives, block.model, values)
         return objectives[models]
 
-    def _offset_products(self, begin: int, end: int) -> np.ndarray:
-        """(rows, n_sets): products of the shifted rows and the offsets of the centres, the same in all epochs."""
+    def _center_products(self, begin: int, end: int) -> np.ndarray:
+        """(rows, n_sets): products of the rows and the centres, the same in all epochs."""
         if len(self.order.chunks) == 1 and self.products is not None:
             return self.products
-        mean_center, dtype = self.problem.features.mean_center, self.problem.design.dtype
-        offset = (self.frame.center - mean_center).T.astype(dtype)
-        self.products = np.empty((end - begin, offset.shape[1]), dtype)
+        center = self.frame.center.T.astype(self.problem.design.dtype)
+        self.products = np.empty((end - begin, center.shape[1]), center.dtype)
         for first, last in self.problem.design.chunks(begin=begin, end=end):
-            self.products[first - begin : last - begin] = self.problem.design.read(first, last, mean_center) @ offset
+            self.products[first - begin : last - begin] = self.problem.design.read(first, last) @ center
         return self.products
 
     def _distribute(self, models: np.ndarray) -> None:
         """Divide the pairs into blocks, a share for each thread, anew where fewer blocks will do.
 
         Pairs of the same training set are together, and among these those of the same class: a row that no pair of a
-        block trains on, or that moves none, is skipped.
+        block trains on, or that moves none, is skipped. Training sets far from zero have blocks of their own.
         """
         problem, k = self.problem, self.problem.n_outputs
         model, output = (a.ravel() for a in np.meshgrid(models, np.arange(k), indexing="ij"))
         train_set = problem.train_set[model]
         # the outputs of a multinomial model stay together
-        places = np.lexsort((output, model, train_set) if problem.multinomial else (model, output, train_set))
+        far = problem.features.far_from_zero[train_set] if self.block_type is SgdBlock else np.zeros(len(model), bool)
+        keys = (output, model, train_set, far) if problem.multinomial else (model, output, train_set, far)
+        places = np.lexsort(keys)
         pairs = np.stack([model, output], axis=1)[places].reshape(-1, k if problem.multinomial else 1, 2)
         limit = max(1, self.block_type.max_models(problem) // pairs.shape[1])
-        n_blocks = -(-len(pairs) // min(limit, max(1, -(-len(pairs) // num_threads()))))
-        if n_blocks != len(self.blocks):
-            self._write_back(models)
-            shares = [share.reshape(-1, 2).T for share in np.array_split(pairs, n_blocks)]
+        size = min(limit, max(1, -(-len(pairs) // num_threads())))
+        parts = np.split(pairs, [len(pairs) - np.count_nonzero(far) // pairs.shape[1]])
+        shares = [share for part in parts if len(part) for share in np.array_split(part, -(-len(part) // size))]
+        if len(shares) != len(self.blocks):
+            self._write_back(models, keep_scale=True)
+            shares = [share.reshape(-1, 2).T for share in shares]
             self.blocks = list(
                 map_ordered(lambda share: self.block_type(self.state, *share), shares, self.state.coef.size)
             )
         for block in self.blocks:
             block.begin_epoch()
 
-    def _write_back(self, models: np.ndarray) -> None:
-        list(map_ordered(lambda block: block.write_back(models), self.blocks, self.state.coef.size))
+    def _write_back(self, models: np.ndarray, keep_scale: bool = False) -> None:
+        list(map_ordered(lambda block: block.write_back(models, keep_scale), self.blocks, self.state.coef.size))
 
     def coefficients(self, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._write_back(models)

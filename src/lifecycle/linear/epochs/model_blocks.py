@@ -28,8 +28,8 @@ _TRANSPOSED_FEATURES = 512  # that stay in the cache while coefficients are tran
 class SharedState:
     """What the blocks of many models share, and where they write what their models have become.
 
-    coef (n_models, n_outputs, n_features), intercept (n_models, n_outputs); for each slot of the rule an array of
-    either shape; their running means; scalars (n_models, n_scalars).
+    coef (n_models, n_outputs, n_features), intercept and scale of coef (n_models, n_outputs); for each slot of the rule
+    an array of either shape; their running means; scalars (n_models, n_scalars).
     """
 
     def __init__(self, problem: Problem, frame: CentredFrame, coef: np.ndarray, intercept: np.ndarray,
@@ -38,6 +38,7 @@ class SharedState:
         self.batch_size, self.average_from = batch_size, average_from
         self.dtype = problem.design.dtype
         self.coef, self.intercept = coef.astype(self.dtype, copy=False), intercept.astype(self.dtype, copy=False)
+        self.scale = np.ones(intercept.shape, self.dtype)
         rule, names = optimizers[0].rule, optimizers[0].rule.variant(optimizers[0].get_params()).slots
         initial = [np.array([rule.initial(o.get_params(), name) for o in optimizers]) for name in names]
         self.coef_slots, self.intercept_slots = (
@@ -73,7 +74,7 @@ class ModelBlock(ABC):
         self.label = self.pad(problem.class_codes[output])
         self.train_set = problem.train_set[self.vector_model]
         self.total = np.zeros(len(self.vector_model))
-        self.scale = np.ones(len(self.vector_model), state.dtype)  # of theta
+        self.scale = self.pad(state.scale[model, output])  # of theta
         self.has_intercept = np.full(len(self.vector_model), float(problem.fit_intercept), state.dtype)
         self.fraction = problem.weights.fraction[self.train_set]
         self.epsilon, self.alpha, self.l1_ratio = (
@@ -156,33 +157,33 @@ class ModelBlock(ABC):
             intercept = intercept - np.einsum("vp,pv->v", center, table)
         return (np.asarray(X @ table) * self.scale[places] + intercept).T[:n_scores]
 
-    def write_back(self, models: np.ndarray) -> None:
-        """Write what these models have become into the shared state."""
+    def write_back(self, models: np.ndarray, keep_scale: bool = False) -> None:
+        """Write what these models have become into the shared state; `keep_scale`: the next block goes on from there,
+        and rounds when it would have without it."""
         places = np.flatnonzero(np.isin(self.model, models))
-        self.unpack(self.theta, places, self.state.coef, self.scale[places, None])
-        self.state.intercept[self.model[places], self.output[places]] = self.intercept[places]
+        pairs, scale = (self.model[places], self.output[places]), self.scale[places]
+        self.unpack(self.theta, places, self.state.coef, 1.0 if keep_scale else scale[:, None])
+        self.state.scale[pairs] = scale if keep_scale else 1.0
+        self.state.intercept[pairs] = self.intercept[places]
 
 
 class SgdBlock(ModelBlock):
-    """A step for each row of a dense X: the fastest kernel."""
+    """A step for each row of a dense X: the fastest kernel. The training sets are all near zero, or all far from it."""
 
     def __init__(self, state: SharedState, model: np.ndarray, output: np.ndarray):
         super().__init__(state, model, output)
-        problem = state.problem
-        # far centres would be lost in differences of large numbers
-        close = bool(problem.features.centers_are_close[problem.train_set[model]].all())
-        prox_scales = close and not any(map(problem.penalty.l1_weight, problem.l1_ratio[model]))
+        problem, center = state.problem, state.frame.center
+        # a far centre would be lost in differences of large numbers
+        far = bool(problem.features.far_from_zero[problem.train_set[model[0]]])
+        prox_scales = not far and not any(map(problem.penalty.l1_weight, problem.l1_ratio[model]))
         self.kernel = sgd_epoch(problem.loss, problem.multinomial, problem.penalty, self.width, prox_scales)
-        mean_center = problem.features.mean_center
-        self.shift = mean_center if prox_scales else np.zeros_like(mean_center)
-        offset = state.frame.center - self.shift
-        self.offset = self.pack(offset[problem.train_set[model]])
-        self.offset_norm2 = (offset**2).sum(axis=1)[self.train_set].astype(state.dtype)
+        self.center = self.pack(center[problem.train_set[model]])
+        self.center_norm2 = (center**2).sum(axis=1)[self.train_set].astype(state.dtype)
 
     def begin_epoch(self) -> None:
         hyper = [self.state.optimizers[m].get_params() for m in self.vector_model]
         self.models = SgdModels(
-            self.shift, self.offset, self.offset_norm2, self.train_set, self.label, self.step_sizes(hyper),
+            self.center, self.center_norm2, self.train_set, self.label, self.step_sizes(hyper),
             self.prox_params(hyper).reshape(-1), self.epsilon, self.has_intercept,
         )  # fmt: skip
 
@@ -261,8 +262,8 @@ class MinibatchBlock(ModelBlock):
         n_outputs = self.problem.n_outputs if self.problem.multinomial else 1
         self.kernel(rows, self.models, self.batch_state, n_outputs, self.kind, t, self.state.average_from, self.total)
 
-    def write_back(self, models: np.ndarray) -> None:
-        super().write_back(models)
+    def write_back(self, models: np.ndarray, keep_scale: bool = False) -> None:
+        super().write_back(models, keep_scale)
         state, mine = self.state, self.batch_state
         places = np.flatnonzero(np.isin(self.model, models))
         pairs = self.model[places], self.output[places]

@@ -4,8 +4,11 @@ Models that differ only in their training sets share a preconditioner, the Hessi
 L-BFGS on all rows. A model of few rows that shares a penalty with no other takes Newton steps on these rows.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -32,14 +35,28 @@ def fit_newton(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     """Minimize until a step is predicted to lower the objective by less than tol, and changes only the last digits."""
     # BLAS threads keep spinning after their work, on cores that other threads need
     with single_threaded_blas() if problem.n_joint_variables <= FEW_FEATURES else nullcontext():
-        return _minimize(problem, options)
+        groups = problem.features.similar_sets()
+        if len(groups) == 1:
+            return _minimize(problem, options)
+        # models share digits and curvature only with those whose features have similar means
+        results: dict[int, FitResult] = {}
+        for sets in groups:
+            models = np.flatnonzero(np.isin(problem.train_set, sets))
+            n_others = problem.n_models - len(results) - len(models)
+            of_group = replace(options, on_progress=partial(_report_progress, options.on_progress, n_others))
+            results.update(zip(models.tolist(), _minimize(problem.isolate(models), of_group), strict=True))
+        return [results[m] for m in range(problem.n_models)]
+
+
+def _report_progress(on_progress: Callable[[int], Any], n_others: int, n_left: int) -> None:
+    on_progress(n_others + n_left)
 
 
 def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     # setup: θ of each model, the decrease at which it has converged, and how it is solved
     objective, subsample = FullObjective(problem, np.float64), Subsample(problem)
     coef, intercept = problem.initial_coefficients() if options.initial is None else options.initial
-    frame, train_set = problem.features.frame, problem.train_set
+    frame, train_set = problem.features.shared_frame, problem.train_set
     theta = objective.pack(coef, frame.to_shifted(coef, intercept, train_set))
     tolerance = np.zeros(problem.n_models) if options.tol is None else options.tol * problem.null_loss
     curves, converged = dict[int, list[float]](), np.zeros(problem.n_models, bool)
@@ -75,7 +92,7 @@ def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
         curves[0] += curve
     failed = [m for group in groups for m in group if not converged[m] and problem.n_models > 1]
     isolated = replace(options, on_progress=lambda n: None)
-    solved_again = {m: _minimize(problem.isolate(m), isolated)[0] for m in failed}
+    solved_again = {m: _minimize(problem.isolate(np.array([m])), isolated)[0] for m in failed}
 
     # finalize
     coef, intercept = objective.unpack(theta)

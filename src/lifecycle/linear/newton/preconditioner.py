@@ -53,6 +53,7 @@ class Preconditioner:
         self, subsample: Subsample, groups: list[list[int]], theta: np.ndarray, tolerance: np.ndarray, max_iter: int
     ):
         self.subsample, self.factors = subsample, dict[int, CholeskyFactors]()
+        self.shared: set[int] = set()  # models with a Hessian in which there are rows that they do not train on
         previous: tuple[np.ndarray, CholeskyFactors] | None = None  # minimum and factors for the penalty before
         for models in groups:
             objective, tolerances = subsample.objective(models), Tolerances(tolerance[models].min(), np.inf)
@@ -63,6 +64,8 @@ class Preconditioner:
             factors = CholeskyFactors(objective, [b.loss_hessian(minimum[v]) for b, v in objective.blocks()])
             previous = minimum, factors
             self.factors.update(dict.fromkeys(models, factors))
+            if len(np.unique(subsample.problem.train_set[models])) > 1:
+                self.shared.update(models)
 
     def __call__(self, gradient: np.ndarray, models: np.ndarray) -> np.ndarray:
         """H⁰ of each model times its gradient (models, variables)."""
@@ -92,7 +95,9 @@ class Preconditioner:
             for k, train_set in enumerate(train_sets):
                 loss_hessians = sums[k][:-1].reshape(-1, sizes[0], sizes[0]) / sums[k][-1]
                 factors = CholeskyFactors(objective, loss_hessians)
-                self.factors.update({m: factors for m in group if problem.train_set[m] == train_set})
+                of_set = [m for m in group if problem.train_set[m] == train_set]
+                self.factors.update(dict.fromkeys(of_set, factors))
+                self.shared.difference_update(of_set)
 
 
 def _minimize(

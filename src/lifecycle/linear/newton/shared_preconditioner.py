@@ -2,6 +2,11 @@
 
 A model begins at zero, or at the minimum over the sampled rows of its own training set. The minimum over other rows
 would stay in it: in directions that its rows leave open, or where it stops early.
+
+Steps that are short because of the curvature of other rows are no sign of a minimum. A model whose preconditioner holds
+such rows has therefore converged only where its own gradient shows it: an objective with the penalty ½ α ‖w‖² lies at
+most ‖∇f‖² / 2α above its minimum (Nesterov, 2004, Introductory Lectures on Convex Optimization, theorem
+2.1.10). Without that penalty it first gets the Hessian of its own training set.
 """
 
 from collections.abc import Iterator
@@ -19,6 +24,8 @@ from lifecycle.solvers.convergence import Tolerances
 
 _MAX_RENEWALS, _RENEWAL_INTERVAL = 20, 3  # of a model's preconditioner, and iterations between two at least
 _FLOAT32_STEP = 1e-3  # relative to the largest coefficient: after smaller steps float64 takes over
+_LARGEST_FLOAT32 = 1e15  # in X: beyond it, squares in single precision overflow
+_LEAST_GAP = 1e-12  # of the objective to its minimum, relative to the loss of a constant, that a gradient can show
 # steps after which the coefficients no longer depend on where the steps began
 STEP = {"float64": 1e-8, "float32": 1e-5}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # relative to the loss of a constant
@@ -35,10 +42,12 @@ def run_lbfgs(
     converged : bool, (all models,)
     """
 
-    def iterations(problem: Problem, dtype: Any, decrease: np.ndarray, step: float) -> Iterator[lbfgs.Iteration]:
+    def iterations(
+        problem: Problem, dtype: Any, decrease: np.ndarray, step: float, gradient_norm: Any = np.inf
+    ) -> Iterator[lbfgs.Iteration]:
         objective = FullObjective(problem, dtype)
         rounding, error = _ROUNDING[objective.dtype] * null_loss, VALUE_ERROR[objective.dtype]
-        tolerances = Tolerances(decrease, step, objective.n_coef, rounding, error)
+        tolerances = Tolerances(decrease, step, objective.n_coef, rounding, error, gradient_norm)
         return lbfgs.minimize(objective.evaluate, preconditioner, theta, models, tolerances)
 
     models, null_loss = np.array(sorted(preconditioner.factors), int), problem.null_loss
@@ -49,13 +58,24 @@ def run_lbfgs(
     curves: dict[int, list[float]] = {m: [] for m in models.tolist()}
     renewals, converged = np.zeros(problem.n_models, int), np.zeros(problem.n_models, bool)
     visible_decrease = np.maximum(tolerance, VALUE_ERROR["float32"] * null_loss)
+    shared = set(preconditioner.shared)
+    gradient_norm = np.sqrt(2.0 * problem.l2_weight * np.maximum(tolerance, _LEAST_GAP * null_loss))
     for dtype, decrease, step in (
         (np.float32, visible_decrease, _FLOAT32_STEP),
         (np.float64, tolerance, STEP[str(problem.design.dtype)]),
     ):
         final, last_renewal = dtype == np.float64, 0
+        if not final and problem.design.max_abs > _LARGEST_FLOAT32:
+            continue
+        if final:
+            no_penalty = np.array([m for m in shared if problem.l2_weight[m] == 0], int)
+            if no_penalty.size:
+                preconditioner.renew(no_penalty, theta)
+            own = [m for m in models if m not in (preconditioner.shared if problem.l2_weight[m] == 0 else shared)]
+            gradient_norm[own] = np.inf
         converged[:] = False
-        for i, (functions, values, done, slow) in enumerate(iterations(problem, dtype, decrease, step), 1):
+        limits = decrease, step, gradient_norm if final else np.inf
+        for i, (functions, values, done, _, slow) in enumerate(iterations(problem, dtype, *limits), 1):
             converged[functions[done]] = True
             for m, value in zip(functions.tolist(), values.tolist(), strict=True) if final else ():
                 curves[m].append(value)
@@ -75,7 +95,7 @@ class FullObjective:
 
     def __init__(self, problem: Problem, dtype: Any):
         self.problem, self.n_coef = problem, problem.n_outputs * problem.design.n_features
-        self.losses = Objective(problem, problem.features.frame.without_offset(), dtype)
+        self.losses = Objective(problem, problem.features.shared_frame.without_offset(), dtype)
         self.dtype = str(self.losses.dtype)
         self.l2_weight = problem.l2_weight
 

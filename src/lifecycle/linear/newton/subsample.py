@@ -91,7 +91,9 @@ class Subsample:
         """The design of these rows, less the shift of the features, with these weights; and their targets."""
         problem = self.problem
         matrix = np.ones((len(rows), problem.design.n_features + problem.fit_intercept))
-        np.subtract(problem.design.take(rows), problem.features.shift, out=matrix[:, : problem.design.n_features])
+        np.subtract(
+            problem.design.take(rows), problem.features.shared_frame.shift, out=matrix[:, : problem.design.n_features]
+        )
         design = DenseDesign(matrix, weights, problem.fit_intercept)
         return design, problem.encode_targets(problem.y[rows]).astype(np.float64)
 
@@ -123,5 +125,5 @@ def _leverage_scores(problem: Problem, trained: np.ndarray) -> np.ndarray:
 
 
 def _squares(problem: Problem, begin: int, end: int) -> Any:
-    X = problem.design.read(begin, end, problem.features.shift)
+    X = problem.design.read(begin, end, problem.features.shared_frame.shift)
     return X.multiply(X).toarray() if problem.design.sparse else X * X
