@@ -68,7 +68,7 @@ def test_the_demo_on_a_table_and_predictions_from_its_file(table, tmp_path, caps
     said = capsys.readouterr().out
     assert stages(said) == STAGES
     assert "columns left out: label" in said
-    assert re.search(r"a linear model for 13 penalties × 5 folds in [\d.]+ s: -?[\d.]+ at alpha = ", said)
+    assert re.search(r"a linear model, the best of 13 penalties: -?[\d.]+ at alpha = ", said)
     assert re.search(r"network - linear [+-][\d.]+, p = ", said)
     assert "<h2>Comparison" in (tmp_path / "lifecycle-report.html").read_text(encoding="utf-8")
     n, m = re.search(r"(\d+) of (\d+) predictions are equal", said).groups()
