@@ -155,3 +155,8 @@ def test_a_column_without_a_name_is_left_out(tmp_path):
     data = read_dataset(written(tmp_path, many(",x,y", lambda k: f"{k},{k % 7},{k % 2}")), "y")
     assert data.numeric == ["x"]
     assert data.notes == ["columns left out: one without a name"]
+
+
+def test_a_name_with_a_line_break_stays_on_one_line_of_the_notes(tmp_path):
+    text = many('"one\nvalue";x;y', lambda k: f"1;{k % 7};{k % 2}")
+    assert read_dataset(written(tmp_path, text), "y").notes == ["columns left out: one value (one value)"]

@@ -67,7 +67,7 @@ def compress_while_score_holds(
         bits, kept, name = (8, 0.0, "int8") if holds("int8", 8, 0.0) else (None, 0.0, "uncompressed")
         bar.update()
         for amount in _AMOUNTS:
-            candidate = f"{100 * amount:.0f} % of the weights pruned" + ", the rest int8" * (bits is not None)
+            candidate = "int8, " * (bits is not None) + f"{100 * amount:.0f} % pruned"
             if not holds(candidate, bits, amount):
                 break
             kept, name = amount, candidate

@@ -127,10 +127,11 @@ def _features(
     numeric, categorical, left_out, identifying = [], [], [], []
     for column in table.columns:
         present = [v for v in table[column] if v is not None]
-        n_distinct = len(set(present))
+        distinct = dict.fromkeys(present)  # in the order of the rows
+        n_distinct = len(distinct)
         values = as_numbers(table[column], number_format)
         words, n_numbers = _words(table[column], number_format) if values is None else ([], len(present))
-        zeros = [] if values is None else [v for v in present if has_leading_zero(v)]
+        zeros = [] if values is None else [v for v in distinct if has_leading_zero(v)]
         if zeros:
             notes.append(f"{shown(column)} is read as words because of leading zeros, such as {zeros[0]!r}")
         elif words and n_numbers >= len(words):
