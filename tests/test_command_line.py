@@ -68,8 +68,11 @@ def test_the_demo_on_a_table_and_predictions_from_its_file(table, tmp_path, caps
     said = capsys.readouterr().out
     assert stages(said) == STAGES
     assert "columns left out: label" in said
-    assert re.search(r"a linear model for 13 penalties × 5 folds in [\d.]+ s: -?[\d.]+ at alpha = ", said)
-    assert re.search(r"network - linear [+-][\d.]+, p = ", said)
+    assert re.search(r"a linear model, the best of 13 penalties: -?[\d.]+ at alpha = ", said)
+    difference, better = re.search(r"network - linear ([+-][\d.]+), p = .*: the ([a-z ]+) is shipped", said).groups()
+    assert better == ("network" if float(difference) > 0 else "linear model")
+    assert re.search(r"int8: mean \w+ -?[\d.]+, [+-][\d.]+: (kept|refused)", said)
+    assert "<h2>What was tried to make the model smaller" in (tmp_path / "lifecycle-report.html").read_text("utf-8")
     assert "<h2>Comparison" in (tmp_path / "lifecycle-report.html").read_text(encoding="utf-8")
     n, m = re.search(r"(\d+) of (\d+) predictions are equal", said).groups()
     assert n == m
@@ -85,6 +88,20 @@ def test_the_demo_on_a_table_and_predictions_from_its_file(table, tmp_path, caps
     np.testing.assert_array_equal(answers["prediction"], lc.load(file).predict(rows))
     assert main(["inspect", str(file)]) == 0
     assert "Pipeline (sklearn.pipeline)" in capsys.readouterr().out
+
+
+def test_what_was_decided_about_a_file_is_said(tmp_path, capsys):
+    X, y = load_iris(return_X_y=True)
+    lc.save(lc.LinearClassifier(random_state=0).fit(X, y), tmp_path / "iris")
+    pandas.DataFrame(X[:5]).to_csv(tmp_path / "points.csv", index=False)
+    pandas.DataFrame(X[:5]).to_csv(tmp_path / "commas.csv", index=False, sep=";", decimal=",")
+    assert main(["predict", str(tmp_path / "iris"), str(tmp_path / "points.csv")]) == 0
+    points = capsys.readouterr()
+    assert main(["predict", str(tmp_path / "iris"), str(tmp_path / "commas.csv")]) == 0
+    commas = capsys.readouterr()
+    assert commas.out == points.out
+    assert points.err == ""
+    assert re.fullmatch(r"lifecycle: .*commas\.csv: numbers have decimal commas, such as '4,6' in '0'\n", commas.err)
 
 
 def test_faults_are_one_sentence_and_leave_nothing(tmp_path, capsys):
@@ -108,6 +125,8 @@ def test_faults_are_one_sentence_and_leave_nothing(tmp_path, capsys):
         (["demo", "--data", at("one.csv")], "--data and --target go together"),
         (["demo", "--target", "y"], "--data and --target go together"),
         (["demo", "--out", at("one.csv")], "is a file"),
+        (["demo", "--keep", "x"], "--keep names columns of --data"),
+        (["demo", "--data", at("one.csv"), "--target", "y", "--keep", "z"], "no column 'z'"),
         (["inspect", at("none")], "No such file"),
         (["inspect", at("torn")], "truncated"),
         (["inspect", at("one.csv")], "not a safetensors file"),

@@ -1,12 +1,19 @@
 """Reading and writing CSV files as tables, and what is wrong with a file."""
 
-import pytest
+import csv
+import io
 
-from lifecycle.cli.csv_tables import read_table, write_table
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from lifecycle.cli.csv_tables import number_format_of, read_table, write_table
+from lifecycle.cli.number_format import NumberFormat, as_numbers
 
 from .csv_files import written
 
-pytest.importorskip("pandas")
+pandas = pytest.importorskip("pandas")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -24,7 +31,7 @@ def test_separators_missing_values_and_a_byte_order_mark(tmp_path, delimiter):
         ("a,b\n", "no row"),
         ("a,b\n1,2\n3,4,5\n", "no CSV table"),
         ("a,a\n1,2\n", "the column name 'a' twice"),
-        ("a,b\n\xe9,1\n".encode("latin-1"), "no text in UTF-8"),
+        (b"a,b\n\x81,1\n", "no text in UTF-8"),  # nor in Windows-1252
         ('a,b\n"1,2\n', "no CSV table"),
         ("a\0,b\n1,2\n", "NUL"),
     ],
@@ -49,3 +56,138 @@ def test_a_table_is_written_whole(tmp_path):
     assert (tmp_path / "again.csv").read_bytes().splitlines() == [b"a,b", b"1,x", b"2,"]
     with pytest.raises(OSError, match="no folder"):
         write_table(table, tmp_path / "no" / "again.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "rows"),
+    [
+        ("a;b\n1,5;x\n;y\n2,5;z\n", ["a", "b"], [["1,5", "x"], [None, "y"], ["2,5", "z"]]),
+        ("a\tb\n1,5\tx\n\ty\n", ["a", "b"], [["1,5", "x"], [None, "y"]]),
+        ("a|b\n1,5|x\n|y\n", ["a", "b"], [["1,5", "x"], [None, "y"]]),
+        ('"x\nin cm";y\n1,5;2\n', ["x\nin cm", "y"], [["1,5", "2"]]),
+        ("x, in cm;y, in cm\n1,5;2,5\n3,5;2\n", ["x, in cm", "y, in cm"], [["1,5", "2,5"], ["3,5", "2"]]),
+        ("name;price, in €\na;1,5\n", ["name", "price, in €"], [["a", "1,5"]]),
+        ("a,b,,,\n1,2,,,\n3,4,,,\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
+        ("a,,b,,\n1,,3,,\n", ["a", "b"], [["1", "3"]]),
+        ("sep=;\na;b\n1;2\n", ["a", "b"], [["1", "2"]]),
+        ("sep=;\na, b\n1\n", ["a, b"], [["1"]]),
+        ('"sep=^"\r\na^b\r\n1^2\r\n', ["a", "b"], [["1", "2"]]),
+        ("\n \n;;\na;b\n1;2\n", ["a", "b"], [["1", "2"]]),
+        ("NA,None,null,nan\n1,2,3,NA\n", ["NA", "None", "null", "nan"], [["1", "2", "3", None]]),
+        ("a,b\r1,2\r", ["a", "b"], [["1", "2"]]),
+        ("x, in cm\n1\n2\n", ["x, in cm"], [["1"], ["2"]]),
+        ("a\n1,5\n2,5\n", ["a"], [["1,5"], ["2,5"]]),
+        ('a;b,"|c\n1;2\n', ["a", 'b,"|c'], [["1", "2"]]),
+    ],
+)
+def test_delimiters_names_and_first_lines(tmp_path, text, names, rows):
+    table = read_table(written(tmp_path, text))
+    assert list(table.columns) == names
+    assert table.to_numpy().tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "number_format", "numbers", "said"),
+    [
+        ("a;b\n1,5;x\n;y\n", (",", "."), [1.5, np.nan], "decimal commas, such as '1,5' in 'a'"),
+        (
+            "a;b\n76.586;1,5\n0,125;2\n",
+            (",", "."),
+            [76586, 0.125],
+            "points separate thousands, such as '76.586' in 'a'",
+        ),
+        ("a;b;c\n1,5;2,5;76.58\n2;3;1\n", (",", "."), [1.5, 2], "'76.58' in 'c' is no number then"),
+        ('a,b\n"1,5",x\n"2,25",y\n', (",", "."), [1.5, 2.25], "decimal commas, such as '1,5' in 'a'"),
+        (
+            'a,b\n"1,234",0.5\n12,1\n',
+            (".", ","),
+            [1234, 12],
+            "commas in numbers separate thousands, such as '1,234' in 'a'",
+        ),
+        ("a\tb\tc\n0.5\t1,5\t2.5\n1\t2\t3\n", (".", ","), [0.5, 1], "'1,5' in 'b' is no number then"),
+        ("a\tb\n1,000\tx\n999\ty\n", (".", ""), None, "'1,000' in 'a' can have a decimal comma or separate thousands"),
+        ("a,b\n1.5,x\n0.125,y\n", (".", ""), [1.5, 0.125], None),
+    ],
+)
+def test_one_number_format_for_the_whole_file(tmp_path, text, number_format, numbers, said):
+    table = read_table(written(tmp_path, text))
+    assert number_format_of(table) == NumberFormat(*number_format)
+    found = as_numbers(table["a"], number_format_of(table))
+    assert found is None if numbers is None else np.array_equal(found, numbers, equal_nan=True)
+    assert said in table.attrs["notes"][0] if said else table.attrs["notes"] == []
+
+
+def test_other_encodings(tmp_path):
+    text = "Größe,n\né,1\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        table = read_table(written(tmp_path, text.encode(encoding)))
+        assert table.to_numpy().tolist() == [["é", "1"]]
+        assert table.attrs["notes"] == []
+    table = read_table(written(tmp_path, text.encode("latin-1")))
+    assert list(table.columns) == ["Größe", "n"]
+    assert table.attrs["notes"] == ["the text is no UTF-8 and was read as Windows-1252"]
+
+
+LATIN = st.characters(codec="latin-1", exclude_categories=("Cc", "Zs"))
+WORDS = st.text(st.one_of(LATIN, st.sampled_from(',;|\t"\n -=')), max_size=8).map(str.strip)
+# leading blanks, and what pandas takes for missing, are not kept; NUL is no text
+MISSING = set(pandas._libs.parsers.STR_NA_VALUES)
+CELLS = WORDS.map(lambda v: None if v in MISSING else v)
+NAMES = WORDS.filter(lambda v: v.strip(",;| \t\n") and "sep=" not in v.lower() and "number" not in v)
+NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda v: round(v, 3)))
+
+
+def is_utf8(content):
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@st.composite
+def frames(draw):
+    n = draw(st.integers(1, 6))
+    names = draw(st.lists(NAMES, min_size=2, max_size=4, unique=True))
+    columns = {
+        "number": [0.5, *(draw(NUMBERS) for _ in range(n))],
+        "number 2": [1.25, *(draw(NUMBERS) for _ in range(n))],
+    }
+    columns |= {name: ["word", *(draw(CELLS) for _ in range(n))] for name in names}
+    return pandas.DataFrame(
+        {name: pandas.Series(columns[name], dtype=object) for name in draw(st.permutations(list(columns)))}
+    )
+
+
+DIALECTS = [(d, q) for d in ",;\t|" for q in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC)]
+ENCODINGS = ("utf-8", "utf-8-sig", "cp1252", "utf-16")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(("delimiter", "quoting"), DIALECTS)
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_frame_comes_back_from_every_dialect_and_encoding(tmp_path, delimiter, quoting, encoding, data):
+    frame = data.draw(frames())
+    decimal = data.draw(st.sampled_from(".,"))
+    end = data.draw(st.sampled_from(["\n", "\r\n"]))
+    first = data.draw(st.sampled_from(["", f"sep={delimiter}{end}", end, f"{delimiter}{delimiter}{end}"]))
+    n_empty = data.draw(st.integers(0, 2))
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator=end)
+    writer.writerow([*frame.columns, *[""] * n_empty])
+    for row in frame.itertuples(index=False):
+        texts = [v if not isinstance(v, float) else repr(v).replace(".", decimal) for v in row]
+        writer.writerow([*("" if v is None else v for v in texts), *[""] * n_empty])
+    content = (first + out.getvalue()).encode(encoding)
+    if encoding == "cp1252":
+        assume(content.isascii() or not is_utf8(content))
+    table = read_table(written(tmp_path, content))
+    assert list(table.columns) == list(frame.columns)
+    number_format = number_format_of(table)
+    for name in frame.columns:
+        if name.startswith("number"):
+            expected = [np.nan if v is None else v for v in frame[name]]
+            np.testing.assert_array_equal(as_numbers(table[name], number_format), expected)
+        else:
+            assert table[name].tolist() == [v or None for v in frame[name]]

@@ -245,3 +245,25 @@ def test_probabilities_that_are_no_numbers_are_refused(digits):
 
     with pytest.raises(ValueError, match="NaN or infinite probabilities"):
         evaluate(Lost(), X, y)
+
+
+def test_latencies_are_measured_in_turn_with_their_spread():
+    from lifecycle.evaluation.latency import measure_latency
+
+    calls = []
+
+    class Model:
+        def __init__(self, name):
+            self.name = name
+
+        def predict(self, X):
+            calls.append(self.name)
+            return np.zeros(len(X))
+
+    latencies = measure_latency([Model("a"), Model("b")], np.zeros((300, 2)))
+    assert calls.count("a") == calls.count("b") == 2 * (1 + 50)
+    assert {tuple(sorted(pair)) for pair in zip(calls[::2], calls[1::2], strict=True)} == {("a", "b")}
+    for latency in latencies:
+        assert latency.batch_size == 256
+        assert latency.row_quartiles[0] <= latency.row <= latency.row_quartiles[1]
+        assert "quartiles" in str(latency)

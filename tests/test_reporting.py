@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from lifecycle.evaluation import evaluate
-from lifecycle.reporting import BeforeAfter, Table, charts, report
+from lifecycle.reporting import BeforeAfter, Measurement, Table, charts, report
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
 EVIL = "<script>alert('1')</script>\"&"
@@ -140,6 +141,71 @@ def test_values_that_are_not_finite(tmp_path):
     assert "No fold has a finite score" in content
 
 
+LARGEST = np.finfo(float).max
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Table("t", ["a", "b"], [[10**400, 10**5000]]),
+        BeforeAfter("t", {"a": 10**400, "b": 2, "c": 1}, {"a": 1, "b": -(10**400), "c": 10**400}, {"a": "lower"}),
+        BeforeAfter("t", {"a": 5e-324, "b": np.nan, "c": np.inf}, {"a": LARGEST, "b": 1, "c": -np.inf}, {"b": "lower"}),
+        Folds(test_score=np.array([1e308, -1e308, 1e308])),
+        Folds(test_score=np.array([5e-324, 0, 1e-323])),
+        Folds(test_score=np.array([0.5])),
+        Fitted([dict(epoch=1, train_loss=LARGEST), dict(epoch=2, train_loss=-LARGEST)]),
+        Fitted([dict(epoch=1, train_loss=10**400), dict(epoch=2, train_loss=1)]),
+        Fitted([{"train_loss": np.float32(1), 3: 1.0}]),
+    ],
+)
+def test_numbers_at_the_ends_of_their_range(tmp_path, result):
+    content, _ = check(report(tmp_path / "r.html", result))
+    assert "inf" not in re.sub(r"<style>.*?</style>", "", content, flags=re.DOTALL)
+
+
+def test_numbers_beyond_the_range_of_float_are_shown(tmp_path):
+    table = Table("t", ["a", "b", "c"], [[10**400, np.float32(0.123456), np.int64(12345)]])
+    _, checker = check(report(tmp_path / "r.html", table))
+    assert {"1.000e+400", "0.1235", "12,345"} <= set(checker.words)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b\x1b[31m\x0c", "\ufffe", "x" * 100_000])
+def test_text_that_html_cannot_hold_and_very_long_text(tmp_path, text):
+    y = np.array([text, "b", "c"], dtype=object)[load_iris(return_X_y=True)[1]]
+    X = load_iris(return_X_y=True)[0]
+    results = [
+        evaluate(LogisticRegression(max_iter=500).fit(X, y), X, y),
+        Table(text, [text, "b"], [[text, 1]], text),
+        BeforeAfter(text, {text: 1}, {text: 2}, {}, text),
+        Folds({f"test_{text}": np.array([0.5, 0.75])}),
+        Fitted([{"epoch": 1, f"loss {text}": 1.0}, {"epoch": 2, f"loss {text}": 0.5}]),
+    ]
+    content, _ = check(report(tmp_path / "r.html", *results))
+    assert not re.search("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe]", content)
+    assert all(len(label) < 1000 for label in re.findall(r'aria-label="([^"]*)"', content))
+
+
+def test_of_measurements_that_overlap_nothing_is_said(tmp_path):
+    before = {"a": Measurement(5, 4.5, 5.5), "b": Measurement(108.0, 20, 130), "c": 100}
+    after = {"a": Measurement(2, 1.5, 2.5), "b": Measurement(14.4, 14, 25), "c": 97}
+    content, checker = check(
+        report(tmp_path / "r.html", BeforeAfter("t", before, after, dict.fromkeys("abc", "lower")))
+    )
+    assert "108 (20 to 130)" in checker.words
+    assert "within the spread" in checker.words
+    assert re.findall(r"[-+][\d.]+ % \(\w+\)", content) == ["-60.0 % (better)", "-3.0 % (better)"]
+
+
+def test_a_metric_without_an_interval_is_said(tmp_path):
+    result = classification()
+    result.metrics["accuracy"] = result.metrics["accuracy"]._replace(low=np.nan, high=np.nan)
+    result.calibration[0] = replace(
+        result.calibration[0], accuracy=result.calibration[0].accuracy._replace(low=np.nan, high=np.nan)
+    )
+    _, checker = check(report(tmp_path / "r.html", result))
+    assert "no interval" in checker.words
+
+
 def test_a_failure_leaves_the_old_file(tmp_path):
     path = tmp_path / "r.html"
     path.write_text("old")
@@ -166,6 +232,8 @@ def test_bad_calls(tmp_path):
         report(tmp_path / "no" / "r.html", table)
     with pytest.raises(ValueError, match="row of 2 values"):
         Table("t", ["a"], [[1, 2]])
+    with pytest.raises(TypeError, match="'a' is None"):
+        BeforeAfter("t", {"a": None}, {"a": 1}, {})
     with pytest.raises(ValueError, match="same names"):
         BeforeAfter("t", {"a": 1}, {"b": 1}, {})
 

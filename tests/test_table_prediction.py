@@ -23,13 +23,13 @@ def fitted(data):
 def test_a_model_finds_its_columns_in_another_file(tmp_path):
     header = "n,w,c,y"
     data = read_dataset(
-        written(tmp_path, many(header, lambda k: f"{k},{'ab'[k % 2]},{'x' if k % 3 else k % 5},{k % 2}")), "y"
+        written(tmp_path, many(header, lambda k: f"{k / 2},{'ab'[k % 2]},{'x' if k % 3 else k % 5},{k % 2}")), "y"
     )
     model = preprocessing_pipeline(data.numeric, data.categorical, lc.LinearClassifier(random_state=0)).fit(
         data.X, data.y
     )
     # in this file c looks like a number; the model knows it as a word, whose "3" it has seen
-    other = read_table(written(tmp_path, "extra,c,w,n\n9,3,b,1\n9,99,,\n", "other.csv"))
+    other = read_table(written(tmp_path, "extra,c,w,n\n9,3,b,0.5\n9,99,,\n", "other.csv"))
     found = predict_table(model, other)
     assert list(found.columns) == ["prediction", "probability of 0", "probability of 1"]
     assert found["prediction"].tolist()[0] == 1
@@ -42,13 +42,25 @@ def test_a_model_finds_its_columns_in_another_file(tmp_path):
 
 
 def test_words_that_the_model_has_not_seen_are_said(tmp_path):
-    data = read_dataset(written(tmp_path, many("n,w,y", lambda k: f"{k},{'ab'[k % 2]},{k % 2}")), "y")
+    data = read_dataset(written(tmp_path, many("n,w,y", lambda k: f"{k / 2},{'ab'[k % 2]},{k % 2}")), "y")
     model = preprocessing_pipeline(data.numeric, data.categorical, lc.LinearClassifier(random_state=0)).fit(
         data.X, data.y
     )
     other = read_table(written(tmp_path, "n,w\n1,a\n2,king\n3,\n", "other.csv"))
     with pytest.warns(UserWarning, match="1 rows hold words in 'w' that the model has not seen, such as 'king'"):
         assert len(predict_table(model, other)) == 3
+
+
+def test_numbers_are_read_in_the_format_of_each_file(tmp_path):
+    quoted = '"1,5"', "b"
+    data = read_dataset(written(tmp_path, many("n,w,y", lambda k: f"{k / 2},{quoted[k % 2]},{k % 2}")), "y")
+    assert data.categorical == ["w"]
+    model = fitted(data)
+    points = predict_table(model, read_table(written(tmp_path, 'n,w\n1.5,"1,5"\n1234.5,b\n')))
+    commas = predict_table(model, read_table(written(tmp_path, "n;w\n1,5;1,5\n1.234,5;b\n")))
+    np.testing.assert_array_equal(points, commas)
+    leading_zeros = predict_table(model, read_table(written(tmp_path, "n,w\n01,b\n")))
+    np.testing.assert_array_equal(leading_zeros, predict_table(model, read_table(written(tmp_path, "n,w\n1,b\n"))))
 
 
 def test_predictions_of_plain_estimators(tmp_path):

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
 from html import escape
 from importlib import import_module
 from typing import Any
+
+import numpy as np
 
 
 def import_optional(module: str, needed_for: str, extra: str = "plot") -> Any:
@@ -31,10 +34,13 @@ def axes_or_new(ax: Any, needed_for: str = "plot()", **figure: Any) -> Any:
 
 def format_value(value: Any) -> str:
     """A float to four significant digits, an integer with thousands separators, anything else as `str` gives it."""
+    if isinstance(value, np.number):
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
-        return f"{value:,}"
+        # an integer beyond the range of float, or with more digits than Python prints, is no count
+        return f"{value:,}" if abs(value) < 10**18 else f"{Decimal(value):.4g}"
     return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
@@ -77,7 +83,7 @@ def html_table(
 
     text_class = ' class="text"'
     head = "".join(
-        f'<th scope="col"{text_class if column in text_columns else ""}>{escape(name)}</th>'
+        f'<th scope="col"{text_class if column in text_columns else ""}>{escape(str(name))}</th>'
         for column, name in enumerate(columns)
     )
     body = "".join("<tr>" + "".join(cell(i, value) for i, value in enumerate(row)) + "</tr>" for row in rows)

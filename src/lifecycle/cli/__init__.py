@@ -36,6 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="take a model through its whole life and write a report")
     demo.add_argument("--data", metavar="FILE.csv", help="a table to learn from (default: scanned digits)")
     demo.add_argument("--target", metavar="COLUMN", help="its column to predict")
+    demo.add_argument(
+        "--keep",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="a column to learn from although it identifies the row; may be repeated",
+    )
     demo.add_argument("--out", metavar="DIR", default=".", help="folder for the report and the model (default: .)")
     demo.set_defaults(run=_demo)
 
@@ -54,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> int:
     from lifecycle.cli import demo
 
-    result = demo.run(options.data, options.target, options.out)
+    result = demo.run(options.data, options.target, options.out, keep=options.keep)
     print(f"{result}\n\nwrote {result.report} (open it in a browser) and {result.model}")
     return 0
 
@@ -74,7 +81,10 @@ def _predict(options: argparse.Namespace) -> int:
     for given in (options.file, options.data):
         if options.out is not None and os.path.exists(options.out) and os.path.samefile(options.out, given):
             raise ValueError(f"--out {options.out} would overwrite what is read; give another file")
-    predictions = predict_table(lc.load(options.file), read_table(options.data))
+    table = read_table(options.data)
+    for note in table.attrs["notes"]:
+        print(f"lifecycle: {options.data}: {note}", file=sys.stderr)
+    predictions = predict_table(lc.load(options.file), table)
     if options.out is None:
         predictions.to_csv(sys.stdout, index=False)
     else:

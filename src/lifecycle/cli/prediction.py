@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.cli.csv_tables import as_categories, as_numbers, import_pandas
+from lifecycle.cli.csv_tables import as_categories, import_pandas, number_format_of
+from lifecycle.cli.number_format import as_number, as_numbers
 
 
 def predict_table(model: Any, table: Any) -> Any:
@@ -49,15 +50,15 @@ def _model_input(model: Any, table: Any) -> Any:
             f"the model takes {model.n_features_in_} columns in the order in which it was trained; "
             f"the table has {len(columns)}"
         )
-    X, categories = table[columns].copy(), _categories(model)
+    X, categories, number_format = table[columns].copy(), _categories(model), number_format_of(table)
     for column in columns:
         if column in categories:
             X[column] = as_categories(X[column])
             _warn_of_unknown(column, X[column], categories[column])
         else:
-            values = as_numbers(X[column])
+            values = as_numbers(X[column], number_format)
             if values is None:
-                wrong = next(v for v in X[column] if v is not None and as_numbers([v]) is None)
+                wrong = next(v for v in X[column] if v is not None and as_number(v, number_format) is None)
                 raise ValueError(f"the column {column!r} must hold numbers; it holds {wrong!r}")
             if np.isinf(values).any():
                 raise ValueError(f"the column {column!r} holds infinite values; leave those rows out")

@@ -1,6 +1,5 @@
 """Metrics of a fitted model on rows that it was not trained on, each with its interval."""
 
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -8,13 +7,12 @@ import numpy as np
 from lifecycle._check import number
 from lifecycle.evaluation.bootstrap import bootstrap_confusion, bootstrap_rows
 from lifecycle.evaluation.calibration import calibration_bins, expected_calibration_error
+from lifecycle.evaluation.latency import measure_latency
 from lifecycle.evaluation.metrics import probability_metrics, regression_metrics
 from lifecycle.evaluation.result import Bin, Estimate, Evaluation, Latency
 from lifecycle.evaluation.wilson import wilson_interval
 
 __all__ = ["Bin", "Estimate", "Evaluation", "Latency", "evaluate"]
-
-_BATCH_SIZE = 256  # of the measured latency
 
 
 def evaluate(model: Any, X: Any, y: Any, *, confidence_level: float = 0.95, progress: bool | None = None) -> Evaluation:
@@ -57,7 +55,7 @@ def evaluate(model: Any, X: Any, y: Any, *, confidence_level: float = 0.95, prog
         model=type(model).__name__,
         n_samples=n,
         confidence_level=level,
-        latency=_latency(model, X, min(n, _BATCH_SIZE)),
+        latency=measure_latency([model], X)[0],
         y_true=y,
         **measured,
     )
@@ -169,19 +167,3 @@ def _regression(model: Any, X: Any, y: np.ndarray, level: float, progress: bool 
     statistic = regression_metrics(y.reshape(n, -1), y_pred.reshape(n, -1))
     metrics = bootstrap_rows(statistic, ["r2", "rmse", "mae"], n, level, progress)
     return {"metrics": metrics, "y_pred": y_pred.reshape(y.shape)}
-
-
-def _latency(model: Any, X: Any, batch_size: int) -> Latency:
-    row, batch = (_median_seconds(model, X.iloc[:n] if hasattr(X, "iloc") else X[:n]) for n in (1, batch_size))
-    return Latency(row, batch, batch_size)
-
-
-def _median_seconds(model: Any, X: Any) -> float:
-    """Of one call of `predict`: as many calls as fit in 0.2 seconds, at least 5 and at most 50, after a warm-up."""
-    model.predict(X)
-    times: list[float] = []
-    while len(times) < 5 or (len(times) < 50 and sum(times) < 0.2):
-        start = perf_counter()
-        model.predict(X)
-        times.append(perf_counter() - start)
-    return float(np.median(times))

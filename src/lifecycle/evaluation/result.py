@@ -35,14 +35,24 @@ class Bin:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median seconds of one call of `predict`, for one row and for a batch of `batch_size` rows."""
+    """Seconds of one call of `predict`, for one row and for a batch of `batch_size` rows: medians and quartiles."""
 
     row: float
     batch: float
     batch_size: int
+    row_quartiles: tuple[float, float]
+    batch_quartiles: tuple[float, float]
 
     def __str__(self) -> str:
-        return f"{1e3 * self.row:.3g} ms for one row, {1e3 * self.batch:.3g} ms for {self.batch_size} rows (medians)"
+        return (
+            f"{_milliseconds(self.row, self.row_quartiles)} for one row, "
+            f"{_milliseconds(self.batch, self.batch_quartiles)} for {self.batch_size} rows (medians and quartiles)"
+        )
+
+
+def _milliseconds(median: float, quartiles: tuple[float, float]) -> str:
+    low, high = quartiles
+    return f"{1e3 * median:.3g} ms ({1e3 * low:.3g} to {1e3 * high:.3g})"
 
 
 @dataclass(repr=False)
@@ -62,7 +72,7 @@ class Evaluation:
     metrics : dict of str to Estimate
         accuracy, balanced_accuracy, f1_macro, and with probabilities log_loss and roc_auc; or r2, rmse, mae.
     latency : Latency
-        Median seconds of a call of `predict`.
+        Seconds of a call of `predict`, medians and quartiles.
     labels : list
         Classes in the order of the confusion matrix; empty for regression, as are the three below.
     confusion_matrix : ndarray of shape (n_labels, n_labels)

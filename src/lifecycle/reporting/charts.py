@@ -1,6 +1,7 @@
 """Charts as inline SVG, with the colours of the page's CSS and the width of the column that contains them."""
 
 import math
+import sys
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -11,7 +12,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 78, 18, 14, 52  # margins: narrow screens get lar
 
 def ticks(low: float, high: float, n: int = 5) -> list[float]:
     """Round numbers inside [low, high], about n of them."""
-    raw = (high - low) / max(n, 1)
+    raw = high / max(n, 1) - low / max(n, 1)  # the difference itself may be beyond the range of float
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * m for m in (1, 2, 2.5, 5, 10) if unit * m >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -22,14 +23,19 @@ def _limits(values: Sequence[float], pad: float = 0.06) -> tuple[float, float]:
     low, high = min(values), max(values)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
         low, high = low - (abs(low) * 0.1 or 1), high + (abs(high) * 0.1 or 1)
-    return low - pad * (high - low), high + pad * (high - low)
+    largest = sys.float_info.max
+    return max(low - (pad * high - pad * low), -largest), min(high + (pad * high - pad * low), largest)
+
+
+def _clipped(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def svg(body: str, height: float, label: str, width: float = WIDTH) -> str:
     """An SVG image; `label` is for screen readers."""
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{min(1.3 * width, 720):.0f}px" '
-        f'role="img" aria-label="{escape(label)}" '
+        f'role="img" aria-label="{escape(_clipped(label, 200))}" '
         f'preserveAspectRatio="xMidYMid meet">{body}</svg>'
     )
 
@@ -42,7 +48,7 @@ class _Axes:
         mid = (_TOP + height - _BOTTOM) / 2
         self.parts = [
             f'<text class="axis" x="16" y="{mid:.1f}" text-anchor="middle" '
-            f'transform="rotate(-90 16 {mid:.1f})">{escape(y_label)}</text>',
+            f'transform="rotate(-90 16 {mid:.1f})">{escape(_clipped(y_label, 30))}</text>',
             f'<text class="axis" x="{(WIDTH + _LEFT - _RIGHT) / 2:.1f}" y="{height - 6:g}" '
             f'text-anchor="middle">{escape(x_label)}</text>',
         ]
@@ -55,11 +61,11 @@ class _Axes:
 
     def to_x(self, value: float) -> float:
         low, high = self.x
-        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (value / 2 - low / 2) / (high / 2 - low / 2) * (WIDTH - _LEFT - _RIGHT)
 
     def to_y(self, value: float) -> float:
         low, high = self.y
-        return self.height - _BOTTOM - (value - low) / (high - low) * (self.height - _TOP - _BOTTOM)
+        return self.height - _BOTTOM - (value / 2 - low / 2) / (high / 2 - low / 2) * (self.height - _TOP - _BOTTOM)
 
     def x_tick(self, value: float, label: str) -> None:
         self.parts.append(
@@ -131,8 +137,8 @@ def heat_map(matrix: Any, labels: Sequence[Any]) -> str:
     """Confusion matrix: the darker, the larger the share of its true class; the numbers are rows."""
     k = len(labels)
     cell = max(16.0, min(64.0, 480 / k))
-    names = [str(label) for label in labels]
-    shown = [name if len(name) <= 12 else f"{name[:11]}…" for name in names]
+    names = [_clipped(str(label), 200) for label in labels]
+    shown = [_clipped(name, 12) for name in names]
     left = 36 + 10.5 * max(len(name) for name in shown)
     slanted = max(len(name) for name in shown) * 10.5 > cell
     top = 32 + (7 * max(len(name) for name in shown) if slanted else 14)
@@ -202,7 +208,8 @@ def reliability(bins: Sequence[Any]) -> str:
     for calibration_bin in bins:
         accuracy, probability = calibration_bin.accuracy, calibration_bin.mean_probability
         x, low, high = axes.to_x(probability), axes.to_y(accuracy.low), axes.to_y(accuracy.high)
-        axes.parts.append(f'<line class="whisker s0" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+        if math.isfinite(low) and math.isfinite(high):
+            axes.parts.append(f'<line class="whisker s0" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
         axes.parts.append(
             f'<circle class="dot s0" cx="{x:.1f}" cy="{axes.to_y(accuracy.value):.1f}" r="5">'
             f"<title>{calibration_bin.count} rows: probability {probability:.3g}, accuracy {accuracy.value:.3g}</title>"

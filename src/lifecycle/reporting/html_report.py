@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from lifecycle._display import Markup
+from lifecycle._display import Markup, format_value
 from lifecycle.evaluation import Evaluation
 from lifecycle.reporting import charts
 from lifecycle.reporting.page import page, section, table, tiles
 from lifecycle.store.files import write_atomically
 from lifecycle.validation import Comparison
 
-__all__ = ["BeforeAfter", "Table", "report"]
+__all__ = ["BeforeAfter", "Measurement", "Table", "report"]
 
 _MAX_CLASSES, _MAX_PAIRS = 40, 20  # of a confusion matrix that is drawn; of the list for more classes
 _ACCEPTED = (
@@ -50,6 +51,14 @@ class Table:
             raise ValueError(f"Table {self.title!r} has {len(self.columns)} columns but a row of {wrong[0]} values")
 
 
+class Measurement(NamedTuple):
+    """The median of repeated measurements, such as times, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class BeforeAfter:
     """The same measures of a model before and after a change, for the report.
@@ -57,8 +66,9 @@ class BeforeAfter:
     Attributes
     ----------
     title : str
-    before, after : mapping of str to float
-        Values by the name of the measure; both need the same names.
+    before, after : mapping of str to float or Measurement
+        Values by the name of the measure; both need the same names. A measure that varies from one measurement to the
+        next, such as a time, is a Measurement: nothing is said of a change where the quartiles overlap.
     better : mapping of str to str
         "lower" or "higher" for the measures where that is known.
     note : str
@@ -66,34 +76,62 @@ class BeforeAfter:
     """
 
     title: str
-    before: Mapping[str, float]
-    after: Mapping[str, float]
+    before: Mapping[str, float | Measurement]
+    after: Mapping[str, float | Measurement]
     better: Mapping[str, str]
     note: str = ""
 
     def __post_init__(self) -> None:
         if list(self.before) != list(self.after):
             raise ValueError(f"BeforeAfter {self.title!r} needs the same names before and after")
+        for name, value in [*self.before.items(), *self.after.items()]:
+            if not isinstance(value, Measurement | Real):
+                raise TypeError(f"BeforeAfter {self.title!r} needs numbers; {name!r} is {value!r:.60}")
+
+
+def _float(value: Any) -> float:
+    """Infinite where an integer is beyond the range of float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _change(name: str, result: BeforeAfter) -> str:
-    before, after = result.before[name], result.after[name]
+    old, new = result.before[name], result.after[name]
+    (before, *old_spread), (after, *new_spread) = (v if isinstance(v, Measurement) else (v, v, v) for v in (old, new))
+    if Measurement in (type(old), type(new)) and old_spread[0] <= new_spread[1] and new_spread[0] <= old_spread[1]:
+        return "within the spread"
     if before == after:
-        return Markup("none")
+        return "none"
+    before, after = _float(before), _float(after)
+    percentage = 100 * (after / before - 1) if before else math.inf
     # a score changes by points, a size by a percentage of what it was
-    relative = before and not (-1 <= before <= 1 and -1 <= after <= 1)
-    change = f"{100 * (after / before - 1):+.1f} %" if relative else f"{after - before:+.4g}"
-    if relative and abs(after / before - 1) < 0.05:
-        return Markup(change)  # two measurements of a time differ by more
+    is_score = -1 <= before <= 1 and -1 <= after <= 1
+    if not is_score and math.isfinite(percentage):
+        change = f"{percentage:+.1f} %"
+    elif math.isfinite(after - before):
+        change = f"{after - before:+.4g}"
+    else:
+        return "–"
     direction = result.better.get(name)
     if direction not in ("lower", "higher"):
-        return Markup(change)
+        return change
     verdict = "better" if (after < before) == (direction == "lower") else "worse"
     return Markup(f'<span class="{verdict}">{change} ({verdict})</span>')
 
 
+def _measure(value: Any) -> Any:
+    if not isinstance(value, Measurement):
+        return value
+    return f"{format_value(value.median)} ({format_value(value.low)} to {format_value(value.high)})"
+
+
 def _before_after(result: BeforeAfter) -> str:
-    rows = [(name, result.before[name], result.after[name], _change(name, result)) for name in result.before]
+    rows = [
+        (name, _measure(result.before[name]), _measure(result.after[name]), _change(name, result))
+        for name in result.before
+    ]
     return section(result.title, table(["", "before", "after", "change"], rows), result.note)
 
 
@@ -104,7 +142,10 @@ def _table(result: Table) -> str:
 
 def _evaluation(result: Evaluation) -> str:
     level = f"{100 * result.confidence_level:g} %"
-    cards = [(name, f"{e.value:.4g}", f"{e.low:.4g} to {e.high:.4g}") for name, e in result.metrics.items()]
+    cards = [
+        (name, f"{e.value:.4g}", "no interval" if math.isnan(e.low) else f"{e.low:.4g} to {e.high:.4g}")
+        for name, e in result.metrics.items()
+    ]
     rows = [(name, *estimate) for name, estimate in result.metrics.items()]
     parts = [tiles(cards)]
     if result.task == "classification":
@@ -146,8 +187,7 @@ def _cross_validation(result: Any) -> str:
     parts = []
     for key in keys:
         scores = [float(v) for v in result[key]]
-        finite = [v for v in scores if math.isfinite(v)]
-        mean = sum(finite) / len(finite) if len(finite) == len(scores) else math.nan
+        mean = sum(v / len(scores) for v in scores) if scores and all(map(math.isfinite, scores)) else math.nan
         name = "score" if key == "test_score" else key.removeprefix("test_")
         interval, caption = (math.nan, math.nan), "no interval: it needs two folds or more, with scores that differ"
         with suppress(ValueError):
@@ -175,11 +215,11 @@ def _training(model: Any) -> str:
     numbers = [
         key
         for key in history[0]
-        if key != "epoch" and all(isinstance(h.get(key), (int, float)) or h.get(key) is None for h in history)
+        if isinstance(key, str) and key != "epoch" and all(isinstance(h.get(key), Real | None) for h in history)
     ]
 
     def curve(key: str) -> list[float]:
-        return [math.nan if h.get(key) is None else float(h[key]) for h in history]
+        return [math.nan if h.get(key) is None else _float(h[key]) for h in history]
 
     losses = [key for key in numbers if "loss" in key]
     scores = [key for key in numbers if "score" in key or "accuracy" in key or key.endswith("r2")]

@@ -1,10 +1,14 @@
 """The HTML page: its style sheet, sections, tables and large numbers."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from typing import Any
 
 from lifecycle._display import html_table
+
+# control characters, lone surrogates and noncharacters
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -76,8 +80,8 @@ a, summary { color: var(--s0); } summary { cursor: pointer; margin-top: 14px; }
 
 def section(title: str, body: str, note: str = "") -> str:
     """One card of the page; `title` and `note` are plain text."""
-    note_html = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f"<section><h2>{escape(title)}</h2>{note_html}{body}</section>"
+    note_html = f'<p class="note">{escape(str(note))}</p>' if note else ""
+    return f"<section><h2>{escape(str(title))}</h2>{note_html}{body}</section>"
 
 
 def tiles(items: Iterable[tuple[str, str, str]]) -> str:
@@ -99,13 +103,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns
 
 
 def page(title: str, lead: str, sections: Sequence[str], footer: str) -> str:
-    """The HTML document."""
-    return (
+    """The HTML document; a character that no HTML file can hold becomes the replacement character U+FFFD."""
+    return _NO_TEXT.sub(
+        "\ufffd",
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>\n<main>\n"
         + "\n".join(sections)
-        + f"\n</main>\n<footer>{escape(footer)}</footer>\n</body>\n</html>\n"
+        + f"\n</main>\n<footer>{escape(footer)}</footer>\n</body>\n</html>\n",
     )

@@ -1,0 +1,40 @@
+"""How long `predict` takes: the calls of several models alternate, so that all meet the same load of the machine."""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from lifecycle.evaluation.result import Latency
+
+_BATCH_SIZE = 256
+_SECONDS, _MAX_CALLS = 0.2, 50  # of each model
+_MIN_CALLS, _MIN_CALLS_TO_COMPARE = 5, 20
+
+
+def measure_latency(models: Sequence[Any], X: Any) -> list[Latency]:
+    """Median and quartiles of the seconds of one call of `predict` for each model, on one row and on 256 at most.
+
+    As many calls of each as fit in 0.2 seconds, at most 50, after one that is not counted; at least 5, and 20 where
+    there are models to compare.
+    """
+    n = min(X.shape[0] if hasattr(X, "shape") else len(X), _BATCH_SIZE)
+    row, batch = (_quartiles(models, X.iloc[:rows] if hasattr(X, "iloc") else X[:rows]) for rows in (1, n))
+    return [Latency(r[1], b[1], n, (r[0], r[2]), (b[0], b[2])) for r, b in zip(row, batch, strict=True)]
+
+
+def _quartiles(models: Sequence[Any], X: Any) -> list[list[float]]:
+    for model in models:
+        model.predict(X)
+    seconds: list[list[float]] = [[] for _ in models]
+    n_min = _MIN_CALLS if len(models) == 1 else _MIN_CALLS_TO_COMPARE
+    n_calls = 0
+    while n_calls < n_min or (n_calls < _MAX_CALLS and sum(map(sum, seconds)) < _SECONDS * len(models)):
+        order = range(len(models)) if n_calls % 2 == 0 else reversed(range(len(models)))
+        for k in order:
+            started = perf_counter()
+            models[k].predict(X)
+            seconds[k].append(perf_counter() - started)
+        n_calls += 1
+    return [np.quantile(values, [0.25, 0.5, 0.75]).tolist() for values in seconds]
