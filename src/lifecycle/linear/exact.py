@@ -35,7 +35,7 @@ def fit_exact(problem: Problem) -> list[FitResult]:
 
 
 def _solve(problem: Problem) -> list[FitResult]:
-    l2_weight = problem.l2_weight
+    l2_weight, center = problem.l2_weight, problem.features.center
     coef, intercept = problem.initial_coefficients()
     objective = np.empty(problem.n_models)
     moments = _moments_by_train_set(problem) if problem.design.n_features <= problem.design.n_samples else {}
@@ -44,7 +44,7 @@ def _solve(problem: Problem) -> list[FitResult]:
         solutions = ridge.from_covariance(moments[k].covariance, l2_weight[models]) if k in moments else None
         if solutions is None:  # few rows, or features so collinear that their covariance does not tell them apart
             rows = problem.weights.rows_of_set(k)
-            X, y = problem.design.take(rows) - problem.features.center[k], problem.y[rows]
+            X, y = problem.design.take(rows) - center[k], problem.y[rows]
             weights = problem.weights.of_set(k, rows)
             solutions = ridge.from_svd(X, y.astype(np.float64), weights, l2_weight[models], problem.fit_intercept)
         for m, w, loss in zip(models, *solutions, strict=True):
