@@ -21,7 +21,7 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.store import bundle, bundle_reader, json_values
+from lifecycle.store import bundle, bundle_reader, json_values, limits
 
 from .networks import ReferenceLSTM, reference_cnn, run
 
@@ -650,7 +650,7 @@ def test_what_cannot_be_saved(tmp_path):
 
 
 def test_a_configuration_too_long_for_a_header_is_refused_before_it_is_written(file, monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_HEADER", 1000)
+    monkeypatch.setattr(limits, "MAX_HEADER", 1000)
     monkeypatch.setattr("safetensors.numpy.save", None)
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored in one header"):
         lc.save(lc.prune(nn.Linear(2, 2), 0.5), file, metadata={"a": "x" * 500})

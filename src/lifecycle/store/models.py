@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
-from lifecycle.store import adapters, bundle, bundle_reader
+from lifecycle.store import adapters, bundle, bundle_reader, limits
 
 __all__ = ["load", "save"]
 
@@ -38,8 +38,13 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     ValueError
         `metadata` is not JSON.
     """
-    path = Path(path)
-    bundle.write(path, *adapters.adapter_for(model).serialize(model), metadata, small=True)
+    adapter = adapters.adapter_for(model)
+    try:
+        with limits.budget():
+            config, arrays = adapter.serialize(model)
+    except limits.ExceedsLimit as error:
+        raise UnsupportedModel(f"this {type(model).__name__} cannot be stored: {error}") from None
+    bundle.write(Path(path), config, arrays, metadata, small=True)
 
 
 def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None) -> Any:
@@ -76,14 +81,15 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     path = Path(path)
     if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         raise ValueError(f"sha256 must be 64 hexadecimal digits; got {sha256!r}")
-    data = bundle_reader.read(path)
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
-        raise CorruptBundle(f"{path.name} is not the file you expect: its sha256 is {hashlib.sha256(data).hexdigest()}")
-    manifest, tensors = bundle_reader.parse(path.name, data)
-    del data
-    config = manifest["config"]
-    if config["kind"] == adapters.CHECKPOINT:
-        raise UnsupportedModel(f"{path.name} is a checkpoint: load_checkpoint(path, model=…) loads it into a model")
-    with bundle_reader.corrupt_if_malformed(path.name, "a model", keep=() if into is None else (ValueError,)):
+    with bundle_reader.reading(path.name, "a model", keep=() if into is None else (ValueError,)):
+        data = bundle_reader.read(path)
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
+            digest = hashlib.sha256(data).hexdigest()
+            raise CorruptBundle(f"{path.name} is not the file you expect: its sha256 is {digest}")
+        manifest, tensors = bundle_reader.parse(path.name, data)
+        del data
+        config = manifest["config"]
+        if config["kind"] == adapters.CHECKPOINT:
+            raise UnsupportedModel(f"{path.name} is a checkpoint: load_checkpoint(path, model=…) loads it into a model")
         arrays = bundle_reader.arrays_of(manifest, tensors)
         return adapters.adapter_for_kind(config["kind"]).deserialize(config, arrays, into)
