@@ -151,6 +151,14 @@ def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
     vars(estimator).update(attributes)
 
 
+def become(estimator: Any, other: Any) -> Any:
+    """The estimator, with all attributes of another one of its class: at once, so that no error leaves half of them."""
+    attributes = dict(vars(other))
+    vars(estimator).clear()
+    vars(estimator).update(attributes)
+    return estimator
+
+
 def pop_prefixed(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """Take the arrays whose names begin with a prefix out of `arrays`; their names without it."""
     return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
@@ -178,4 +186,8 @@ def deserialize_fitted(config: Any, arrays: dict[str, np.ndarray], cls: type, in
     attributes = deserialize_attributes(config["fitted"], pop_prefixed(arrays, "fitted."))
     if arrays:
         raise ValueError(f"the file holds arrays that the estimator does not have: {', '.join(list(arrays)[:5])}")
-    return deserialize_params(config["params"]), attributes
+    params, known = deserialize_params(config["params"]), cls().get_params(deep=False)
+    for name in params:
+        if name not in known and not (name.startswith("module__") and "module" in known):
+            raise ValueError(f"{name!r} is no argument of {cls.__name__}")
+    return params, attributes
