@@ -49,8 +49,8 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[s
     if "optimizer" in run:
         run["attributes"] = config["optimizer"].get("own", {})
         optimizer_state.check_malformed(run["optimizer"][1], run["attributes"])
-    if "scheduler" in run and not isinstance(run["scheduler"][1], dict):
-        raise ValueError("the scheduler's state is malformed")
+    if "scheduler" in run:
+        comparison.check_malformed_scheduler(run["scheduler"][1])
     random_state.check_random_state(run["random"])
     return run
 
@@ -69,7 +69,8 @@ def restore(run: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, wit
     if scheduler is not None:
         class_name, scheduler_state = run["scheduler"]
         comparison.check_class("scheduler", class_name, scheduler)
-        comparison.check_scheduler(scheduler_state, scheduler.state_dict())
+        of_torch = type(scheduler).__module__.startswith("torch.")
+        comparison.check_scheduler(scheduler_state, scheduler.state_dict(), same_kinds=of_torch)
     if getattr(optimizer, "averaging", False):
         raise ValueError("inside averaged_weights() the model holds the averages: load it outside the block")
     with _undone_on_error(model, optimizer, scheduler):
