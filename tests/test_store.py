@@ -21,30 +21,10 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.store import bundle, bundle_reader, json_values, limits
+from lifecycle.store import bundle_reader, json_values, limits
 
+from .forged_files import forged
 from .networks import ReferenceLSTM, reference_cnn, run
-
-DIGEST = bundle.DIGEST_PATTERN
-
-
-def signed(data):
-    """The bytes with the digest that belongs to them, as somebody who forges a file would make it."""
-    start, stop = DIGEST.search(data).span(1)
-    bare = data[:start] + b"0" * 64 + data[stop:]
-    return bare[:start] + hashlib.sha256(bare).hexdigest().encode() + bare[stop:]
-
-
-def forged(data, edit, raw_header=None):
-    """A bundle with another manifest, and a digest that fits it."""
-    n = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + n])
-    manifest = json.loads(header["__metadata__"]["lifecycle"])
-    header["__metadata__"]["lifecycle"] = json.dumps(edit(manifest) or manifest, separators=(",", ":"))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text = raw_header(text) if raw_header else text
-    text += b" " * (-len(text) % 8)
-    return signed(struct.pack("<Q", len(text)) + text + data[8 + n :])
 
 
 @pytest.fixture

@@ -56,7 +56,10 @@ class Inspection:
 
     def __repr__(self) -> str:
         rows = [
-            [shorten(cell, _WIDTH) for cell in (name, dtype, "×".join(map(str, shape)) or "scalar", stored, f"{size:,}")]
+            [
+                shorten(cell, _WIDTH)
+                for cell in (name, dtype, "×".join(map(str, shape)) or "scalar", stored, f"{size:,}")
+            ]
             for name, dtype, shape, stored, size in self.arrays
         ]
         return "\n".join([*text_table(self._facts()), *(f"  {line}" for line in text_table(rows, "<<<<>"))])
