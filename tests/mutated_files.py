@@ -260,6 +260,7 @@ def originals():
 def read_mutated_files(folder, count, seed=0, progress=None):
     """Read `count` mutated files; every import that reading needs was done before, by reading the originals."""
     sys.addaudithook(audit)
+    "\x1b".encode("unicode_escape")  # imported by Python for the first name with a control character
     rng, files = random.Random(seed), list(originals())
     for reader in (Reader(Path(folder)), Reader(Path(folder))):
         for name, data, into, run in files:

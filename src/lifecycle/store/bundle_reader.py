@@ -143,12 +143,13 @@ def _check_entry(name: str, entry: dict[str, Any]) -> None:
 @contextmanager
 def reading(name: str, what: str, *, keep: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Bound what one file can make us build and say; what a malformed one raises, except `keep`, is CorruptBundle."""
+    named: tuple[type[Exception], ...] = (CorruptBundle, UnsupportedModel, *keep)
     try:
         with limits.budget():
             yield
     except MemoryError:
         raise CorruptBundle(_TOO_LARGE.format(name)) from None
-    except (CorruptBundle, UnsupportedModel, *keep) as error:
+    except named as error:
         text = limits.shorten(str(error))
         if text == str(error):
             raise

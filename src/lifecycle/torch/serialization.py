@@ -94,7 +94,8 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
     """The module that `serialize_module` was given: of a class of this library, or `into`, filled."""
     if into is not None and not isinstance(into, nn.Module):
         raise ValueError(f"the file holds a module; into must be a torch nn.Module, not a {type(into).__name__}")
-    state, scales = _state(config, arrays)
+    # a module that is made keeps these tensors, in memory that torch allocates; one that is filled copies them
+    state, scales = _state(config, arrays, own=into is None)
     if into is not None:
         return _fill(into, config, state, scales)
     net = _build(config, state)
@@ -143,8 +144,8 @@ def _set_all_scales(net: nn.Module, scales: dict[str, tuple[np.ndarray, int]]) -
         set_scales(net.get_submodule(path), attribute, values, axis)
 
 
-def _state(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], dict]:
-    """State dict, in memory of torch, and the scales and channel axes of the weights that are stored as codes.
+def _state(config: dict[str, Any], arrays: dict[str, np.ndarray], *, own: bool) -> tuple[dict[str, torch.Tensor], dict]:
+    """State dict (`own`: in memory of torch), and scales and channel axes of the weights that are stored as codes.
 
     `arrays` is emptied, so that no array is in memory twice.
     """
@@ -156,10 +157,11 @@ def _state(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict[
                 raise ValueError(f"{name} is stored as codes of a {dtype}")
             codes, weight_scales = arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scales")
             weight = absmax.decode(codes, weight_scales, axis, np.float64 if dtype == "float64" else np.float32)
-            state[name] = torch.from_numpy(weight).to(tensors.DTYPES[dtype], copy=True)
+            state[name] = torch.from_numpy(weight).to(tensors.DTYPES[dtype], copy=own)
             scales[name] = (weight_scales, axis)
         else:
-            state[name] = tensors.from_array(name, arrays.pop(name), dtype).clone()
+            tensor = tensors.from_array(name, arrays.pop(name), dtype)
+            state[name] = tensor.clone() if own else tensor
     if arrays:
         raise ValueError(f"the file holds arrays that no weight has: {', '.join(list(arrays)[:5])}")
     for name, target in config["tied"].items():
