@@ -5,6 +5,7 @@ The number of mutated files is that of the environment variable MUTATED_FILES.
 
 import json
 import os
+import random
 import sys
 import traceback
 from contextlib import suppress
@@ -146,7 +147,7 @@ CRAFTED = {
     "columns by name": ("columns", at(*STEPS, 0, 1, "names")("x" * 3), "malformed|does not describe"),
     "a model among the columns": ("columns", at(*STEPS, 0, 1, "parts", 0, 1)({"model": {"kind": "x"}}), "is a model"),
     "a model before the end": ("columns", at(*STEPS, 0, 1)({"model": {"kind": "x"}}), "before the end"),
-    "a nested value": ("linear", at("metadata")({"a": [nested(1, 900)]}), "nests deeper"),
+    "a nested value": ("linear", at("metadata")({"a": [nested(1, 900, random.Random(0))]}), "nests deeper"),
     "5,000,000 values": ("linear", at("metadata")({"a": [[]] * 5_000_000}), "values"),
     "a wide array": ("linear", at(*FITTED, "a_")({"$array": "<U25000000", "value": ["x"]}), "longer strings"),
     "a wide number": ("linear", at(*FITTED, "a_")({"$numpy": "<U25000000", "value": "x"}), "longer strings"),
@@ -276,7 +277,7 @@ def test_what_save_accepts_load_accepts(rows, tmp_path, monkeypatch):
             continue
         with pytest.raises(lc.UnsupportedModel, match=r"this Pipeline cannot be stored: .* 100 columns"):
             lc.save(model, tmp_path / "f")
-    metadata = {"a": nested(1, 200)}
+    metadata = {"a": nested(1, 200, random.Random(0))}
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored: the JSON nests deeper than 100"):
         lc.save(lt.MLP(2, 2), tmp_path / "f", metadata=metadata)
 

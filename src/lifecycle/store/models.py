@@ -16,8 +16,8 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     """Write a model into one file.
 
     The file is written under a temporary name and renamed, so that it is never incomplete; an existing file is
-    replaced, and so is what a killed save to this path left. The same model gives the same bytes. Pruned weights are stored as a bit mask and their non-zero values
-    where that is smaller, quantized ones as their codes.
+    replaced, and what a killed save to this path left is removed. The same model gives the same bytes. Pruned weights
+    are stored as a bit mask and their non-zero values where that is smaller, quantized ones as their codes.
 
     Parameters
     ----------
@@ -61,8 +61,9 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     path : str or os.PathLike
     into : torch.nn.Module or estimator, optional
         A module to fill, with the names, shapes and dtypes of the file; a compiled one, or one in DataParallel, stands
-        for the module that it wraps. Its linear layers become int8 layers where the file has int8 layers. For an estimator that was saved without some of its arguments: one of the same class
-        that was made with them; all other arguments are taken from the file.
+        for the module that it wraps. Its linear layers become int8 layers where the file has int8 layers. For an
+        estimator that was saved without some of its arguments: one of the same class that was made with them; all other
+        arguments are taken from the file.
     sha256 : str, optional
         Digest that the file must have, as ``sha256sum`` prints it.
 
