@@ -18,7 +18,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 import lifecycle as lc
 from lifecycle.store.adapters.sklearn import steps
 
-from .test_store import forged
+from .forged_files import forged
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """save, load, inspect: every kind of model comes back bit for bit in a new process; every fault has its name."""
 
+import copy
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,30 +23,11 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.store import bundle, bundle_reader, json_values
+from lifecycle.store import bundle_reader, json_values, limits
+from lifecycle.store.files import write_atomically
 
+from .forged_files import forged
 from .networks import ReferenceLSTM, reference_cnn, run
-
-DIGEST = bundle.DIGEST_PATTERN
-
-
-def signed(data):
-    """The bytes with the digest that belongs to them, as somebody who forges a file would make it."""
-    start, stop = DIGEST.search(data).span(1)
-    bare = data[:start] + b"0" * 64 + data[stop:]
-    return bare[:start] + hashlib.sha256(bare).hexdigest().encode() + bare[stop:]
-
-
-def forged(data, edit, raw_header=None):
-    """A bundle with another manifest, and a digest that fits it."""
-    n = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + n])
-    manifest = json.loads(header["__metadata__"]["lifecycle"])
-    header["__metadata__"]["lifecycle"] = json.dumps(edit(manifest) or manifest, separators=(",", ":"))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text = raw_header(text) if raw_header else text
-    text += b" " * (-len(text) % 8)
-    return signed(struct.pack("<Q", len(text)) + text + data[8 + n :])
 
 
 @pytest.fixture
@@ -396,6 +379,195 @@ def test_filled_estimators_have_the_arguments_of_the_file(digits, tmp_path):
     assert again.get_params() == model.set_params(callbacks=[print]).get_params()
 
 
+# -- modules in wrappers, and modules that cannot be stored or filled --------------------------------------------------
+
+
+def plain():
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+WRAPPED = {
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "data parallel": nn.DataParallel,
+    "both": lambda net: nn.DataParallel(torch.compile(net, backend="eager")),
+}
+wraps = pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+ignores_torch_s_script = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+
+
+@wraps
+@ignores_torch_s_script
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_a_module_in_a_wrapper_is_the_one_inside(wrap, tmp_path):
+    net, x = plain(), torch.randn(5, 3)
+    wrapped = wrap(net)
+    lc.save(wrapped, tmp_path / "wrapped")
+    lc.save(net, tmp_path / "plain")
+    assert (tmp_path / "wrapped").read_bytes() == (tmp_path / "plain").read_bytes()
+    assert lc.size_of(wrapped) == lc.size_of(net)
+    for change in (lambda m: lc.prune(m, 0.5), lc.quantize, lambda m: lc.quantize(m, activations=None)):
+        changed, expected = change(wrapped), change(net)
+        assert type(changed) is nn.Sequential
+        assert torch.equal(changed(x), expected(x))
+        lc.save(changed, tmp_path / "changed")
+        into = wrap(plain())
+        assert lc.load(tmp_path / "changed", into=into) is into
+        assert torch.equal(into(x), expected(x))
+    assert torch.equal(wrapped(x), net(x))
+
+
+@ignores_torch_s_script
+def test_a_compiled_model_of_this_library_is_stored_whole(tmp_path):
+    net, x = lt.MLP(3, 2).eval(), torch.randn(5, 3)
+    lc.save(torch.compile(net, backend="eager"), tmp_path / "m")
+    again = lc.load(tmp_path / "m")
+    assert type(again) is lt.MLP
+    assert torch.equal(again(x), net(x))
+
+
+@wraps
+@ignores_torch_s_script
+def test_an_estimator_whose_module_is_in_a_wrapper(wrap, digits, tmp_path):
+    X, y = digits
+    model = lt.TorchClassifier(max_epochs=1, random_state=0, progress=False).fit(X, y)
+    expected = lc.quantize(model).predict(X)
+    lc.save(model, tmp_path / "plain")
+    model.module_ = wrap(model.module_)
+    lc.save(model, tmp_path / "wrapped")
+    assert (tmp_path / "wrapped").read_bytes() == (tmp_path / "plain").read_bytes()
+    assert np.array_equal(lc.quantize(model).predict(X), expected)
+    into = lc.load(tmp_path / "plain")
+    into.module_ = wrap(into.module_)
+    assert np.array_equal(lc.load(tmp_path / "wrapped", into=into).predict(X), model.predict(X))
+
+
+@ignores_torch_s_script
+def test_a_compiled_layer_is_quantized_and_not_only_in_its_wrapper(tmp_path):
+    """A compiled module keeps calling the one that it was made of."""
+    layer, x = nn.Linear(30, 40), torch.randn(50, 30)
+    model = nn.Sequential(torch.compile(layer, backend="eager"))
+    small = lc.quantize(model)
+    assert torch.equal(small(x), lc.quantize(nn.Sequential(layer))(x))
+    lc.save(nn.Sequential(torch.compile(small[0], backend="eager")), tmp_path / "m")
+    with pytest.raises(ValueError, match="which is compiled: compile it after loading"):
+        lc.load(tmp_path / "m", into=model)
+
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def on_meta():
+    with torch.device("meta"):
+        return plain()
+
+
+@pytest.mark.parametrize("make", [lazy, on_meta, lambda: nn.DataParallel(lazy())], ids=["lazy", "meta", "wrapped"])
+def test_a_module_without_values_is_refused_everywhere(make, tmp_path):
+    lc.save(plain(), tmp_path / "m")
+    lc.save_checkpoint(tmp_path / "run", model=plain())
+    calls = [
+        lambda m: lc.save(m, tmp_path / "x"),
+        lambda m: lc.load(tmp_path / "m", into=m),
+        lc.size_of,
+        lambda m: lc.prune(m, 0.5),
+        lc.quantize,
+        lambda m: lc.save_checkpoint(tmp_path / "x", model=m),
+        lambda m: lc.load_checkpoint(tmp_path / "run", model=m),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"0.weight of the model has no values yet: run the model once"):
+            call(make())
+    assert not (tmp_path / "x").exists()
+
+
+class Buffered(nn.Module):
+    def __init__(self, buffer):
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.register_buffer("last", buffer)
+
+
+def made_in_inference_mode():
+    with torch.inference_mode():
+        return torch.zeros(4)
+
+
+CANNOT_BE_WRITTEN = {
+    "last of the model is expanded": lambda: torch.zeros(1).expand(4),
+    "last of the model was made in": made_in_inference_mode,
+    "last of the model is torch.sparse_coo": lambda: torch.zeros(4).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("sentence", CANNOT_BE_WRITTEN)
+def test_a_tensor_that_cannot_be_written_leaves_all_others_alone(sentence, tmp_path):
+    lc.save(Buffered(torch.ones(4)), tmp_path / "m")
+    lc.save_checkpoint(tmp_path / "run", model=Buffered(torch.ones(4)))
+    into = Buffered(CANNOT_BE_WRITTEN[sentence]())
+    before = into.first.weight.clone()
+    for load in (lc.load, lambda path, into: lc.load_checkpoint(tmp_path / "run", model=into)):
+        with pytest.raises(ValueError, match=sentence):
+            load(tmp_path / "m", into=into)
+        assert torch.equal(into.first.weight, before)
+
+
+def test_tensors_that_share_memory_are_tied(tmp_path):
+    """Under two names and not one parameter: the second would overwrite the first."""
+    lc.save(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), tmp_path / "m")
+    into = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    into[1].weight.data = into[0].weight.data
+    before = into[0].weight.clone()
+    with pytest.raises(ValueError, match=r"1.weight is tied to 0.weight in the module, and differs from it"):
+        lc.load(tmp_path / "m", into=into)
+    assert torch.equal(into[0].weight, before)
+
+
+@pytest.mark.parametrize("shrink", [lambda m: m, lc.quantize, lambda m: lc.quantize(m, activations=None)])
+def test_a_hook_that_raises_leaves_the_module_as_it_was(shrink, tmp_path):
+    lc.save(shrink(plain()), tmp_path / "m")
+    into = lc.quantize(plain(), activations=None)
+    handle = into[2].register_load_state_dict_post_hook(lambda *_: 1 / 0)
+    layers, before = list(into), copy.deepcopy(dict(into.state_dict()))
+    scales = copy.deepcopy(into[0]._lifecycle_scales)
+    if shrink is lc.quantize:
+        into.register_load_state_dict_post_hook(lambda *_: 1 / 0)
+    with pytest.raises(ValueError, match="does not fit: division by zero"):
+        lc.load(tmp_path / "m", into=into)
+    assert list(into) == layers
+    assert all(torch.equal(into.state_dict()[name], value) for name, value in before.items())
+    assert str(into[0]._lifecycle_scales) == str(scales)
+    handle.remove()
+    assert not into[2]._load_state_dict_post_hooks
+
+
+def test_an_estimator_that_does_not_fit_stays_as_it_was(file, digits, tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    for into in (
+        lc.LinearRegressor(alpha=0.5, random_state=1),
+        lc.LinearRegressor(alpha=0.5, optimizer="exact").fit(X, y),
+    ):
+        before = str(vars(into))
+        for edit in (
+            lambda m: m["config"]["fitted"].update({"fit": 1}),
+            lambda m: m["config"]["params"].update({"optimizer__lr": 1}),
+        ):
+            (tmp_path / "m").write_bytes(forged(file.read_bytes(), edit))
+            with pytest.raises(ValueError, match=r"is not the name of a fitted|is no argument of"):
+                lc.load(tmp_path / "m", into=into)
+            assert str(vars(into)) == before
+    X, y = digits
+    model = lt.TorchClassifier(max_epochs=1, random_state=0, progress=False).fit(X, y)
+    lc.save(model, tmp_path / "torch")
+    (tmp_path / "m").write_bytes(
+        forged((tmp_path / "torch").read_bytes(), lambda m: m["config"]["fitted"].update({"fit": 1}))
+    )
+    into = lt.TorchClassifier(max_epochs=7)
+    with pytest.raises(ValueError, match="is not the name of a fitted"):
+        lc.load(tmp_path / "m", into=into)
+    assert (into.max_epochs, hasattr(into, "module_")) == (7, False)
+
+
 # -- files that are not valid ------------------------------------------------------------------------------------------
 
 
@@ -622,6 +794,51 @@ def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path):
     assert isinstance(lc.load(tmp_path / "file"), lt.MLP)
 
 
+HELD = (
+    "import os, sys, time\n"
+    "from lifecycle.store.files import write_atomically\n"
+    "os.replace = lambda *_: (print('written', flush=True), time.sleep(300))\n"
+    "write_atomically(sys.argv[1], b'new')\n"
+)
+
+
+def test_the_temporary_file_of_a_killed_save_is_removed_by_the_next_one(tmp_path):
+    """Only of the same file, and only once no process has it open."""
+    path = tmp_path / "m"
+    path.write_bytes(b"old")
+    saving = subprocess.Popen([sys.executable, "-c", HELD, str(path)], stdout=subprocess.PIPE)
+    saving.stdout.readline()
+    temporary = set(tmp_path.iterdir()) - {path}
+    assert len(temporary) == 1
+    write_atomically(path, b"another save while the first one runs")
+    assert temporary <= set(tmp_path.iterdir())
+    saving.kill()
+    saving.wait()
+    saving.stdout.close()
+    (tmp_path / ".m.mine.tmp").touch()
+    write_atomically(tmp_path / "other", b"")
+    assert temporary <= set(tmp_path.iterdir())
+    write_atomically(path, b"new")
+    assert {p.name for p in tmp_path.iterdir()} == {"m", "other", ".m.mine.tmp"}
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "a" * 60])
+def test_a_name_may_be_as_long_as_the_file_system_takes(name, tmp_path):
+    lc.save(nn.Linear(2, 2), tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    lc.load(tmp_path / name, into=nn.Linear(2, 2))
+
+
+def test_saves_of_one_file_from_many_threads(tmp_path):
+    """None takes the temporary file of another one for a leftover."""
+    path = tmp_path / "m"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda k: write_atomically(path, bytes([k]) * 1000), range(200)))
+    assert len(set(path.read_bytes())) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_what_cannot_be_saved(tmp_path):
     class Extra(nn.Module):
         def get_extra_state(self):
@@ -650,7 +867,7 @@ def test_what_cannot_be_saved(tmp_path):
 
 
 def test_a_configuration_too_long_for_a_header_is_refused_before_it_is_written(file, monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_HEADER", 1000)
+    monkeypatch.setattr(limits, "MAX_HEADER", 1000)
     monkeypatch.setattr("safetensors.numpy.save", None)
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored in one header"):
         lc.save(lc.prune(nn.Linear(2, 2), 0.5), file, metadata={"a": "x" * 500})

@@ -32,7 +32,8 @@ def prune(
     Parameters
     ----------
     model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
-        An estimator must be fitted. The model is not changed.
+        An estimator must be fitted. The model is not changed. A compiled module, or one in DataParallel, stands for the
+        module that it wraps.
     amount : float, optional
         Fraction of the weights to be zero, 0 ≤ amount < 1; exactly round(amount × number of weights) are. Required
         for "unstructured", not allowed for "n:m".
@@ -53,7 +54,8 @@ def prune(
     Raises
     ------
     ValueError
-        An option or name is unknown, `amount` does not fit the structure, or a weight is NaN.
+        An option or name is unknown, `amount` does not fit the structure, a weight is NaN, or a parameter has no values
+        (a lazy module, or one on the meta device).
     UnsupportedModel
         The model is of another kind, is not fitted, has no weight to prune, or has one that is computed from others.
 

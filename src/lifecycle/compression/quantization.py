@@ -19,7 +19,8 @@ def quantize(
     Parameters
     ----------
     model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
-        An estimator must be fitted. The model is not changed.
+        An estimator must be fitted. The model is not changed. A compiled module, or one in DataParallel, stands for the
+        module that it wraps.
     bits : int, default=8
         Bits per weight.
     method : str, default="absmax"
@@ -40,7 +41,8 @@ def quantize(
     Raises
     ------
     ValueError
-        An option or name is unknown, a weight is NaN or infinite, or no layer supports "dynamic".
+        An option or name is unknown, a weight is NaN or infinite, a parameter has no values (a lazy module, or one on
+        the meta device), or no layer supports "dynamic".
     UnsupportedModel
         The model is of another kind, is not fitted, has no weight to quantize, or has one that is computed from others.
 

@@ -18,6 +18,7 @@ import numpy as np
 import lifecycle
 from lifecycle._check import UnsupportedModel
 from lifecycle.codecs import pack
+from lifecycle.store import limits
 from lifecycle.store.files import write_atomically
 
 FORMAT = 1
@@ -25,7 +26,6 @@ MANIFEST = "lifecycle"
 DIGEST_PLACEHOLDER = "0" * 64
 # the place of the digest in a header: the first entry of the manifest, which is a JSON string inside JSON
 DIGEST_PATTERN = re.compile(rb'"lifecycle":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')
-MAX_HEADER = 100_000_000  # bytes, of safetensors
 DTYPES = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64".split()
 
 
@@ -48,7 +48,12 @@ def write(path: Path, config: dict[str, Any], arrays: Mapping[str, np.ndarray], 
         "metadata": _user_metadata(metadata),
         "versions": _versions(),
     }
-    write_atomically(path, _serialize(tensors, json.dumps(manifest, allow_nan=False, separators=(",", ":"))))
+    text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
+    try:
+        limits.check_json(text)
+    except limits.ExceedsLimit as error:
+        raise UnsupportedModel(f"this model's configuration or metadata cannot be stored: {error}") from None
+    write_atomically(path, _serialize(tensors, text))
 
 
 def _user_metadata(metadata: Any) -> Any:
@@ -82,7 +87,7 @@ def _serialize(tensors: dict[str, np.ndarray], manifest: str) -> bytes:
     contiguous = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in tensors.items()}
     # the header holds the manifest as a JSON string, and an entry for each tensor
     entries = sum(len(json.dumps(key)) + 120 + 20 * array.ndim for key, array in contiguous.items())
-    if len(json.dumps(manifest)) + entries > MAX_HEADER:
+    if len(json.dumps(manifest)) + entries > limits.MAX_HEADER:
         raise UnsupportedModel("this model's configuration takes more than 100 MB and cannot be stored in one header")
     data = bytearray(safetensors.save(contiguous, metadata={MANIFEST: manifest}))
     end = 8 + int.from_bytes(data[:8], "little")

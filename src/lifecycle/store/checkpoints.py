@@ -86,11 +86,13 @@ def load_checkpoint(
         The run does not fit; the message names what is missing and what is unexpected. Nothing is changed then.
     """
     adapter, path = adapters.checkpoint_adapter_for(model), Path(path)
-    manifest, tensors = bundle_reader.parse(path.name, bundle_reader.read(path))
-    config = manifest["config"]
-    if config["kind"] != adapters.CHECKPOINT:
-        raise CorruptBundle(f"{path.name} holds a model ({config['kind']}), not a checkpoint: lifecycle.load reads it")
-    with bundle_reader.corrupt_if_malformed(path.name, "a checkpoint"):
+    with bundle_reader.reading(path.name, "a checkpoint"):
+        manifest, tensors = bundle_reader.parse(path.name, bundle_reader.read(path))
+        config = manifest["config"]
+        if config["kind"] != adapters.CHECKPOINT:
+            kind = config["kind"]
+            raise CorruptBundle(f"{path.name} holds a model ({kind}), not a checkpoint: lifecycle.load reads it")
         run = adapter.deserialize(config, bundle_reader.arrays_of(manifest, tensors))
-    adapter.restore(run, model, optimizer, scheduler, random_state)
-    return manifest.get("metadata") or {}
+    with bundle_reader.reading(path.name, "a checkpoint", keep=(ValueError, TypeError)):
+        adapter.restore(run, model, optimizer, scheduler, random_state)
+    return manifest["metadata"] or {}

@@ -9,8 +9,11 @@ from typing import Any
 
 from lifecycle._display import html_table, import_optional, text_table
 from lifecycle.store import adapters, bundle_reader
+from lifecycle.store.limits import shorten
 
 __all__ = ["Inspection", "inspect"]
+
+_WIDTH = 200  # characters of a cell: the widest one decides how long every line is
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,23 @@ class Inspection:
         facts = [
             ("file", f"{self.name}, {self.bytes:,} bytes"),
             ("sha256", self.sha256),
-            ("model", f"{self.model} ({self.kind}){how_to_load}"),
-            ("saved with", ", ".join(f"{k} {v}" for k, v in self.versions.items())),
+            ("model", f"{shorten(self.model, _WIDTH)} ({shorten(self.kind, _WIDTH)}){how_to_load}"),
+            ("saved with", shorten(", ".join(f"{k} {v}" for k, v in self.versions.items()), _WIDTH)),
         ]
-        return facts + ([("metadata", json.dumps(self.metadata, ensure_ascii=False))] if self.metadata else [])
+        if self.metadata:
+            text = json.dumps(self.metadata, ensure_ascii=False)
+            facts.append(("metadata", shorten(text, len(text))))  # whole
+        return facts
 
     def __repr__(self) -> str:
         rows = [
-            (name, dtype, "×".join(map(str, shape)) or "scalar", stored, f"{size:,}")
+            [
+                shorten(cell, _WIDTH)
+                for cell in (name, dtype, "×".join(map(str, shape)) or "scalar", stored, f"{size:,}")
+            ]
             for name, dtype, shape, stored, size in self.arrays
         ]
-        lines = [*text_table(self._facts()), *(f"  {line}" for line in text_table(rows, "<<<<>"))]
-        return "\n".join(map(_printable, lines))
+        return "\n".join([*text_table(self._facts()), *(f"  {line}" for line in text_table(rows, "<<<<>"))])
 
     def _repr_html_(self) -> str:
         columns = ["name", "dtype", "shape", "stored", "bytes"]
@@ -69,21 +77,16 @@ class Inspection:
 def inspect(path: str | os.PathLike) -> Inspection:
     """Describe the contents of a file without loading them; raises `CorruptBundle` and OSError like `load`."""
     path = Path(path)
-    data = bundle_reader.read(path)
-    manifest, tensors = bundle_reader.parse(path.name, data)
-    with bundle_reader.corrupt_if_malformed(path.name, "a model"):
+    with bundle_reader.reading(path.name, "a model"):
+        data = bundle_reader.read(path)
+        manifest, tensors = bundle_reader.parse(path.name, data)
         config = manifest["config"]
         arrays = []
         for name, entry in manifest["arrays"].items():
             size = sum(tensors[key].nbytes for key in entry["parts"].values())
-            arrays.append((name, str(entry["dtype"]), tuple(entry["shape"]), entry["codec"] or "plain", size))
+            arrays.append((name, entry["dtype"], tuple(entry["shape"]), entry["codec"] or "plain", size))
         model, complete = adapters.describe(config)
         versions = {str(k): str(v) for k, v in manifest["versions"].items()}
         digest = hashlib.sha256(data).hexdigest()
-        kind, metadata = str(config["kind"]), manifest["metadata"]
+        kind, metadata = config["kind"], manifest["metadata"]
         return Inspection(path.name, len(data), digest, kind, model, complete, arrays, metadata, versions)
-
-
-def _printable(text: str) -> str:
-    """Without control characters: names and metadata of a file are arbitrary, and a terminal obeys escape codes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

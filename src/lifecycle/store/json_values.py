@@ -2,18 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
+from lifecycle.store import limits
 
-_MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON of one file, so that no small file requests a large memory
 _MAX_PARAM_BYTES = 8192  # of the arrays in an argument: a larger one is data, not a setting
-_remaining_bytes: ContextVar[int] = ContextVar("bytes of arrays that the file may still request")
 
 
 class NotSerializable(TypeError):
@@ -31,9 +27,10 @@ def serialize_value(value: Any) -> Any:
         raise NotSerializable(f"a {value.dtype} cannot be written as JSON")
     if isinstance(value, np.generic) and value.dtype.kind in "biufU":
         return {"$numpy": value.dtype.str, "value": serialize_value(value.item())}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufUO" and value.nbytes <= _MAX_ARRAY_BYTES:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufUO" and value.nbytes <= limits.MAX_ARRAY_BYTES:
         if value.dtype.kind == "U":  # as wide as its longest string: a reader refuses wider ones
             value = value.astype(f"U{max(map(len, value.flat), default=0) or 1}")
+        limits.spend_bytes(value.nbytes)
         return {"$array": value.dtype.str, "value": serialize_value(value.tolist())}
     if type(value) is list:
         return [serialize_value(v) for v in value]
@@ -70,25 +67,12 @@ def deserialize_value(value: Any) -> Any:
     raise ValueError(f"a value that no version of this library wrote: {str(value)[:60]}")
 
 
-@contextmanager
-def limit_array_bytes() -> Iterator[None]:
-    """Bound the bytes of all arrays that `deserialize_value` makes inside the block, which is for one file."""
-    token = _remaining_bytes.set(_MAX_ARRAY_BYTES)
-    try:
-        yield
-    finally:
-        _remaining_bytes.reset(token)
-
-
 def _array(value: Any, dtype: np.dtype) -> np.ndarray:
     objects = np.array(value, dtype=object)
     longest = max((len(v) for v in objects.flat if isinstance(v, str)), default=0)
     if dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1):
         raise ValueError("an array in the manifest requests longer strings than it holds")
-    remaining = _remaining_bytes.get(_MAX_ARRAY_BYTES) - objects.size * dtype.itemsize
-    if remaining < 0:
-        raise ValueError("the arrays in the manifest are too large")
-    _remaining_bytes.set(remaining)
+    limits.spend_bytes(objects.size * dtype.itemsize)
     return objects.astype(dtype)
 
 
@@ -167,6 +151,14 @@ def restore_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
     vars(estimator).update(attributes)
 
 
+def become(estimator: Any, other: Any) -> Any:
+    """The estimator, with all attributes of another one of its class: at once, so that no error leaves half of them."""
+    attributes = dict(vars(other))
+    vars(estimator).clear()
+    vars(estimator).update(attributes)
+    return estimator
+
+
 def pop_prefixed(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """Take the arrays whose names begin with a prefix out of `arrays`; their names without it."""
     return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
@@ -194,4 +186,8 @@ def deserialize_fitted(config: Any, arrays: dict[str, np.ndarray], cls: type, in
     attributes = deserialize_attributes(config["fitted"], pop_prefixed(arrays, "fitted."))
     if arrays:
         raise ValueError(f"the file holds arrays that the estimator does not have: {', '.join(list(arrays)[:5])}")
-    return deserialize_params(config["params"]), attributes
+    params, known = deserialize_params(config["params"]), cls().get_params(deep=False)
+    for name in params:
+        if name not in known and not (name.startswith("module__") and "module" in known):
+            raise ValueError(f"{name!r} is no argument of {cls.__name__}")
+    return params, attributes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
-from lifecycle.store import adapters, bundle, bundle_reader
+from lifecycle.store import adapters, bundle, bundle_reader, limits
 
 __all__ = ["load", "save"]
 
@@ -16,8 +16,8 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     """Write a model into one file.
 
     The file is written under a temporary name and renamed, so that it is never incomplete; an existing file is
-    replaced. The same model gives the same bytes. Pruned weights are stored as a bit mask and their non-zero values
-    where that is smaller, quantized ones as their codes.
+    replaced, and what a killed save to this path left is removed. The same model gives the same bytes. Pruned weights
+    are stored as a bit mask and their non-zero values where that is smaller, quantized ones as their codes.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
         is stored, and `load` needs ``into=module``. Arguments of an estimator that are not plain values (a function, a
         user's module) or that hold data (rows for early_stopping, arrays above 8 kB) are not stored either:
         `load` needs ``into=estimator``. An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after
-        loading, a new ``fit`` starts from new weights; ``module_``, the fitted one, is stored with every bit.
+        loading, a new ``fit`` starts from new weights; ``module_``, the fitted one, is stored with every bit. A
+        compiled module, or one in DataParallel, stands for the module that it wraps.
     path : str or os.PathLike
     metadata : dict, optional
         Any JSON, for `inspect`.
@@ -34,27 +35,35 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     Raises
     ------
     UnsupportedModel
-        `model` is of another kind, is not fitted, or has parts that cannot be stored.
+        `model` is of another kind, is not fitted, or has parts that cannot be stored, or more steps, columns or values
+        in its configuration than `load` accepts (25,000 encoded columns, 5,000 steps, 4 million values).
     ValueError
-        `metadata` is not JSON.
+        `metadata` is not JSON, or a parameter has no values: a lazy module, or one on the meta device.
     """
-    path = Path(path)
-    bundle.write(path, *adapters.adapter_for(model).serialize(model), metadata, small=True)
+    adapter = adapters.adapter_for(model)
+    try:
+        with limits.budget():
+            config, arrays = adapter.serialize(model)
+    except limits.ExceedsLimit as error:
+        raise UnsupportedModel(f"this {type(model).__name__} cannot be stored: {error}") from None
+    bundle.write(Path(path), config, arrays, metadata, small=True)
 
 
 def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None) -> Any:
     """Read a model that `save` wrote; its predictions are the same.
 
     They are equal bit for bit on the same machine, with the same versions and as many BLAS threads. No code from the
-    file is run, and no name in it is imported.
+    file is run, and no name in it is imported. What is built is bounded by the arrays of the file; reading it takes
+    twice its size, or the size of the decoded model.
 
     Parameters
     ----------
     path : str or os.PathLike
     into : torch.nn.Module or estimator, optional
-        A module to fill, with the names, shapes and dtypes of the file. Its linear layers become int8 layers where
-        the file has int8 layers. For an estimator that was saved without some of its arguments: one of the same class
-        that was made with them; all other arguments are taken from the file.
+        A module to fill, with the names, shapes and dtypes of the file; a compiled one, or one in DataParallel, stands
+        for the module that it wraps. Its linear layers become int8 layers where the file has int8 layers. For an
+        estimator that was saved without some of its arguments: one of the same class that was made with them; all other
+        arguments are taken from the file.
     sha256 : str, optional
         Digest that the file must have, as ``sha256sum`` prints it.
 
@@ -65,25 +74,28 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     Raises
     ------
     CorruptBundle
-        The file is truncated, altered, not a file of this library, from a newer version, or has another digest.
+        The file is truncated, altered, not a file of this library, from a newer version, has another digest, or needs
+        more memory than there is.
     FileNotFoundError
         The file does not exist.
     UnsupportedModel
         The file holds a model that can only be loaded `into` another.
     ValueError
-        The file does not fit `into`.
+        The file does not fit `into`, or `into` has tensors that cannot be filled: without values (lazy, on the meta
+        device), expanded, sparse, or made in inference mode. Nothing of `into` is changed then.
     """
     path = Path(path)
     if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         raise ValueError(f"sha256 must be 64 hexadecimal digits; got {sha256!r}")
-    data = bundle_reader.read(path)
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
-        raise CorruptBundle(f"{path.name} is not the file you expect: its sha256 is {hashlib.sha256(data).hexdigest()}")
-    manifest, tensors = bundle_reader.parse(path.name, data)
-    del data
-    config = manifest["config"]
-    if config["kind"] == adapters.CHECKPOINT:
-        raise UnsupportedModel(f"{path.name} is a checkpoint: load_checkpoint(path, model=…) loads it into a model")
-    with bundle_reader.corrupt_if_malformed(path.name, "a model", keep=() if into is None else (ValueError,)):
+    with bundle_reader.reading(path.name, "a model", keep=() if into is None else (ValueError,)):
+        data = bundle_reader.read(path)
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
+            digest = hashlib.sha256(data).hexdigest()
+            raise CorruptBundle(f"{path.name} is not the file you expect: its sha256 is {digest}")
+        manifest, tensors = bundle_reader.parse(path.name, data)
+        del data
+        config = manifest["config"]
+        if config["kind"] == adapters.CHECKPOINT:
+            raise UnsupportedModel(f"{path.name} is a checkpoint: load_checkpoint(path, model=…) loads it into a model")
         arrays = bundle_reader.arrays_of(manifest, tensors)
         return adapters.adapter_for_kind(config["kind"]).deserialize(config, arrays, into)

@@ -15,6 +15,7 @@ from lifecycle.codecs import Quantizer, absmax
 from lifecycle.store.adapters import COMPUTED, TORCH_ESTIMATOR, TORCH_MODULE, Layer
 from lifecycle.torch import serialization
 from lifecycle.torch.compressed import Int8Module, clear_scales, codes_of, int8_class_for, scales_of, set_scales
+from lifecycle.torch.modules import check_values, unwrap
 from lifecycle.torch.tensors import to_array
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -32,13 +33,12 @@ _KINDS: list[tuple[tuple[type, ...], str, str, int, int]] = [
 
 
 def _module(model: Any) -> nn.Module:
-    """The module itself, or the fitted module of an estimator."""
-    if isinstance(model, torch.jit.ScriptModule):
+    """The module itself, or the fitted module of an estimator, without wrappers."""
+    net = unwrap(model if isinstance(model, nn.Module) else getattr(model, "module_", None))
+    if isinstance(net, torch.jit.ScriptModule):
         raise UnsupportedModel("a TorchScript module is not supported: pass the nn.Module that it was made from")
-    if isinstance(model, nn.Module):
-        return model
-    if isinstance(fitted := getattr(model, "module_", None), nn.Module):
-        return fitted
+    if isinstance(net, nn.Module):
+        return net
     if hasattr(model, "get_params"):
         raise UnsupportedModel(f"this {type(model).__name__} is not fitted yet: call fit first")
     raise UnsupportedModel(f"a {type(model).__name__} is not supported; what is: an nn.Module or a torch estimator")
@@ -83,7 +83,7 @@ def _find(net: nn.Module, name: str) -> tuple[Layer, nn.Module, str]:
 
 
 def layers(model: Any) -> list[Layer]:
-    return [layer for layer, _, _ in _weights(_module(model))]
+    return [layer for layer, _, _ in _weights(check_values(_module(model)))]
 
 
 def read_weight(model: Any, name: str) -> np.ndarray:
@@ -163,12 +163,16 @@ def _swappable(module: nn.Module, counts: dict[int, int]) -> bool:
 
 
 def copy(model: Any) -> Any:
-    _module(model)
-    return _copy.deepcopy(model)
+    net = check_values(_module(model))
+    if isinstance(model, nn.Module):
+        return _copy.deepcopy(net)
+    copied = _copy.deepcopy(model)
+    copied.module_ = unwrap(copied.module_)
+    return copied
 
 
 def tensors(model: Any) -> dict[str, np.ndarray]:
-    net = _module(model)
+    net = check_values(_module(model))
     return serialization.serialize_module(net, _codes(net))[1]
 
 
@@ -180,7 +184,7 @@ def _codes(net: nn.Module) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
 
 
 def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    net = _module(model)
+    net = check_values(_module(model))
     codes = _codes(net)
     if isinstance(model, nn.Module):
         config, arrays = serialization.serialize_module(net, codes)

@@ -10,9 +10,9 @@ from torch import nn
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
 from lifecycle.codecs import absmax
-from lifecycle.store import json_values
+from lifecycle.store import json_values, limits
 from lifecycle.store.json_values import deserialize_value, serialize_value
-from lifecycle.torch import tensors
+from lifecycle.torch import modules, tensors
 from lifecycle.torch.compressed import INT8, Int8Module, clear_scales, holds_int8, set_scales
 
 _MODELS, _ESTIMATORS = "lifecycle.torch.models", "lifecycle.torch.estimators"
@@ -40,9 +40,7 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
     arrays: dict[str, np.ndarray] = {}
     dtypes, int8, tied, layout, frozen = {}, {}, {}, [], []
     first: dict[int, str] = {}
-    for name, value in net.state_dict(keep_vars=True).items():
-        if not isinstance(value, torch.Tensor):
-            raise UnsupportedModel(f"{name} of this module is a {type(value).__name__}; only tensors can be stored")
+    for name, value in modules.state_tensors(net).items():
         dtype = tensors.dtype_name(f"{name} of this module", value, allow_complex=False)
         if isinstance(value, nn.Parameter) and not value.requires_grad:
             frozen.append(name)
@@ -96,49 +94,76 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
     """The module that `serialize_module` was given: of a class of this library, or `into`, filled."""
     if into is not None and not isinstance(into, nn.Module):
         raise ValueError(f"the file holds a module; into must be a torch nn.Module, not a {type(into).__name__}")
-    state, scales = _state(config, arrays)
-    net = _build(config, state) if into is None else into
+    # a module that is made keeps these tensors, in memory that torch allocates; one that is filled copies them
+    state, scales = _state(config, arrays, own=into is None)
+    if into is not None:
+        return _fill(into, config, state, scales)
+    net = _build(config, state)
     swaps = _swaps(net, config["int8_layers"], state)
     _check_state(net, swaps, state)
     net = swap(net, swaps)
-    if into is None:
-        # the parameters have no memory yet and become these tensors, tied ones the same tensor
-        state |= {name: nn.Parameter(state[name], p.requires_grad) for name, p in net.named_parameters()}
-        state |= {name: state[target] for name, target in config["tied"].items()}
-    net.load_state_dict(state, assign=into is None)
-    for module in net.modules():
-        clear_scales(module)  # of the weights that `into` had before
-    for name, (values, axis) in scales.items():
-        path, _, attribute = name.rpartition(".")
-        set_scales(net.get_submodule(path), attribute, values, axis)
-    if into is None:
-        net.train(config["training"])
-        for path in config["other_mode"]:
-            net.get_submodule(path).training = not config["training"]
-        for name in config["frozen"]:
-            net.get_parameter(name).requires_grad_(False)
-        for name in config["channels_last"]:
-            p = net.get_parameter(name)
-            if p.ndim != 4:
-                raise ValueError(f"{name} has {p.ndim} dimensions; channels_last needs 4")
-            p.data = p.data.contiguous(memory_format=torch.channels_last)
+    # the parameters have no memory yet and become these tensors, tied ones the same tensor
+    state |= {name: nn.Parameter(state[name], p.requires_grad) for name, p in net.named_parameters()}
+    state |= {name: state[target] for name, target in config["tied"].items()}
+    net.load_state_dict(state, assign=True)
+    _set_all_scales(net, scales)
+    net.train(config["training"])
+    for path in config["other_mode"]:
+        net.get_submodule(path).training = not config["training"]
+    for name in config["frozen"]:
+        net.get_parameter(name).requires_grad_(False)
+    for name in config["channels_last"]:
+        p = net.get_parameter(name)
+        if p.ndim != 4:
+            raise ValueError(f"{name} has {p.ndim} dimensions; channels_last needs 4")
+        p.data = p.data.contiguous(memory_format=torch.channels_last)
     return net
 
 
-def _state(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], dict]:
-    """State dict, in memory of torch, and the scales and channel axes of the weights that are stored as codes."""
-    remaining, state, scales = dict(arrays), {}, {}
+def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor], scales: dict) -> nn.Module:
+    """Fill a user's module; before everything fits, nothing of it changes."""
+    net = modules.check_values(modules.unwrap(into))
+    swaps = _swaps(net, config["int8_layers"], state)
+    for path in config["int8_layers"]:
+        if path.rpartition(".")[2] == "_orig_mod" and id(net.get_submodule(path)) in swaps:
+            raise ValueError(f"the file has an int8 layer at {path!r}, which is compiled: compile it after loading")
+    modules.check_writable(modules.state_tensors(net))
+    _check_state(net, swaps, state)
+    with modules.undone_on_error(net):
+        filled = swap(net, swaps)
+        filled.load_state_dict(state)
+        for module in filled.modules():
+            clear_scales(module)  # of the weights before
+        _set_all_scales(filled, scales)
+    return into if filled is net else filled
+
+
+def _set_all_scales(net: nn.Module, scales: dict[str, tuple[np.ndarray, int]]) -> None:
+    for name, (values, axis) in scales.items():
+        path, _, attribute = name.rpartition(".")
+        set_scales(net.get_submodule(path), attribute, values, axis)
+
+
+def _state(config: dict[str, Any], arrays: dict[str, np.ndarray], *, own: bool) -> tuple[dict[str, torch.Tensor], dict]:
+    """State dict (`own`: in memory of torch), and scales and channel axes of the weights that are stored as codes.
+
+    `arrays` is emptied, so that no array is in memory twice.
+    """
+    state, scales = {}, {}
     for name, dtype in config["dtypes"].items():
         if name in config["int8"]:
             axis = config["int8"][name]
-            codes, weight_scales = remaining.pop(f"{name}.codes"), remaining.pop(f"{name}.scales")
+            if not tensors.DTYPES[dtype].is_floating_point:
+                raise ValueError(f"{name} is stored as codes of a {dtype}")
+            codes, weight_scales = arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scales")
             weight = absmax.decode(codes, weight_scales, axis, np.float64 if dtype == "float64" else np.float32)
-            state[name] = torch.from_numpy(weight).to(tensors.DTYPES[dtype], copy=True)
+            state[name] = torch.from_numpy(weight).to(tensors.DTYPES[dtype], copy=own)
             scales[name] = (weight_scales, axis)
         else:
-            state[name] = tensors.from_array(name, remaining.pop(name), dtype).clone()
-    if remaining:
-        raise ValueError(f"the file holds arrays that no weight has: {', '.join(list(remaining)[:5])}")
+            tensor = tensors.from_array(name, arrays.pop(name), dtype)
+            state[name] = tensor.clone() if own else tensor
+    if arrays:
+        raise ValueError(f"the file holds arrays that no weight has: {', '.join(list(arrays)[:5])}")
     for name, target in config["tied"].items():
         state[name] = state[target]
     return state, scales
@@ -153,10 +178,7 @@ def _build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Module:
         )
     cls = _class_named(_MODELS, name)
     arguments = deserialize_value(config["config"])
-    if not isinstance(arguments, dict) or any(type(v) is int and abs(v) > 2**31 for v in arguments.values()):
-        raise ValueError("the model's arguments are malformed")
-    if arguments.get("num_layers", 1) > len(state):
-        raise ValueError("the model has more layers than the file has arrays")
+    _check_arguments(arguments, len(config["dtypes"]))
     # on the meta device, so that no file can request more memory than its arrays take
     try:
         with torch.device("meta"):
@@ -169,13 +191,26 @@ def _build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Module:
     return net
 
 
+def _check_arguments(arguments: Any, n_arrays: int) -> None:
+    """ValueError for arguments that no model has, or that ask for many more layers than the file has arrays."""
+    if not isinstance(arguments, dict):
+        raise ValueError("the model's arguments are malformed")
+    n_layers = 0
+    for name, value in arguments.items():
+        values = value if type(value) is list else [value]
+        if any(type(v) not in (int, float, bool, str, type(None)) or (type(v) is int and v > 2**31) for v in values):
+            raise ValueError(f"the model's argument {name} is malformed")
+        n_layers += len(values) if type(value) is list else value if name == "num_layers" else 0
+    limits.spend_work(limits.PART * max(0, n_layers - n_arrays))  # with tied weights a layer has no array of its own
+
+
 def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> dict[int, nn.Module]:
     """The int8 layers that replace floating-point ones, by the id of the latter."""
     swaps: dict[int, nn.Module] = {}
-    modules: dict[str, Any] = dict(net.named_modules(remove_duplicate=False))
+    of_path: dict[str, Any] = dict(net.named_modules(remove_duplicate=False))
     for path in paths:
         prefix = f"{path}." if path else ""
-        old, codes, scales = modules.get(path), state.get(f"{prefix}codes"), state.get(f"{prefix}scales")
+        old, codes, scales = of_path.get(path), state.get(f"{prefix}codes"), state.get(f"{prefix}scales")
         if codes is None or scales is None:
             raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
         if codes.dtype != torch.int8 or codes.ndim < 2 or scales.dtype != torch.float32:
@@ -184,7 +219,7 @@ def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> 
         cls: Any = type(old) if is_int8 else next((c for c in INT8 if old is not None and c.supports(old)), None)
         if cls is None or old is None:
             raise ValueError(f"the file has an int8 layer at {path!r}; the module has {type(old).__name__}")
-        shape, stored = tuple(old.weight.shape), tuple(codes.shape)
+        shape, stored = tuple((old.codes if is_int8 else old.weight).shape), tuple(codes.shape)
         if shape != stored or scales.shape != codes.shape[:1]:
             raise ValueError(f"{prefix}weight has the shape {stored} in the file and {shape} in the module")
         if not is_int8 and id(old) not in swaps:
@@ -198,8 +233,9 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
     """The module, in place, with the modules of these ids replaced everywhere; the root may be one of them."""
     for module in list(net.modules()):
         for name, child in module._modules.items():
-            if id(child) in swaps:
-                module._modules[name] = swaps[id(child)]
+            plain = modules.unwrap(child)
+            if id(plain) in swaps:  # instead of its wrapper too, which would still call the old module
+                module._modules[name] = swaps[id(plain)]
     for module in net.modules():
         # torch's fast paths read the weights of a transformer's layers without calling them, or give them nested
         # tensors, which no int8 kernel takes
@@ -212,7 +248,7 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
 
 def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, torch.Tensor]) -> None:
     """ValueError if names, shapes, dtypes or ties differ; the module is not changed."""
-    wanted = dict(net.state_dict(keep_vars=True))
+    wanted = modules.state_tensors(net)
     for path, module in net.named_modules(remove_duplicate=False):
         if id(module) in swaps:
             prefix = f"{path}." if path else ""
@@ -220,11 +256,12 @@ def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, t
                 wanted.pop(prefix + name, None)
             wanted |= {prefix + name: t for name, t in swaps[id(module)].state_dict(keep_vars=True).items()}
     tensors.check_state(state, wanted)
-    first: dict[int, str] = {}
+    first: dict[Any, str] = {}
     for name, tensor in wanted.items():
-        tied = state[first.setdefault(id(tensor), name)]
+        other = first.setdefault(modules.memory_of(tensor), name)
+        tied = state[other]
         if tied is not state[name] and not torch.equal(tied, state[name]):
-            raise ValueError(f"{name} is tied to {first[id(tensor)]} in the module, and differs from it in the file")
+            raise ValueError(f"{name} is tied to {other} in the module, and differs from it in the file")
 
 
 # -- estimators ------------------------------------------------------------------------------------------------------
@@ -282,26 +319,25 @@ def _deserialize_module_param(module: dict[str, Any], net: dict[str, Any]) -> An
 def deserialize_estimator(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
     """The estimator that `serialize_estimator` was given; `into` has the arguments that are not stored."""
     cls = _class_named(_ESTIMATORS, config["class"])
-    remaining = dict(arrays)
-    weights = json_values.pop_prefixed(remaining, "module_.")
-    params, attributes = json_values.deserialize_fitted(config, remaining, cls, into)
+    weights = json_values.pop_prefixed(arrays, "module_.")
+    params, attributes = json_values.deserialize_fitted(config, arrays, cls, into)
     net = deserialize_module(config["net"], weights, None if config["net"]["class"] else _copy_of_module(into))
     if "module" not in config["missing"]:
         params["module"] = _deserialize_module_param(config["module"], config["net"])
-    model = cls() if into is None else into
+    model = cls() if into is None else copy.copy(into)
     for name in [k for k in vars(model) if k.startswith("module__") and k not in config["missing"]]:
         delattr(model, name)  # an argument of another module
     model.set_params(**params)
     json_values.restore_attributes(model, attributes)
     model.module_ = net
-    return model
+    return model if into is None else json_values.become(into, model)
 
 
 def _copy_of_module(into: Any) -> nn.Module:
     """A copy of the module of an estimator: of the fitted one, else of the one it was made with."""
     for module in (getattr(into, "module_", None), getattr(into, "module", None)):
         if isinstance(module, nn.Module):
-            return copy.deepcopy(module)
+            return copy.deepcopy(modules.unwrap(module))
     raise UnsupportedModel(
         "the estimator's module is of a class that this library does not know: into must be an estimator that is "
         "fitted, or that was made with a module object (module=Net(…), not module=Net)"

@@ -80,7 +80,10 @@ class Adapter(Protocol):
         """The model as a config, which is JSON and names its kind, and arrays."""
 
     def deserialize(self, config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
-        """The model that `serialize` was given; ValueError if it does not fit `into`."""
+        """The model that `serialize` was given, or `into`, filled; ValueError if the file does not fit `into`.
+
+        `arrays` is emptied, so that no array is in memory twice. An error leaves `into` as it was.
+        """
 
 
 def adapter_for(model: Any) -> Adapter:

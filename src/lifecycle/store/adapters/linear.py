@@ -84,18 +84,17 @@ def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
     cls = _class(config["class"])
-    remaining = dict(arrays)
-    scales, intercept = remaining.pop("coef_.scales", None), remaining.pop("intercept_")
+    scales, intercept = arrays.pop("coef_.scales", None), arrays.pop("intercept_")
     if scales is None:
-        coef = remaining.pop("coef_")
+        coef = arrays.pop("coef_")
     else:
         dtype = np.dtype(one_of("dtype", config["dtype"], ["<f4", "<f8"]))
-        coef = absmax.decode(remaining.pop("coef_.codes"), scales, 0, dtype)
-    params, attributes = json_values.deserialize_fitted(config, remaining, cls, into)
-    model: Any = cls(**params) if into is None else into.set_params(**params)
+        coef = absmax.decode(arrays.pop("coef_.codes"), scales, 0, dtype)
+    params, attributes = json_values.deserialize_fitted(config, arrays, cls, into)
+    model: Any = cls(**params) if into is None else _copy.copy(into).set_params(**params)
     json_values.restore_attributes(model, attributes)
     if scales is not None:
         setattr(model, _SCALES, scales)
     model.coef_ = coef
     model.intercept_ = intercept[()] if config["scalar_intercept"] else intercept
-    return model
+    return model if into is None else json_values.become(into, model)

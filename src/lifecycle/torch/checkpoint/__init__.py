@@ -3,14 +3,13 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from lifecycle._check import UnsupportedModel
+from lifecycle.torch import modules
 from lifecycle.torch.checkpoint import comparison, optimizer_state, random_state
 from lifecycle.torch.checkpoint.state_values import deserialize_state, serialize_state
 from lifecycle.torch.optimizers import RuleOptimizer
@@ -19,14 +18,11 @@ from lifecycle.torch.tensors import check_state
 
 def serialize(model: Any, optimizer: Any, scheduler: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Config and arrays of a run."""
-    model = _unwrapped(model)
+    model = modules.unwrap(model)
     _check_types(model, optimizer, scheduler)
     if getattr(optimizer, "averaging", False):
         raise ValueError("inside averaged_weights() the model holds the averages: save it outside the block")
-    state = dict(model.state_dict(keep_vars=True))
-    for name, value in state.items():
-        if not isinstance(value, torch.Tensor):
-            raise UnsupportedModel(f"{name} of the model is a {type(value).__name__}; a checkpoint holds tensors only")
+    state = modules.state_tensors(model)
     arrays: dict[str, np.ndarray] = {}
     config: dict[str, Any] = {"class": type(model).__name__}
     config["model"] = serialize_state(state, "model", arrays)
@@ -53,30 +49,33 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[s
     if "optimizer" in run:
         run["attributes"] = config["optimizer"].get("own", {})
         optimizer_state.check_malformed(run["optimizer"][1], run["attributes"])
-    if "scheduler" in run and not isinstance(run["scheduler"][1], dict):
-        raise ValueError("the scheduler's state is malformed")
+    if "scheduler" in run:
+        comparison.check_malformed_scheduler(run["scheduler"][1])
     random_state.check_random_state(run["random"])
     return run
 
 
 def restore(run: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, with_random_state: bool) -> None:
     """Compare everything, then change the model, the optimizer, the scheduler and the random generators."""
-    model = _unwrapped(model)
+    model = modules.unwrap(model)
     _check_types(model, optimizer, scheduler)
-    _check_model(run["model"], model.state_dict())
+    state = modules.state_tensors(model)
+    check_state(run["model"], state)
+    modules.check_writable(state)
     for name, given in (("optimizer", optimizer), ("scheduler", scheduler)):
         if given is not None and name not in run:
             raise ValueError(f"the checkpoint holds no {name}: leave {name}= out")
-    state = None if optimizer is None else optimizer_state.state_by_number(run["optimizer"], model, optimizer)
+    numbered = None if optimizer is None else optimizer_state.state_by_number(run["optimizer"], model, optimizer)
     if scheduler is not None:
         class_name, scheduler_state = run["scheduler"]
         comparison.check_class("scheduler", class_name, scheduler)
-        comparison.check_scheduler(scheduler_state, scheduler.state_dict())
+        of_torch = type(scheduler).__module__.startswith("torch.")
+        comparison.check_scheduler(scheduler_state, scheduler.state_dict(), same_kinds=of_torch)
     if getattr(optimizer, "averaging", False):
         raise ValueError("inside averaged_weights() the model holds the averages: load it outside the block")
     with _undone_on_error(model, optimizer, scheduler):
         if optimizer is not None:
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(numbered)
         if scheduler is not None:
             scheduler.load_state_dict(scheduler_state)
         model.load_state_dict(run["model"])
@@ -87,48 +86,25 @@ def restore(run: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, wit
         random_state.restore_random_state(run["random"])
 
 
-def _check_model(stored: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> None:
-    check_state(stored, state)
-    for name, value in state.items():
-        if any(n > 1 and stride == 0 for n, stride in zip(value.shape, value.stride(), strict=True)):
-            raise ValueError(f"{name} of the model is expanded and cannot be written to: make it contiguous")
-
-
 @contextmanager
 def _undone_on_error(model: nn.Module, optimizer: Any, scheduler: Any) -> Iterator[None]:
     """Undo a load that fails halfway, as a user's hook or scheduler may make it."""
-    tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
     # loading replaces the tensors of an optimizer, and changes those of a scheduler
     copies = ((optimizer, copy.copy), (scheduler, copy.deepcopy))
     states = [(owner, keep(owner.state_dict())) for owner, keep in copies if owner is not None]
     try:
-        yield
-    except BaseException as error:
-        with torch.no_grad():
-            for name, value in model.state_dict().items():
-                value.copy_(tensors[name])
+        with modules.undone_on_error(model, "the checkpoint"):
+            yield
+    except BaseException:
         for owner, state in states:
             owner.load_state_dict(state)
-        if not isinstance(error, Exception):
-            raise
-        raise ValueError(f"the checkpoint does not fit: {error}") from error
-
-
-def _unwrapped(model: Any) -> Any:
-    """The model that torch.compile or DistributedDataParallel wraps, whose names have no prefix."""
-    while type(model).__name__ in ("OptimizedModule", "DistributedDataParallel", "DataParallel"):
-        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
-    return model
+        raise
 
 
 def _check_types(model: Any, optimizer: Any, scheduler: Any) -> None:
     for name, value, cls in (("model", model, nn.Module), ("optimizer", optimizer, torch.optim.Optimizer)):
         if not isinstance(value, cls) and (value is not None or name == "model"):
             raise TypeError(f"{name} must be a torch {cls.__name__}; got a {type(value).__name__}")
-    for name, value in chain(model.named_parameters(), model.named_buffers()):
-        if nn.parameter.is_lazy(value) or value.is_meta:
-            raise ValueError(
-                f"{name} of the model has no values yet: run the model once, or move it off the meta device"
-            )
+    modules.check_values(model)
     if scheduler is not None and not hasattr(scheduler, "load_state_dict"):
         raise TypeError(f"scheduler must have a state_dict and load_state_dict; got a {type(scheduler).__name__}")

@@ -16,8 +16,15 @@ def random_state() -> dict[str, Any]:
 def check_random_state(state: dict[str, Any]) -> None:
     """Raise where a state is malformed."""
     random.Random().setstate(state["python"])
+    name, key, position, *_ = state["numpy"]
     np.random.RandomState().set_state(state["numpy"])
+    # numpy reads beyond the end of the key where the position is outside of it
+    if name != "MT19937" or type(position) is not int or not 0 <= position <= len(key):
+        raise ValueError("the state of numpy's random generator is malformed")
     torch.Generator().set_state(state["torch"])
+    for device_state in state.get("cuda", ()):
+        if not isinstance(device_state, torch.Tensor) or device_state.dtype != torch.uint8 or device_state.ndim != 1:
+            raise ValueError("the state of a CUDA device's random generator is malformed")
 
 
 def restore_random_state(state: dict[str, Any]) -> None:

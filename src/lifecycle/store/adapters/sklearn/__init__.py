@@ -96,10 +96,17 @@ def _missing(config: dict[str, Any]) -> list[str]:
 def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
     if into is not None and type(into).__name__ != config["class"]:
         raise ValueError(f"the file holds a {config['class']}; into is a {type(into).__name__}")
-    remaining = dict(arrays)
-    model = deserialize_step(config["root"], "", remaining, None if into is None else _final_estimator(into))
-    if remaining:
-        raise ValueError(f"the file holds arrays that no step has: {', '.join(list(remaining)[:5])}")
+    final = None if into is None else _final_estimator(into)
+    before = dict(vars(final)) if hasattr(final, "__dict__") else None
+    try:
+        model = deserialize_step(config["root"], "", arrays, final)
+        if arrays:
+            raise ValueError(f"the file holds arrays that no step has: {', '.join(list(arrays)[:5])}")
+    except BaseException:
+        if before is not None:
+            vars(final).clear()
+            vars(final).update(before)
+        raise
     if into is None:
         return model
     vars(into).update(vars(model))

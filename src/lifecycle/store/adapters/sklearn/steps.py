@@ -7,7 +7,7 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel
 from lifecycle._display import import_optional
-from lifecycle.store import adapters
+from lifecycle.store import adapters, limits
 from lifecycle.store.adapters import Adapter
 from lifecycle.store.adapters.sklearn import transformers
 from lifecycle.store.json_values import pop_prefixed, serialize_params
@@ -15,6 +15,7 @@ from lifecycle.store.json_values import pop_prefixed, serialize_params
 _COLUMN_PARAMS = ("remainder", "sparse_threshold", "verbose_feature_names_out")
 _SUPPORTED = f"Pipeline, ColumnTransformer, TransformedTargetRegressor, {', '.join(transformers.TRANSFORMERS)}"
 _KEYWORDS = ("passthrough", "drop")
+_COLUMNS_PER_UNIT = 50  # of a ColumnTransformer, of one unit of `limits.MAX_WORK`
 
 
 def _classes() -> dict[str, type]:
@@ -37,6 +38,7 @@ def estimator_adapter(step: Any) -> Adapter | None:
 
 def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """A step as JSON; its arrays are added with names that begin with `path`."""
+    limits.spend_work(limits.PART)
     if isinstance(step, str) or step is None:
         return {"word": "passthrough" if step is None else step}
     if transformers.is_supported(step):
@@ -54,6 +56,7 @@ def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[
                 "a TransformedTargetRegressor with functions cannot be stored: give it a transformer"
             )
         inner = {k: serialize_step(getattr(step, f"{k}_"), f"{path}{k}.", arrays) for k in ("regressor", "transformer")}
+        limits.spend_work(int(step.transformer_.n_features_in_))
         return {"class": name, "check_inverse": bool(step.check_inverse), "dimensions": step._training_dim, **inner}
     adapter = estimator_adapter(step)
     if adapter is None:
@@ -65,6 +68,7 @@ def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[
 
 def deserialize_step(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any) -> Any:
     """The step that `serialize_step` was given; takes its arrays out of `remaining`."""
+    limits.spend_work(limits.PART)
     if "word" in config:
         if config["word"] not in _KEYWORDS:
             raise ValueError(f"a step is {config['word']!r}")
@@ -76,6 +80,8 @@ def deserialize_step(config: dict[str, Any], path: str, remaining: dict[str, np.
     if name in transformers.TRANSFORMERS:
         return transformers.deserialize_transformer(config, path, remaining)
     if name == "Pipeline":
+        if any("model" in step for _, step in config["steps"][:-1]):
+            raise ValueError("a model stands before the end of a Pipeline")
         steps = [(k, deserialize_step(step, f"{path}{k}.", remaining, into)) for k, step in config["steps"]]
         return _classes()[name](steps)
     if name == "ColumnTransformer":
@@ -96,6 +102,7 @@ def _deserialize_target(config: dict[str, Any], path: str, remaining: dict[str, 
 
     regressor = deserialize_step(config["regressor"], f"{path}regressor.", remaining, into)
     transformer = deserialize_step(config["transformer"], f"{path}transformer.", remaining, None)
+    limits.spend_work(transformer.n_features_in_)
     y = np.zeros((2, transformer.n_features_in_))
     params = {"regressor": _frozen(regressor), "transformer": clone(transformer), "check_inverse": False}
     model = _classes()["TransformedTargetRegressor"](**params).fit(y, y[:, 0] if config["dimensions"] == 1 else y)
@@ -114,6 +121,7 @@ def _serialize_columns(step: Any, path: str, arrays: dict[str, np.ndarray]) -> d
             "a ColumnTransformer can be stored if it is fitted, its remainder is 'drop' or 'passthrough', and it has "
             "no transformer_weights"
         )
+    limits.spend_work(int(step.n_features_in_) // _COLUMNS_PER_UNIT)
     keywords = {label: part for label, part, _ in step.transformers if isinstance(part, str)}
     parts = []
     for label, part, columns in step.transformers_:
@@ -141,6 +149,8 @@ def _plain_columns(columns: Any) -> Any:
 
 
 def _deserialize_columns(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray]) -> Any:
+    if any("model" in part for _, part, _ in config["parts"]):
+        raise ValueError("a part of a ColumnTransformer is a model")
     parts = [
         (label, deserialize_step(part, f"{path}{label}.", remaining, None), columns)
         for label, part, columns in config["parts"]
@@ -148,13 +158,15 @@ def _deserialize_columns(config: dict[str, Any], path: str, remaining: dict[str,
     params = transformers.checked_params("ColumnTransformer", config["params"], _COLUMN_PARAMS)
     model = _classes()["ColumnTransformer"]([(label, _frozen(part), c) for label, part, c in parts], **params)
     width, names = config["n_features"], config["names"]
-    if type(width) is not int or not 0 < width <= 10**6 or (names is not None and len(names) != width):
+    if type(width) is not int or width < 1 or (names is not None and len(names) != width):
         raise ValueError("the columns are malformed")
+    limits.spend_work(width // _COLUMNS_PER_UNIT)
+    index_of = {} if names is None else {name: i for i, name in enumerate(names)}
     row: list[Any] = [0.0] * width
     for _, part, columns in parts:
         indices = [columns] if isinstance(columns, (str, int)) else columns
         for column, value in zip(indices, _valid_row(part), strict=False):
-            row[names.index(column) if isinstance(column, str) else column] = value
+            row[index_of[column] if isinstance(column, str) else column] = value
     model.fit_transform(_table(row, names))  # learns only the columns, because its parts are frozen
     steps = {label: part for label, part, _ in parts if not isinstance(part, str)}
     model.transformers = parts

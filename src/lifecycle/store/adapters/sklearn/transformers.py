@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.store import json_values
+from lifecycle.store import json_values, limits
 
 
 def _restore_scaler(step: Any, learned: dict[str, Any]) -> Any:
-    width = int(learned["n_features_in_"])
+    width = learned["n_features_in_"]
     for k in ("mean_", "var_", "scale_"):
         if learned[k] is not None and (np.shape(learned[k]) != (width,) or not np.isfinite(learned[k]).all()):
             raise ValueError(f"{k} of a StandardScaler is malformed")
@@ -29,15 +29,20 @@ def _restore_encoder(step: Any, learned: dict[str, Any]) -> Any:
     categories = learned["categories_"]
     if not categories or not all(isinstance(c, np.ndarray) and c.ndim == 1 and c.size for c in categories):
         raise ValueError("the categories of a OneHotEncoder are malformed")
-    rows = np.empty((max(map(len, categories)), len(categories)), dtype=object)
-    for j, values in enumerate(categories):
-        rows[:, j] = values[0]
-        rows[: len(values), j] = values
-    return _refit(step, rows, learned)
+    if np.dtype(step.dtype).kind not in "biuf":
+        raise ValueError(f"the dtype {step.dtype} of a OneHotEncoder is not one of numbers")
+    given = step.categories
+    step.set_params(categories=categories)  # one row is enough then
+    row = np.empty((1, len(categories)), dtype=object)
+    row[0] = [values[0] for values in categories]
+    return _refit(step, row, learned).set_params(categories=given)
 
 
 def _restore_imputer(step: Any, learned: dict[str, Any]) -> Any:
-    return _refit(step, np.array([learned["statistics_"]]), learned)
+    given = {k: getattr(step, k) for k in ("strategy", "fill_value")}
+    if step.strategy == "most_frequent":  # it counts the values of each column, which takes a millisecond
+        step.set_params(strategy="constant", fill_value=None)
+    return _refit(step, np.array([learned["statistics_"]]), learned).set_params(**given)
 
 
 def _refit(step: Any, rows: np.ndarray, learned: dict[str, Any]) -> Any:
@@ -98,6 +103,7 @@ def serialize_transformer(step: Any, path: str, arrays: dict[str, np.ndarray]) -
         raise UnsupportedModel(f"this {name} is not fitted yet: call fit first")
     params = _changed_params(step)
     learned = {k: getattr(step, k) for k in TRANSFORMERS[name].learned if hasattr(step, k)}
+    limits.spend_work(limits.COLUMN * len(learned.get("categories_", ())))
     fitted, fitted_arrays = json_values.serialize_attributes(name, learned)
     arrays.update({f"{path}{k}": array for k, array in fitted_arrays.items()})
     return {"class": name, "params": params, "fitted": fitted}
@@ -131,6 +137,9 @@ def deserialize_transformer(config: dict[str, Any], path: str, remaining: dict[s
     learned = json_values.deserialize_attributes(config["fitted"], arrays)
     if not set(learned) <= set(transformer.learned):
         raise ValueError(f"a {name} does not learn {sorted(learned)}")
+    if not isinstance(learned["n_features_in_"], (int, np.integer)) or learned["n_features_in_"] < 1:
+        raise ValueError(f"the number of columns of a {name} is malformed")
+    limits.spend_work(limits.COLUMN * len(learned.get("categories_", ())))
     step = _class(name)(**checked_params(name, config["params"], transformer.params))
     return transformer.restore(step, learned)
 

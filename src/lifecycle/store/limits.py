@@ -1,0 +1,83 @@
+"""What a file can make a reader do: how large its JSON is, what is built beyond its arrays, how long a message is.
+
+A checksum is no signature: anybody can compute it for a manifest of their own. So no number or list of a manifest
+decides alone how much is allocated or how long something takes. `save` keeps the same limits, so that it writes no
+file that `load` refuses.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+MAX_HEADER = 100_000_000  # bytes, of safetensors
+MAX_VALUES = 4_000_000  # commas and brackets in the JSON; a value of two characters takes up to 64 bytes in memory
+MAX_DEPTH = 100  # of nested lists and objects, far from where Python's recursion ends
+MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON
+MAX_WORK = 25_000  # what is built beyond the arrays of the file, in the units below
+COLUMN = 1  # a column that a transformer learned from; about 200 µs
+PART = 5  # a step of a pipeline, a part of a ColumnTransformer, a layer without arrays of its own; about 1 ms
+MAX_MESSAGE = 600  # characters of an error, which may quote the file
+
+_STRING = re.compile(r'"[^"]*"')  # without escapes
+_BRACKETS = str.maketrans("{}", "[]")
+_NOT_A_BRACKET = re.compile(r"[^\[\]{}]+")
+
+
+class ExceedsLimit(ValueError):
+    """A file that asks for too much, or a model of which such a file would be made."""
+
+
+_remaining: ContextVar[dict[str, int] | None] = ContextVar("what a file may still ask for", default=None)
+
+
+@contextmanager
+def budget() -> Iterator[None]:
+    """Bound what is built inside the block, which is for one file; outside of one nothing is bounded."""
+    token = _remaining.set({"bytes": MAX_ARRAY_BYTES, "work": MAX_WORK})
+    try:
+        yield
+    finally:
+        _remaining.reset(token)
+
+
+def spend_bytes(amount: int) -> None:
+    """Account for an array that the JSON describes."""
+    _spend("bytes", amount, f"the arrays in the manifest are too large: they may take {MAX_ARRAY_BYTES:,} bytes")
+
+
+def spend_work(amount: int) -> None:
+    """Account for what is built of the JSON alone."""
+    parts, columns = MAX_WORK // PART, MAX_WORK // COLUMN
+    _spend("work", amount, f"it has more than {parts:,} steps, parts or layers, or {columns:,} columns, without arrays")
+
+
+def _spend(kind: str, amount: int, sentence: str) -> None:
+    remaining = _remaining.get()
+    if remaining is None:
+        return
+    if amount > remaining[kind]:
+        raise ExceedsLimit(sentence)
+    remaining[kind] -= amount
+
+
+def check_json(text: str) -> None:
+    """ExceedsLimit for JSON of too many values or that nests too deep; its syntax is not checked."""
+    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
+        raise ExceedsLimit(f"the JSON has more than {MAX_VALUES:,} values")
+    without_escapes = text.replace("\\\\", "").replace('\\"', "")
+    brackets = _NOT_A_BRACKET.sub("", _STRING.sub("", without_escapes)).translate(_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return
+        brackets = brackets.replace("[]", "")  # the innermost level
+    if "[" in brackets:
+        raise ExceedsLimit(f"the JSON nests deeper than {MAX_DEPTH} levels, or its brackets do not match")
+
+
+def shorten(text: str, width: int = MAX_MESSAGE) -> str:
+    """The beginning and the end of a text on one line, without control characters, which a terminal would obey."""
+    if len(text) > width:
+        text = f"{text[: width * 2 // 3]} … {text[-(width // 3) :]}"
+    line = " ".join(text.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
