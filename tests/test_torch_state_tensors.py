@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import lifecycle.torch as lt  # noqa: E402
+from lifecycle._jit import hashed_keys  # noqa: E402
 from lifecycle.rules import list_rules  # noqa: E402
 
 from .optimizer_steps import ours, small_net, train  # noqa: E402
@@ -87,3 +88,34 @@ def test_low_precision_states_in_any_memory_layout():
             found.append(p.detach().clone())
         for other in found[1:]:  # blocks and noise follow the memory, so the last digits differ
             torch.testing.assert_close(other, found[0], rtol=0.2, atol=0.05)
+
+
+def test_the_mean_over_seeds_has_less_rounding_noise():
+    """Less by the root of their number, as that of independent runs. Steps stay on one grid, where noise adds up."""
+    n_seeds = n_steps = 64
+    step = 0.3 * 2.0**-8  # of the distance of neighbours between 0.5 and 1
+    runs = []
+    for seed in range(n_seeds):
+        p = torch.nn.Parameter(torch.full((2000,), 0.75, dtype=torch.bfloat16))
+        optimizer, p.grad = lt.GD([p], lr=step, seed=seed), torch.ones_like(p)
+        for _ in range(n_steps):
+            optimizer.step()
+        runs.append(p.detach().double() - (0.75 - n_steps * step))
+    errors = torch.stack(runs)
+    of_one, of_mean = errors.square().mean().sqrt(), errors.mean(0).square().mean().sqrt()
+    assert of_one > 2.0**-8
+    assert float(of_mean) == pytest.approx(float(of_one) / n_seeds**0.5, rel=0.1)
+
+
+def test_no_two_seeds_steps_or_tensors_share_a_stream():
+    indices = np.arange(4)
+    pairs = {(seed, t): hashed_keys(seed, t, indices) for seed in range(-1, 40) for t in range(1, 40)}
+    keys = np.concatenate(list(pairs.values()))
+    assert len(np.unique(keys)) == len(keys)
+    # nor the same numbers in another order: the noise is a hash of key ^ index, so keys must differ in their upper bits
+    for (seed, t), key in pairs.items():
+        for neighbour in ((seed + 1, t), (seed, t + 1), (seed + 1, t - 1), (t, seed), (seed ^ 1, t ^ 1)):
+            if neighbour in pairs and neighbour != (seed, t):
+                assert ((key ^ pairs[neighbour]) >> 8).all()
+    large = hashed_keys(2**63 + 5, 1, indices)
+    assert large.dtype == np.uint32 and (large != hashed_keys(5, 1, indices)).all()

@@ -51,7 +51,12 @@ _forked = False  # the parent's threads do not exist in a forked child, whose te
 def use_team(team: Team) -> None:
     """Run chunks on the threads of a framework from now on, as many as it uses unless a number was set here."""
     global _team, _team_usable
-    _team, _team_usable = team, not (_forked or _forked_by_multiprocessing())
+    _team, _team_usable = team, not forked()
+
+
+def forked() -> bool:
+    """Whether this process is a forked child, without the threads that frameworks started in its parent."""
+    return _forked or _forked_by_multiprocessing()
 
 
 def _forked_by_multiprocessing() -> bool:

@@ -48,9 +48,9 @@ def check_hyperparameters(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
     for name, value in hyper.items():
         default = rule.defaults[name]
         if isinstance(default, bool):
-            one_of(name, value, (True, False))
+            hyper[name] = one_of(name, value, (True, False))
         elif isinstance(default, tuple):
-            if not isinstance(value, tuple | list) or len(value) != len(default):
+            if not isinstance(value, tuple | list | np.ndarray) or np.shape(value) != (len(default),):
                 raise ValueError(f"{name} must be {len(default)} numbers; got {value!r}")
             hyper[name] = tuple(number(f"{name}[{i}]", v, low=0.0, below=1.0) for i, v in enumerate(value))
         elif isinstance(default, float):

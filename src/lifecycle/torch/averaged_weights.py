@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from lifecycle.torch._openmp import serial_in_forked_child
+
 
 def ema_weight(state: dict[str, Any], decay: float | None) -> float:
     """The weight of the parameter in its average at the next step: 1 at the first step, 0 without an average."""
@@ -38,14 +40,15 @@ def averages(optimizer: torch.optim.Optimizer) -> list[tuple[torch.Tensor, torch
 @contextmanager
 def averages_in_model(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], keep_changes: bool = False) -> Iterator[None]:
     """Each parameter is its average inside the block; with `keep_changes` what the block writes enters the average."""
-    saved = [(p, mean, p.detach().clone()) for p, mean in pairs]
+    with serial_in_forked_child():
+        saved = [(p, mean, p.detach().clone()) for p, mean in pairs]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), serial_in_forked_child():
             for p, mean, _ in saved:
                 p.copy_(mean)
         yield
     finally:
-        with torch.no_grad():
+        with torch.no_grad(), serial_in_forked_child():
             for p, mean, weight in saved:
                 if keep_changes:
                     mean.copy_(torch.where(p == mean.to(p.dtype), mean, p))
