@@ -147,7 +147,8 @@ def test_every_hyperparameter_may_be_a_scalar_of_numpy_or_torch(name, as_scalar)
         else:
             value = tuple(map(as_scalar, default)) if isinstance(default, tuple) else as_scalar(default)
         of_numpy = getattr(lc, rule.class_name)(**{option: value}).get_params()[option]
-        assert of_numpy == pytest.approx(default) and type(of_numpy) is type(default)
+        assert of_numpy == pytest.approx(default)
+        assert type(of_numpy) is type(default)
         p = torch.nn.Parameter(torch.ones(3))
         optimizer = getattr(lt, rule.class_name)([p], **{option: value})
         p.grad = torch.ones(3)

@@ -118,4 +118,17 @@ def test_no_two_seeds_steps_or_tensors_share_a_stream():
             if neighbour in pairs and neighbour != (seed, t):
                 assert ((key ^ pairs[neighbour]) >> 8).all()
     large = hashed_keys(2**63 + 5, 1, indices)
-    assert large.dtype == np.uint32 and (large != hashed_keys(5, 1, indices)).all()
+    assert large.dtype == np.uint32
+    assert (large != hashed_keys(5, 1, indices)).all()
+
+
+def test_codes_of_another_dtype_are_refused():
+    """The kernels read uint8; the bits of torch.int8 would mean other numbers."""
+    p = torch.nn.Parameter(torch.ones(300))
+    optimizer = lt.Adam([p], state_dtype=torch.int8)
+    p.grad = torch.ones(300)
+    optimizer.step()
+    assert optimizer.state[p]["exp_avg"].dtype == torch.uint8
+    optimizer.state[p]["exp_avg"] = optimizer.state[p]["exp_avg"].view(torch.int8)
+    with pytest.raises(ValueError, match=r"exp_avg is stored as torch\.int8; a slot is .*uint8"):
+        optimizer.step()

@@ -7,6 +7,7 @@ them; a forked child makes a new pool. Below `SERIAL_BELOW` elements threads cos
 
 import os
 import re
+import signal
 import sys
 import threading
 from collections import deque
@@ -108,6 +109,31 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         _local.limit = before
+
+
+class uninterrupted:
+    """Context in which Ctrl-C waits for the end of the block, so that a step is taken as a whole or not at all.
+
+    Only the main thread receives it.
+    """
+
+    def __enter__(self) -> None:
+        self.handler: Any = None
+        self.pending: tuple | None = None
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                signal.signal(signal.SIGINT, self._keep)  # raises what came before it
+                self.handler = handler
+
+    def _keep(self, *arguments: Any) -> None:
+        self.pending = arguments
+
+    def __exit__(self, *_: object) -> None:
+        if self.handler is not None:
+            signal.signal(signal.SIGINT, self.handler)
+            if self.pending is not None:
+                self.handler(*self.pending)
 
 
 class ParallelFor:

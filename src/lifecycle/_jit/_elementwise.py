@@ -116,6 +116,6 @@ def _like(x, constant):
 
 @overload(clip_for_square, jit_options=INLINED)
 def _clip_for_square(x):
-    dtype = np.float32 if x == types.float32 else np.float64
-    limit, largest = map(dtype, _square_limits(dtype))
+    dtype: Any = np.float32 if x == types.float32 else np.float64
+    limit, largest = (dtype(bound) for bound in _square_limits(dtype))
     return stamped(lambda x: np.copysign(limit, x) if limit < np.abs(x) <= largest else x)

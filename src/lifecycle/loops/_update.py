@@ -7,11 +7,10 @@ the largest float would be infinite, and the step after it NaN. So such a rule t
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import clip_for_square, element, magnitude_bits, noise, uint32
+from lifecycle._jit import clip_for_square, element, noise, uint32
 
 MAX_SLOTS = 3
 _SECOND_KEY = np.uint32(0x5BD1E995)

@@ -59,8 +59,11 @@ def check_slots(p: torch.Tensor, state: dict[str, Any], names: Iterable[str], *,
             raise ValueError(
                 f"{name} of a parameter of shape {tuple(p.shape)} on {p.device} is {what}: it belongs to another one"
             )
-        if value.dtype not in _FORMATS and value.dtype not in REAL_DTYPES:
-            raise ValueError(f"{name} is stored as {value.dtype}; a slot is {', '.join(TORCH_DTYPES)}, or complex")
+        if value.dtype not in (*TORCH_DTYPES.values(), *REAL_DTYPES):
+            raise ValueError(
+                f"{name} is stored as {value.dtype}; a slot is {', '.join(list(TORCH_DTYPES)[:-1])}, complex, or the "
+                "uint8 codes of int8"
+            )
         if value.is_complex() != p.is_complex():
             raise ValueError(f"{name} is {value.dtype}, its parameter {p.dtype}: both must be complex, or none")
         if format_name(value.dtype) == "int8":
