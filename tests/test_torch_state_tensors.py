@@ -132,3 +132,61 @@ def test_codes_of_another_dtype_are_refused():
     optimizer.state[p]["exp_avg"] = optimizer.state[p]["exp_avg"].view(torch.int8)
     with pytest.raises(ValueError, match=r"exp_avg is stored as torch\.int8; a slot is .*uint8"):
         optimizer.step()
+
+
+LARGE_GRADIENTS = [
+    ("float32", "bfloat16", {}),
+    ("float32", "int8", {}),
+    ("float32", None, {"max_grad_norm": 1.0, "nonfinite": "skip"}),
+    ("float32", "int8", {"max_grad_norm": 1.0}),
+    ("bfloat16", None, {}),
+    ("bfloat16", "int8", {"nonfinite": "skip"}),
+    ("float16", None, {}),
+    ("float16", "float32", {}),
+]
+
+
+@pytest.mark.parametrize(("dtype", "state", "options"), LARGE_GRADIENTS)
+@pytest.mark.parametrize("name", [name for name in list_rules() if name not in ("gd", "sgd")])
+def test_finite_gradients_of_any_size_never_give_nan(name, dtype, state, options):
+    largest = min(3e38, torch.finfo(getattr(torch, dtype)).max)
+    p = torch.nn.Parameter(torch.ones(700, dtype=getattr(torch, dtype)))
+    optimizer = getattr(lt, list_rules()[name].class_name)([p], lr=1e-3, state_dtype=state, **options)
+    generator = torch.Generator().manual_seed(0)
+    for t in range(12):
+        g = torch.randn(700, generator=generator)
+        if t in (6, 8):
+            g[::7], g[3::7] = largest, -largest
+        p.grad = g.to(p.dtype)
+        optimizer.step()
+    assert torch.isfinite(p).all()
+    assert optimizer.skipped_steps == 0
+
+
+def test_a_large_gradient_that_is_clipped_by_the_norm_takes_its_whole_step():
+    """The norm is 1e20: 1.0 is left of the gradient, which is not clipped before."""
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = lt.RMSprop([p], lr=1.0, alpha=0.0, eps=1.0, max_grad_norm=1.0)
+    p.grad = torch.tensor([1e20, 0.0, 0.0])
+    optimizer.step()
+    assert p.tolist() == pytest.approx([0.5, 1.0, 1.0], rel=1e-5)
+
+
+def test_codes_stay_where_only_axes_of_length_one_have_other_strides():
+    """A loaded slot may have them. Encoded again, a block whose largest number was rounded up lost precision."""
+    p = torch.nn.Parameter(torch.ones(8, 1, 3, 3).contiguous(memory_format=torch.channels_last))
+    optimizer = lt.AdamW([p], state_dtype="int8")
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        p.grad = torch.randn(p.shape, generator=generator).contiguous(memory_format=torch.channels_last)
+        optimizer.step()
+        states = []
+        for strides in (p.stride(), (9, 3, 3, 1)):
+            other = lt.AdamW([q := torch.nn.Parameter(p.detach().clone())], state_dtype="int8")
+            other.load_state_dict(optimizer.state_dict())
+            for name in ("exp_avg", "exp_avg_sq"):
+                other.state[q][name] = other.state[q][name].as_strided(p.shape, strides)
+            q.grad = p.grad
+            other.step()
+            states.append(q.detach())
+        assert torch.equal(*states)

@@ -285,7 +285,7 @@ class TorchEstimator(BaseEstimator):
         )
 
     def _inspect_first_output(self, out: torch.Tensor) -> None:
-        """Look at the checked output of the first batch, which has a gradient."""
+        """Check more of the output of the first batch, which has a gradient."""
 
     def _check_output(self, out: Any) -> torch.Tensor:
         """The module's output, checked, as (n, outputs)."""

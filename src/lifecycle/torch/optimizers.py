@@ -172,7 +172,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         NonFiniteGradient
             With nonfinite="raise"; nothing has moved then.
         """
-        # torch.compile cannot look into kernels: its graph ends here. Without it the check is the faster way
+        # torch.compile cannot trace kernels: its graph ends here. A step outside of it pays for the check alone
         return _step_outside_graphs(self, closure) if torch.compiler.is_compiling() else self._step(closure)
 
     @torch.no_grad()

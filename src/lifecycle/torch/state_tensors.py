@@ -88,12 +88,24 @@ def complete_state(state: dict[str, Any], p: torch.Tensor, hyper: dict[str, Any]
     for name, kind in slots:
         if name not in state:
             state.update(_make(p, name, kind, form, rule.initial(hyper, name)))
-        elif state[name].dtype is not dtype or state[name].stride() != p.stride():
+        elif state[name].dtype is dtype and _same_memory_order(state[name], p):
+            if state[name].stride() != p.stride():
+                state[name] = state[name].as_strided(p.shape, p.stride())
+        else:
             converted = _convert(state, p, name, kind, form)
             state.pop(name + SCALE_SUFFIX, None)
             state.update(converted)
     if signature.averaged:
         complete_ema(state, p)
+
+
+def _same_memory_order(x: torch.Tensor, p: torch.Tensor) -> bool:
+    """Whether two tensors of one shape differ at most in the strides of axes of length one, which say nothing.
+
+    int8 codes are kept then: to encode their numbers again would lose some, where the largest was rounded up.
+    """
+    strides = zip(x.shape, x.stride(), p.stride(), strict=True)
+    return x.numel() == 0 or all(n == 1 or a == b for n, a, b in strides)
 
 
 def _make(p: torch.Tensor, name: str, kind: str, form: str, start: float) -> dict[str, torch.Tensor]:
