@@ -94,7 +94,10 @@ def compiled(
     p_dtype, slot_dtype = param.DTYPE, slot.DTYPE
     step = step_of_codes(update, kinds, param, slot)
     clipped_step = step_of_codes(clipped_update(update, kinds), kinds, param, slot)
-    squares, no_size, load_p = keeps_squares(kinds), np.uint32(0), param.load
+    # beside the rounding of 16-bit parameters it takes less time to clip each element than to examine it
+    squares, load_p = keeps_squares(kinds), param.load
+    examined = squares and not param.STOCHASTIC
+    no_size, one = np.uint32(0), dtype.type(1.0)
 
     @element
     def write(p, a, b, c, mean, i, new, ema_weight):
@@ -137,25 +140,33 @@ def compiled(
                 o = block * EXAMINED
                 m = min(EXAMINED, n - o)
                 following, ahead = no_size, o
-                if squares:
+                if examined:
                     if block == 0 or m < EXAMINED:
                         largest = no_size
                         for i in range(m):
                             largest = max(largest, magnitude_bits(np.float32(load_p(g[o + i]))))
                     if o + 2 * EXAMINED <= n:
                         ahead = o + EXAMINED
-                if squares and is_large(largest):
+                if (squares and not examined) or is_large(largest):
                     for i in range(m):
                         j = o + i
                         new = clipped_step(p[j], g[j], a[j], b[j], c[j], s, factor, lo + o, i, key)
                         write(p, a, b, c, mean, j, new, ema_weight)
+                        if examined:
+                            following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
+                elif examined and factor == one:  # without a multiplication, which pays for the examination
+                    for i in range(m):
+                        j = o + i
+                        new = step(p[j], g[j], a[j], b[j], c[j], s, one, lo + o, i, key)
+                        write(p, a, b, c, mean, j, new, ema_weight)
+                        # of the next block, which costs less here than in a loop of its own
                         following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
                 else:
                     for i in range(m):
                         j = o + i
                         new = step(p[j], g[j], a[j], b[j], c[j], s, factor, lo + o, i, key)
                         write(p, a, b, c, mean, j, new, ema_weight)
-                        if squares:  # of the next block, which costs less here than in a loop of its own
+                        if examined:
                             following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
                 largest = following
 
