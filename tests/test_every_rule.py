@@ -87,6 +87,36 @@ def test_agrees_with_the_naive_oracle(name, hyper):
         assert np.linalg.norm(got - expected) <= bound * np.linalg.norm(expected)
 
 
+SMALL_STEPS_AFTER = [("adam", 0.9972), ("adamw", 0.9972), ("nadam", 0.9978), ("rmsprop", 0.98), ("adadelta", 0.9924)]
+
+
+@pytest.mark.parametrize(("name", "expected"), SMALL_STEPS_AFTER)
+def test_a_gradient_whose_square_is_infinite_takes_the_step_of_exact_arithmetic(name, expected):
+    """The float64 run has no infinite square; in float32 the second moment was infinite, and NaN a step later."""
+    hyper = {} if name == "adadelta" else {"lr": 1e-3}
+    grads = np.array([1.0, 1e20, 1.0, 1.0])[:, None]
+    exact = run(make(name, hyper), [1.0], grads)
+    assert exact[0] == pytest.approx(expected, abs=1e-4)
+    np.testing.assert_allclose(run(make(name, hyper), [1.0], grads, np.float32), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("largest", [1e19, 1e25, 3.4e38])
+@pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
+def test_finite_gradients_of_any_size_never_give_nan(name, hyper, largest):
+    """Spikes at every place of a block, one of each sign, among ordinary gradients, and nothing but spikes."""
+    if (name == "sgd" and hyper) or name == "gd":
+        pytest.skip("keeps no squares: a sum of gradients beyond the largest float is infinite, as in torch")
+    rng = np.random.default_rng(0)
+    grads = rng.normal(size=(60, 9000)).astype(np.float32)
+    spikes = rng.random(grads.shape) < 1e-3
+    grads[spikes] = largest * rng.choice([-1.0, 1.0], spikes.sum())
+    grads[20, :], grads[21, :] = largest, -largest
+    p = run(make(name, hyper), np.ones(9000), grads, np.float32)
+    assert np.isfinite(p).all()
+    if name in ("adam", "adamw", "nadam", "rmsprop", "adamax", "lion") and not hyper.get("momentum"):
+        assert np.abs(p).max() < 10.0  # steps are of the size of lr
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("name", "hyper"), CASES, ids=IDS)
 def test_kernel_equals_its_own_python_function_bit_for_bit(name, hyper, dtype):

@@ -1,10 +1,13 @@
 """Parameter groups of the torch optimizers: options and hyperparameters, and when they are checked."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import lifecycle as lc  # noqa: E402
 import lifecycle.torch as lt  # noqa: E402
+from lifecycle.rules import list_rules  # noqa: E402
 
 from .optimizer_steps import small_net, step, train  # noqa: E402
 
@@ -125,3 +128,53 @@ def test_what_is_not_a_number_in_a_group_or_a_state_changes_nothing():
     state["state"] = {**state["state"], 99: {"note": torch.ones(1)}}
     optimizer.load_state_dict(state)
     optimizer.step()
+
+
+AS_SCALARS = {
+    "numpy scalar": np.float32,
+    "numpy array without dimensions": np.array,
+    "tensor without dimensions": torch.tensor,
+}
+
+
+@pytest.mark.parametrize("as_scalar", AS_SCALARS.values(), ids=AS_SCALARS)
+@pytest.mark.parametrize("name", list_rules())
+def test_every_hyperparameter_may_be_a_scalar_of_numpy_or_torch(name, as_scalar):
+    rule = list_rules()[name]
+    for option, default in rule.defaults.items():
+        if isinstance(default, bool):
+            value = np.bool_(default) if as_scalar is np.float32 else as_scalar(default)
+        else:
+            value = tuple(map(as_scalar, default)) if isinstance(default, tuple) else as_scalar(default)
+        of_numpy = getattr(lc, rule.class_name)(**{option: value}).get_params()[option]
+        assert of_numpy == pytest.approx(default)
+        assert type(of_numpy) is type(default)
+        p = torch.nn.Parameter(torch.ones(3))
+        optimizer = getattr(lt, rule.class_name)([p], **{option: value})
+        p.grad = torch.ones(3)
+        optimizer.step()
+        optimizer.param_groups[0][option] = value  # as a scheduler sets it between two steps
+        optimizer.step()
+        expected = torch.nn.Parameter(torch.ones(3))
+        default_optimizer = getattr(lt, rule.class_name)([expected])
+        expected.grad = torch.ones(3)
+        for _ in range(2):
+            default_optimizer.step()
+        torch.testing.assert_close(p, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_schedule_of_numpy_scalars(tmp_path):
+    net = torch.nn.Linear(3, 1)
+    optimizer = lt.AdamW(net.parameters(), max_grad_norm=np.array(1.0), ema_decay=torch.tensor(0.9), seed=np.int64(3))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: np.float32(0.5))
+    for _ in range(3):
+        net(torch.ones(2, 3)).sum().backward()
+        optimizer.step()
+        scheduler.step()
+    assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(5e-4)
+    for lr in (np.float32(0.25), np.array(0.25)):
+        optimizer.param_groups[0]["lr"] = lr
+        lc.save_checkpoint(tmp_path / "state.safetensors", model=net, optimizer=optimizer)
+        lc.load_checkpoint(tmp_path / "state.safetensors", model=net, optimizer=optimizer)
+        assert float(optimizer.param_groups[0]["lr"]) == 0.25
+        optimizer.step()

@@ -1,5 +1,11 @@
 """Kinds of tensors that a step serves or refuses, and tensors that change between two steps."""
 
+import os
+import signal
+import subprocess
+import sys
+import warnings
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -167,3 +173,119 @@ def test_zero_dimensional_empty_and_channels_last():
             other.step()
             assert distance(conv.parameters(), twin.parameters()) < 1e-6
     assert scalar.item() < 0.9
+
+
+@pytest.mark.parametrize("options", [{}, {"state_dtype": "int8", "max_grad_norm": 1.0, "ema_decay": 0.9}])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_training_step(backend, options):
+    """The graph ends at the step, as the compiler cannot trace kernels; the weights are those without it."""
+    weights = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        optimizer = lt.AdamW(net.parameters(), **options)
+
+        def train(x, y, net=net, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = ((net(x) - y) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        torch._dynamo.reset()
+        step = torch.compile(train, backend=backend) if compiled else train
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own
+            for _ in range(3):
+                step(torch.ones(16, 4), torch.ones(16, 1))
+        weights.append(torch.nn.utils.parameters_to_vector(net.parameters()).detach())
+    torch.testing.assert_close(*weights)
+
+
+INTERRUPTED = """
+import itertools, signal, sys, torch, lifecycle.torch as lt
+grad, start = torch.linspace(-1, 1, 5000), torch.linspace(1, 2, 5000)
+def make():
+    p = torch.nn.Parameter(start.clone())
+    p.grad = grad.clone()
+    return p, lt.AdamW([p], state_dtype="bfloat16", ema_decay=0.9)
+p, optimizer = make()
+after = [p.detach().clone()]
+for _ in range(8):
+    optimizer.step()
+    after.append(p.detach().clone())
+steps = set()
+for moment in range(1, 2000, 9):
+    p, optimizer = make()
+    lines = itertools.count(1)
+    def trace(frame, event, argument):
+        if "lifecycle" not in frame.f_code.co_filename:
+            return None
+        if event == "line" and next(lines) == moment:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+    sys.settrace(trace)
+    try:
+        for _ in range(8):
+            optimizer.step()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    t = optimizer.state[p].get("step", 0)
+    assert torch.equal(p, after[t]), (moment, t)
+    steps.add(t)
+assert len(steps) > 2, steps
+"""
+
+
+def test_a_step_that_is_interrupted_is_counted_or_not_taken():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", INTERRUPTED], check=True, timeout=300)
+
+
+FORKED = """
+import os, torch, lifecycle.torch as lt, lifecycle.torch.optimizers
+from lifecycle.torch import estimators
+import numpy as np
+torch.set_num_threads(2)
+(torch.randn(4_000_000) * 2).sum()  # starts torch's threads
+child = os.fork()
+if child == 0:
+    def work():
+        p = torch.nn.Parameter(torch.empty(500_000))
+        p.grad = torch.empty(500_000)
+        for options in ({{}}, {{"state_dtype": "int8"}}, {{"ema_decay": 0.9, "max_grad_norm": 1.0}}):
+            optimizer = lt.AdamW([p], **options)
+            optimizer.step()
+            optimizer.load_state_dict(optimizer.state_dict())
+            optimizer.step()
+        with optimizer.averaged_weights():
+            pass
+        X = np.random.default_rng(0).normal(size=(3000, 200)).astype("f4")
+        model = lt.TorchClassifier(module__hidden=(512,), max_epochs=1, progress=False, ema_decay=0.5)
+        model.fit(X, X[:, 0] > 0).predict(X)
+        assert torch.get_num_threads() == 2
+    try:
+        work()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+print(child, flush=True)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+""".replace("{{", "{").replace("}}", "}")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_large_first_steps_in_a_forked_child():
+    """An operation of torch on many elements would wait there for threads that only the parent has."""
+    parent = subprocess.Popen([sys.executable, "-W", "ignore", "-c", FORKED], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    try:
+        assert parent.wait(timeout=120) == 0
+    except subprocess.TimeoutExpired:
+        os.kill(child, signal.SIGKILL)
+        parent.kill()
+        raise
+    finally:
+        parent.stdout.close()
+        parent.wait()

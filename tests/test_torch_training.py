@@ -1,7 +1,10 @@
 """The training loop of the torch estimators against loops in torch: randomness, early stopping, losses, callbacks."""
 
 import functools
+import itertools
 import math
+import signal
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sklearn.base import clone  # noqa: E402
+from sklearn.exceptions import NotFittedError  # noqa: E402
 from sklearn.metrics import r2_score  # noqa: E402
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedShuffleSplit  # noqa: E402
 from torch import nn  # noqa: E402
@@ -18,6 +22,7 @@ from torch.optim import swa_utils  # noqa: E402
 
 import lifecycle as lc  # noqa: E402
 import lifecycle.torch as lt  # noqa: E402
+from lifecycle.torch import training  # noqa: E402
 from lifecycle.torch.batches import to_batches  # noqa: E402
 from lifecycle.torch.training import predict_batches  # noqa: E402
 
@@ -373,3 +378,66 @@ def test_training_that_is_interrupted_leaves_what_it_reached(digits):
     with pytest.raises(KeyboardInterrupt):
         model.fit(*digits)
     assert model.predict(digits[0]).shape == (500,)
+
+
+def probabilities(outputs):
+    net = torch.nn.Linear(64, outputs)
+    return torch.nn.Sequential(net, torch.nn.Sigmoid() if outputs == 1 else torch.nn.Softmax(dim=1))
+
+
+@pytest.mark.parametrize(("outputs", "loss"), [(1, None), (2, None), (1, torch.nn.BCELoss), (2, torch.nn.NLLLoss)])
+def test_probabilities_in_the_place_of_logits_warn(outputs, loss, digits):
+    X, y = digits
+    model = lt.TorchClassifier(probabilities(outputs), loss=loss, max_epochs=1, progress=False, random_state=0)
+    with pytest.warns(UserWarning, match="the outputs of Sequential are probabilities, and are taken as logits"):
+        model.fit(X, y == 3)
+
+
+@pytest.mark.parametrize("end", [torch.nn.Identity(), torch.nn.LogSoftmax(dim=1)])
+def test_logits_and_logarithms_of_probabilities_do_not_warn(end, digits):
+    net = torch.nn.Sequential(torch.nn.Linear(64, 10), end)
+    lt.TorchClassifier(net, max_epochs=1, progress=False, random_state=0).fit(*digits)
+
+
+def test_the_seconds_of_an_epoch_are_its_own(digits, monkeypatch):
+    monkeypatch.setattr(training.time, "perf_counter", itertools.count().__next__)
+    model = lt.TorchClassifier(max_epochs=3, progress=False, random_state=0).fit(*digits)
+    assert len({record["seconds"] for record in model.history_}) == 1
+
+
+@pytest.mark.parametrize("arguments", [{}, {"ema_decay": 0.5, "early_stopping": True, "n_iter_no_change": 99}])
+def test_an_interrupt_at_any_time_leaves_a_model_or_none(arguments, digits):
+    """Interrupts come before every 300th line of this library that a fit runs."""
+    fitted = 0
+    for moment in range(1, 6000, 300):
+        model = lt.TorchClassifier(max_epochs=4, progress=False, random_state=0, **arguments)
+        lines = itertools.count(1)
+
+        def trace(frame, event, argument, lines=lines, moment=moment):
+            if "lifecycle" not in frame.f_code.co_filename:
+                return None
+            if event == "line" and next(lines) == moment:
+                signal.raise_signal(signal.SIGINT)
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            model.fit(*digits)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        if not hasattr(model, "module_"):
+            with pytest.raises(NotFittedError):
+                model.predict(digits[0])
+            continue
+        fitted += 1
+        assert not model.module_.training
+        assert all(p.grad is None for p in model.module_.parameters())
+        assert model.n_iter_ == len(model.history_)
+        if "early_stopping" in arguments and model.history_:
+            scores = [record["valid_loss"] for record in model.history_]
+            assert model.best_epoch_ == 1 + scores.index(min(scores))
+        assert model.predict(digits[0]).shape == (500,)
+    assert fitted > 3

@@ -33,10 +33,17 @@ class UnsupportedModel(TypeError):
     """A model of a kind that the function does not support."""
 
 
+def to_scalar(value: Any) -> Any:
+    """A numpy scalar, or an array or tensor without dimensions, as a Python number; anything else as it is."""
+    if isinstance(value, np.generic) or (getattr(value, "ndim", None) == 0 and hasattr(value, "item")):
+        return value.item()
+    return value
+
+
 def one_of(name: str, value: Any, options: Iterable) -> Any:
     """The option that equals `value`, which may be a numpy scalar (of a grid); else a ValueError lists them."""
     options = list(options)
-    given = value.item() if isinstance(value, np.generic) else value
+    given = to_scalar(value)
     for option in options:
         if given is option or (type(given) is type(option) and given == option):
             return option
@@ -56,9 +63,10 @@ def number(
     bounds = [(above, "> {}"), (low, ">= {}"), (below, "< {}"), (high, "<= {}")]
     range_text = " and ".join(text.format(bound) for bound, text in bounds if bound is not None)
     must_be = f"number {range_text}" if range_text else "number"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    given = to_scalar(value)
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise TypeError(f"{name} must be a {must_be}; got {value!r}")
-    x = float(value)
+    x = float(given)
     if (
         not math.isfinite(x)
         or (above is not None and not x > above)
@@ -72,9 +80,10 @@ def number(
 
 def integer(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
     """An integer within [low, high], as an int."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    given = to_scalar(value)
+    if isinstance(given, bool) or not isinstance(given, numbers.Integral):
         raise TypeError(f"{name} must be an integer; got {value!r}")
-    value = int(value)
+    value = int(given)
     if (low is not None and value < low) or (high is not None and value > high):
         range_text = " and ".join(f"{sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None)
         raise ValueError(f"{name} must be {range_text}; got {value!r}")

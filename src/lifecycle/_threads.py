@@ -7,6 +7,7 @@ them; a forked child makes a new pool. Below `SERIAL_BELOW` elements threads cos
 
 import os
 import re
+import signal
 import sys
 import threading
 from collections import deque
@@ -51,7 +52,12 @@ _forked = False  # the parent's threads do not exist in a forked child, whose te
 def use_team(team: Team) -> None:
     """Run chunks on the threads of a framework from now on, as many as it uses unless a number was set here."""
     global _team, _team_usable
-    _team, _team_usable = team, not (_forked or _forked_by_multiprocessing())
+    _team, _team_usable = team, not forked()
+
+
+def forked() -> bool:
+    """Whether this process is a forked child, without the threads that frameworks started in its parent."""
+    return _forked or _forked_by_multiprocessing()
 
 
 def _forked_by_multiprocessing() -> bool:
@@ -103,6 +109,31 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         _local.limit = before
+
+
+class uninterrupted:
+    """Context in which Ctrl-C waits for the end of the block, so that a step is taken as a whole or not at all.
+
+    Only the main thread receives it.
+    """
+
+    def __enter__(self) -> None:
+        self.handler: Any = None
+        self.pending: tuple | None = None
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                signal.signal(signal.SIGINT, self._keep)  # raises what came before it
+                self.handler = handler
+
+    def _keep(self, *arguments: Any) -> None:
+        self.pending = arguments
+
+    def __exit__(self, *_: object) -> None:
+        if self.handler is not None:
+            signal.signal(signal.SIGINT, self.handler)
+            if self.pending is not None:
+                self.handler(*self.pending)
 
 
 class ParallelFor:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import integer, number, one_of
+from lifecycle._threads import uninterrupted
 from lifecycle.formats import list_formats
 from lifecycle.loops import elementwise
 from lifecycle.rules import Rule, list_rules
@@ -48,9 +49,9 @@ def check_hyperparameters(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
     for name, value in hyper.items():
         default = rule.defaults[name]
         if isinstance(default, bool):
-            one_of(name, value, (True, False))
+            hyper[name] = one_of(name, value, (True, False))
         elif isinstance(default, tuple):
-            if not isinstance(value, tuple | list) or len(value) != len(default):
+            if not isinstance(value, tuple | list | np.ndarray) or np.shape(value) != (len(default),):
                 raise ValueError(f"{name} must be {len(default)} numbers; got {value!r}")
             hyper[name] = tuple(number(f"{name}[{i}]", v, low=0.0, below=1.0) for i, v in enumerate(value))
         elif isinstance(default, float):
@@ -143,6 +144,10 @@ class Optimizer:
         arrays, gradients = _checked_arrays("params", params), _checked_arrays("grads", grads)
         update, slots = self.rule.variant(self._hyper)
         _check_match(arrays, gradients, state, list(slots))
+        with uninterrupted():
+            self._step(arrays, gradients, state, update, tuple(slots.values()))
+
+    def _step(self, arrays: list, gradients: list, state: State, update: Callable, kinds: tuple[str, ...]) -> None:
         state.step += 1
         # of a row of the loop's table: the coefficients of the rule, a factor of the gradient, the weight of an average
         scalars = np.array([*self.rule.advance(state.step, self._hyper, state.scalars), 1.0, 0.0])
@@ -159,7 +164,6 @@ class Optimizer:
                     slot[name] = _in_layout_of(p, values)
             row = [p, g if g.strides == p.strides else _in_layout_of(p, g), *slot.values()]
             rows.setdefault(p.dtype, []).append(row)
-        kinds = tuple(slots.values())
         for dtype, table in rows.items():
             form, addresses = list_formats()[dtype.name], np.array([[a.ctypes.data for a in row] for row in table])
             lengths, keys = np.array([row[0].size for row in table]), np.zeros(len(table), np.uint32)

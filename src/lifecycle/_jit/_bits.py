@@ -12,11 +12,13 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from lifecycle._jit._compile import INLINED, stamped
+from lifecycle._jit._compile import INLINED, element, stamped
 from lifecycle._jit._elementwise import namespace
 
 _I16, _I32 = ir.IntType(16), ir.IntType(32)
 _F16, _F32 = ir.HalfType(), ir.FloatType()
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MAGNITUDE_MASK = np.uint32(0x7FFFFFFF)
 _MIXING = ((0x9E3779B1, 15), (0x85EBCA77, 16))  # factors and shifts of the hash
 
 
@@ -42,6 +44,12 @@ def bits(x: Any) -> Any:
     if (xp := namespace(x)) is np:
         return np.asarray(x, np.float32).view(np.uint32)[()]
     return uint32(x.view(xp.int32))
+
+
+@element
+def magnitude_bits(x: Any) -> Any:
+    """Bits of |x| of a float32: larger numbers have larger ones, and infinity and NaN the largest."""
+    return uint32(bits(x) & _MAGNITUDE_MASK)
 
 
 def from_bits(pattern: Any) -> Any:
@@ -74,6 +82,26 @@ def noise(start: Any, i: Any, key: Any) -> Any:
             x = uint32(x * factor)
             x = x ^ (x >> shift)
     return x
+
+
+def hashed_keys(seed: int, step: int, indices: np.ndarray) -> np.ndarray:
+    """A key of `noise`, uint32, for each index, in 64 bits until the last.
+
+    Each number is hashed before the next one enters. If seed and step entered together, by exclusive or, the seeds of
+    one run after another would give the same streams in another order, and their mean would keep its rounding noise.
+    """
+    with np.errstate(over="ignore"):
+        state = np.zeros(1, np.uint64)
+        for number in (seed % 2**64, step, indices):
+            state = _mix(state + _GOLDEN * (np.asarray(number).astype(np.uint64) + np.uint64(1)))
+    return (state >> np.uint64(32)).astype(np.uint32)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The hash of SplitMix64 (Steele, Lea & Flood, 2014): each bit of x decides over each of the result."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 # numba widens every integer to 64 bits, which halves the width of a vector: these are written in 32

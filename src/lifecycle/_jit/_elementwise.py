@@ -7,7 +7,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from lifecycle._jit._compile import INLINED
+from lifecycle._jit._compile import INLINED, stamped
 
 
 def namespace(x: Any) -> Any:
@@ -54,6 +54,20 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return xp.where(condition, x, y)
 
 
+def clip_for_square(x: Any) -> Any:
+    """x, a finite one clipped to 2^63 (float64: 2^511), so that its square is finite; infinity and NaN stay."""
+    xp = namespace(x)
+    limit, largest = _square_limits(np.float64 if x.dtype == xp.float64 else np.float32)
+    size = xp.abs(x)
+    return where((size > limit) & (size <= largest), copysign(xp.full_like(x, limit), x), x)
+
+
+def _square_limits(dtype: Any) -> tuple[float, float]:
+    """Half of the exponents of a type, and its largest number."""
+    info = np.finfo(dtype)
+    return 2.0 ** (info.maxexp // 2 - 1), float(info.max)
+
+
 def like(x: Any, constant: float) -> Any:
     """A constant in the precision of x: numba takes a number in the source for a float64, and all that it touches."""
     return constant
@@ -98,3 +112,10 @@ def _where(condition, x, y):
 @overload(like, jit_options=INLINED)
 def _like(x, constant):
     return (lambda x, constant: np.float32(constant)) if x == types.float32 else (lambda x, constant: constant)
+
+
+@overload(clip_for_square, jit_options=INLINED)
+def _clip_for_square(x):
+    dtype: Any = np.float32 if x == types.float32 else np.float64
+    limit, largest = (dtype(bound) for bound in _square_limits(dtype))
+    return stamped(lambda x: np.copysign(limit, x) if limit < np.abs(x) <= largest else x)

@@ -13,25 +13,20 @@ Croci, Fasi, Higham, Mary, Mikaitis (2022), Stochastic rounding: implementation,
 
 import numpy as np
 
-from lifecycle._jit import absolute, bits, element, from_bits, maximum, minimum, uint8, uint32, where
+from lifecycle._jit import absolute, bits, element, from_bits, magnitude_bits, maximum, minimum, uint8, uint32, where
 
 DTYPE = np.dtype(np.uint8)
 BLOCK = 256
 STOCHASTIC = True
+pattern = magnitude_bits  # their maximum over a block is fast, and is what `scale` takes
+pattern = magnitude_bits  # the maximum over a block is fast, and is what `scale` takes
 _DROPPED_BITS = 20  # of the 23 bits of a float32's mantissa
 _EXPONENT_MASK = np.uint32(0x7F800000)
-_MAGNITUDE_MASK = np.uint32(0x7FFFFFFF)
 _SIGN_MASK = np.uint32(0x80000000)
 _SIGNED_CODE_MASK = np.uint32(127 << 20)
 # the smallest step, added before the mantissa is truncated, makes the steps near zero equal
 _STEP, _STEP_BITS = np.float32(2.0**-31), np.uint32((127 - 31) << 23)
 _SIGNED_STEP, _SIGNED_STEP_BITS = np.float32(2.0**-15), np.uint32((127 - 15) << 23)
-
-
-@element
-def pattern(x):
-    """Bits of |x|: their maximum over a block is fast, and is what `scale` takes."""
-    return uint32(bits(x) & _MAGNITUDE_MASK)
 
 
 @element

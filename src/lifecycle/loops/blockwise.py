@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import memory, native, searchsorted_right, to_fixed_tuple
+from lifecycle._jit import clip_for_square, memory, native, searchsorted_right, to_fixed_tuple
 from lifecycle._threads import ParallelFor
-from lifecycle.loops._update import rounding_noise, three_slot_update
+from lifecycle.loops._update import is_large, keeps_squares, rounding_noise, three_slot_update
 from lifecycle.loops.averaging import running_mean
 from lifecycle.loops.elementwise import INT64, UINT32
 
@@ -43,7 +43,7 @@ def compiled(
     averaged: bool,
 ) -> Any:
     """Kernel (addresses, lengths, ends, scalars, keys): blocks [begin, end) of all segments laid end to end."""
-    n_slots, size = len(kinds), slot.BLOCK
+    n_slots, size, squares = len(kinds), slot.BLOCK, keeps_squares(kinds)
     width, last = n_scalars + 2, 1 + 2 * n_slots + averaged
     p_dtype, slot_dtype = param.DTYPE, slot.DTYPE
     apply = three_slot_update(update, n_slots)
@@ -62,6 +62,7 @@ def compiled(
         scalars = memory(table[6], 0, n_segments * width, dtype)
         keys = memory(table[8], 0, n_segments, UINT32)
         new_a, new_b, new_c = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
+        gradient = np.empty(size, dtype)
         for k in range(searchsorted_right(ends, begin), n_segments):
             first = ends[k - 1] if k else 0
             if first >= end:
@@ -89,13 +90,20 @@ def compiled(
                 old_a = scale_a[block]
                 old_b = scale_b[block] if n_slots > 1 else old_a
                 old_c = scale_c[block] if n_slots > 2 else old_a
-                max_a = max_b = max_c = np.uint32(0)
+                largest = max_a = max_b = max_c = np.uint32(0)
+                for i in range(m):
+                    gradient[i] = factor * load_p(g[o + i])
+                    if squares:
+                        largest = max(largest, pattern(gradient[i]))
+                if squares and is_large(largest):
+                    for i in range(m):
+                        gradient[i] = clip_for_square(gradient[i])
                 for i in range(m):
                     x = load_p(p[o + i])
                     va = load_a(a[o + i], old_a)
                     vb = load_b(b[o + i], old_b) if n_slots > 1 else x
                     vc = load_c(c[o + i], old_c) if n_slots > 2 else x
-                    x, va, vb, vc = apply(x, factor * load_p(g[o + i]), va, vb, vc, s)
+                    x, va, vb, vc = apply(x, gradient[i], va, vb, vc, s)
                     p[o + i] = store_p(x, rounding_noise(lo + o, i, key)[0])
                     new_a[i] = va
                     max_a = max(max_a, pattern(va))

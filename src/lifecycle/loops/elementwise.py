@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import element, memory, native, searchsorted_right, to_fixed_tuple
+from lifecycle._jit import element, magnitude_bits, memory, native, searchsorted_right, to_fixed_tuple
 from lifecycle._threads import ParallelFor
-from lifecycle.loops._update import rounding_noise, three_slot_update
+from lifecycle.loops._update import (
+    EXAMINED,
+    clipped_update,
+    is_large,
+    keeps_squares,
+    rounding_noise,
+    three_slot_update,
+)
 from lifecycle.loops.averaging import running_mean
 
 INT64, UINT32 = np.dtype(np.int64), np.dtype(np.uint32)
@@ -86,6 +93,24 @@ def compiled(
     width, last = n_scalars + 2, 1 + n_slots + averaged
     p_dtype, slot_dtype = param.DTYPE, slot.DTYPE
     step = step_of_codes(update, kinds, param, slot)
+    clipped_step = step_of_codes(clipped_update(update, kinds), kinds, param, slot)
+    # beside the rounding of 16-bit parameters it takes less time to clip each element than to examine it
+    squares, load_p = keeps_squares(kinds), param.load
+    examined = squares and not param.STOCHASTIC
+    no_size, one = np.uint32(0), dtype.type(1.0)
+
+    @element
+    def write(p, a, b, c, mean, i, new, ema_weight):
+        x, new_p, new_a, new_b, new_c = new
+        p[i] = new_p
+        if n_slots > 0:
+            a[i] = new_a
+        if n_slots > 1:
+            b[i] = new_b
+        if n_slots > 2:
+            c[i] = new_c
+        if averaged:
+            mean[i] = running_mean(mean[i], x, ema_weight)
 
     def loop(arguments, begin, end):
         table = memory(arguments, 0, 8, INT64)
@@ -110,16 +135,39 @@ def compiled(
             b = memory(row[min(3, 1 + n_slots)], lo, n, slot_dtype)
             c = memory(row[min(4, 1 + n_slots)], lo, n, slot_dtype)
             mean = memory(row[last], lo, n, dtype)
-            for i in range(n):
-                x, new_p, new_a, new_b, new_c = step(p[i], g[i], a[i], b[i], c[i], s, factor, lo, i, key)
-                p[i] = new_p
-                if n_slots > 0:
-                    a[i] = new_a
-                if n_slots > 1:
-                    b[i] = new_b
-                if n_slots > 2:
-                    c[i] = new_c
-                if averaged:
-                    mean[i] = running_mean(mean[i], x, ema_weight)
+            largest = no_size
+            for block in range(-(-n // EXAMINED)):  # from 0: see `blockwise`
+                o = block * EXAMINED
+                m = min(EXAMINED, n - o)
+                following, ahead = no_size, o
+                if examined:
+                    if block == 0 or m < EXAMINED:
+                        largest = no_size
+                        for i in range(m):
+                            largest = max(largest, magnitude_bits(np.float32(load_p(g[o + i]))))
+                    if o + 2 * EXAMINED <= n:
+                        ahead = o + EXAMINED
+                if (squares and not examined) or is_large(largest):
+                    for i in range(m):
+                        j = o + i
+                        new = clipped_step(p[j], g[j], a[j], b[j], c[j], s, factor, lo + o, i, key)
+                        write(p, a, b, c, mean, j, new, ema_weight)
+                        if examined:
+                            following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
+                elif examined and factor == one:  # without a multiplication, which pays for the examination
+                    for i in range(m):
+                        j = o + i
+                        new = step(p[j], g[j], a[j], b[j], c[j], s, one, lo + o, i, key)
+                        write(p, a, b, c, mean, j, new, ema_weight)
+                        # of the next block, which costs less here than in a loop of its own
+                        following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
+                else:
+                    for i in range(m):
+                        j = o + i
+                        new = step(p[j], g[j], a[j], b[j], c[j], s, factor, lo + o, i, key)
+                        write(p, a, b, c, mean, j, new, ema_weight)
+                        if examined:
+                            following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
+                largest = following
 
     return native(loop)

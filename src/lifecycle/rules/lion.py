@@ -26,13 +26,15 @@ def step(t, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, maximize=False):
     beta1, beta2 = betas
     grad_sign = -1.0 if maximize else 1.0
     decay_factor = 1.0 - lr * weight_decay
-    one_minus_beta1, one_minus_beta2 = 1.0 - beta1, 1.0 - beta2
-    return grad_sign, decay_factor, lr, one_minus_beta1, one_minus_beta2
+    # twice, for half of the difference of gradient and mean: the difference itself may be infinite
+    weight1, weight2 = 2.0 * (1.0 - beta1), 2.0 * (1.0 - beta2)
+    half, half_grad_sign = 0.5, 0.5 * grad_sign
+    return half_grad_sign, decay_factor, lr, half, weight1, weight2
 
 
 @element
 def update(p, g, exp_avg, s):
-    grad_sign, decay_factor, lr, one_minus_beta1, one_minus_beta2 = s
-    g = grad_sign * g
-    p = decay_factor * p - lr * sign(exp_avg + one_minus_beta1 * (g - exp_avg))
-    return p, exp_avg + one_minus_beta2 * (g - exp_avg)
+    half_grad_sign, decay_factor, lr, half, weight1, weight2 = s
+    half_difference = half_grad_sign * g - half * exp_avg
+    p = decay_factor * p - lr * sign(exp_avg + weight1 * half_difference)
+    return p, exp_avg + weight2 * half_difference

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lifecycle.formats import list_formats
-from lifecycle.loops._update import MAX_SLOTS
+from lifecycle.loops._update import MAX_SLOTS, clipped_update
 from lifecycle.loops.elementwise import step_of_codes
 
 
@@ -17,7 +17,7 @@ def step(group: Any, factor: float, keys: np.ndarray) -> None:
     param = formats[signature.param_format]
     slot = formats[signature.slot_format] if signature.slots else param
     names, kinds = zip(*signature.slots, strict=True) if signature.slots else ((), ())
-    step_row = step_of_codes(signature.update, kinds, param, slot)
+    step_row = step_of_codes(clipped_update(signature.update, kinds), kinds, param, slot)
     # tensors, as torch divides a number by a tensor in two roundings
     number = partial(torch.tensor, dtype=torch.float64 if param.name == "float64" else torch.float32)
     s, g_factor = number(group.coefficients).unbind(), number(factor)

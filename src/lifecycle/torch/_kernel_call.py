@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lifecycle._jit import noise
+from lifecycle._jit import hashed_keys
 from lifecycle.formats import list_formats
 from lifecycle.loops import blockwise, elementwise, norm
 from lifecycle.torch.parameter_groups import hyperparameters
@@ -69,8 +69,7 @@ class TensorGroup:
 
     def noise_keys(self) -> np.ndarray:
         """A key of the stochastic rounding for each parameter, from the seed, the number of the step and its own."""
-        key = noise(self.t, 0, np.uint32(self.options["seed"] % 2**32))
-        return noise(np.array(self.indices, np.int64), 0, key)
+        return hashed_keys(self.options["seed"], self.t, np.array(self.indices))
 
 
 class KernelCall:

@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 
+from lifecycle._threads import uninterrupted
 from lifecycle.torch import _device_step, state_tensors
 from lifecycle.torch._kernel_call import KernelCall, KernelSignature, TensorGroup, identical
+from lifecycle.torch._openmp import serial_in_forked_child
 from lifecycle.torch.averaged_weights import ema_weight
 from lifecycle.torch.parameter_groups import OPTIONS, check_options, hyperparameters
 
@@ -121,6 +123,10 @@ class StepPlan:
 
     def step(self, factor: float) -> None:
         """Step every parameter by its gradient times `factor`, count the steps, and tell autograd what moved."""
+        with uninterrupted():  # parameters that moved, and a number of steps that did not, would change the run
+            self._step(factor)
+
+    def _step(self, factor: float) -> None:
         for call in self.calls:
             call.step(factor)
             torch.autograd.graph.increment_version(call.params)  # autograd does not see writes through a pointer
@@ -134,8 +140,10 @@ class StepPlan:
             for name, value in zip(group.signature.rule.scalars, group.coefficients, strict=False):
                 for state in group.states:
                     state[name] = value
-        for p, dense in self._dense_copies:
-            p.copy_(dense)
+        if self._dense_copies:
+            with serial_in_forked_child():
+                for p, dense in self._dense_copies:
+                    p.copy_(dense)
 
 
 def _check_tensors(p: torch.Tensor, g: torch.Tensor) -> None:

@@ -14,10 +14,11 @@ from lifecycle import _check
 from lifecycle._display import axes_or_new
 from lifecycle._progress import progress_bar
 from lifecycle.torch import optimizers
+from lifecycle.torch._openmp import serial_in_forked_child
 from lifecycle.torch.batches import as_array, as_sequences, input_dtype_and_device, to_batches
 from lifecycle.torch.compressed import holds_int8
 from lifecycle.torch.module_factory import build
-from lifecycle.torch.training import Samples, TrainingConfig, predict_batches, seeded, train
+from lifecycle.torch.training import BestEpoch, Samples, TrainingConfig, predict_batches, seeded, train
 
 _PREFIX = "module__"
 
@@ -166,17 +167,25 @@ class TorchEstimator(BaseEstimator):
         Notes
         -----
         After an error the estimator is not fitted, except with `warm_start`, where the earlier model stays. Training
-        that is interrupted from the keyboard leaves the model that it has reached.
+        that is interrupted from the keyboard leaves the model that it has reached, with the `history_` of the epochs
+        that it has completed: the averaged weights with `ema_decay`, those of the best epoch with `early_stopping`.
+        Before training begins an interrupt leaves what an error leaves.
         """
         self._check_params()
         fresh = not (self.warm_start and hasattr(self, "module_"))
+        if fresh:
+            self._forget()  # what describes the data changes first, and would not fit the earlier model
         try:
-            return self._fit(X, y, sample_weight, fresh)
+            with serial_in_forked_child():
+                return self._fit(X, y, sample_weight, fresh)
         except Exception:
             if fresh:
-                for name in ("module_", "history_", "n_iter_", "best_epoch_"):
-                    self.__dict__.pop(name, None)
+                self._forget()
             raise
+
+    def _forget(self) -> None:
+        for name in ("module_", "history_", "n_iter_", "best_epoch_"):
+            self.__dict__.pop(name, None)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, fresh: bool) -> Any:
         X, y = self._check_data(X, y, reset=fresh, target=self._target_checks)
@@ -199,30 +208,32 @@ class TorchEstimator(BaseEstimator):
             net = net.to(device)
             samples, validation = self._split_validation(net, X, y, weights, seed)
             config = self._training_config(net, samples)
-            if fresh:
-                self.history_ = []
-            self.module_ = net
+            if fresh:  # at once: an interrupt may come at any time
+                self.__dict__.update(history_=[], n_iter_=0, module_=net.eval())
             self._train(net, samples, validation, config)
         return self
 
     def _train(self, net: nn.Module, samples: Samples, validation: Samples | None, config: TrainingConfig) -> None:
-        epochs_before = len(self.history_)
+        epochs_before, best = len(self.history_), BestEpoch()
         with progress_bar(config.max_epochs, type(self).__name__, self.progress) as bar:
 
-            def on_epoch(record: dict[str, Any]) -> bool:
+            def on_epoch(record: dict[str, Any]) -> None:
                 self.history_.append({"epoch": len(self.history_) + 1, **record})
                 self.n_iter_ = len(self.history_)
                 bar.set_postfix(loss=f"{record.get('valid_loss', record['train_loss']):.4g}", refresh=False)
                 bar.update()
+
+            def stops() -> bool:
                 # every callback is called, also after one that stops
                 stops = [callback(self, dict(self.history_[-1])) for callback in self.callbacks]
                 return any(isinstance(stop, (bool, np.bool_)) and bool(stop) for stop in stops)
 
-            best = train(net, samples, validation, config, on_epoch)
-        if best is not None:
-            self.best_epoch_ = epochs_before + best
-        elif hasattr(self, "best_epoch_"):
-            del self.best_epoch_
+            try:
+                train(net, samples, validation, config, on_epoch, stops, best)
+            finally:
+                self.__dict__.pop("best_epoch_", None)
+                if best.epoch is not None:
+                    self.best_epoch_ = epochs_before + best.epoch
 
     def _split_validation(
         self, net: nn.Module, X: Any, y: np.ndarray, weights: np.ndarray | None, seed: int
@@ -264,6 +275,7 @@ class TorchEstimator(BaseEstimator):
             _scheduler(self.lr_scheduler, optimizer, self.max_epochs),
             self._make_loss(samples.weights is not None, samples.y.device),
             self._check_output,
+            self._inspect_first_output,
             self._score,
             batch_size=self.batch_size,
             max_epochs=self.max_epochs,
@@ -271,6 +283,9 @@ class TorchEstimator(BaseEstimator):
             max_grad_norm=self.max_grad_norm,
             ema_decay=self.ema_decay,
         )
+
+    def _inspect_first_output(self, out: torch.Tensor) -> None:
+        """Check more of the output of the first batch, which has a gradient."""
 
     def _check_output(self, out: Any) -> torch.Tensor:
         """The module's output, checked, as (n, outputs)."""
@@ -286,6 +301,7 @@ class TorchEstimator(BaseEstimator):
 
     # -- after fit -------------------------------------------------------------------------------------------------
 
+    @serial_in_forked_child()
     def _forward(self, X: Any) -> torch.Tensor:
         """Outputs for X in double precision on the CPU, computed batch by batch."""
         check_is_fitted(self, "module_")

@@ -1,5 +1,6 @@
 """TorchClassifier and TorchRegressor: a torch module as a scikit-learn estimator."""
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     module : None, callable or torch.nn.Module, default=None
         None: an `MLP`. A callable, e.g. a module class, gets `module__name=value` as `name=value`; `n_in`, `n_out`
         and `image_size` come from the data where it takes them. A module is copied. It gives an output (a logit) per
-        class; with two classes one logit will do.
+        class; with two classes one logit will do. Outputs that are probabilities warn.
     loss : None, torch loss (object or class) or callable (outputs, targets) -> loss, default=None
         None: cross entropy. Targets are the numbers of the classes (n,), or 0.0 and 1.0 (n, 1) for a single logit.
     optimizer : str, optimizer object or callable, default="adamw"
@@ -113,6 +114,14 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
 
     def _make_loss(self, weighted: bool, device: torch.device) -> Loss:
         return Loss(self.loss, _cross_entropy, _class_targets, weighted, device)
+
+    def _inspect_first_output(self, out: torch.Tensor) -> None:
+        if _are_probabilities(out):
+            warnings.warn(
+                f"the outputs of {type(self.module_).__name__} are probabilities, and are taken as logits, by the "
+                "default loss, predict and predict_proba: leave out the softmax or sigmoid at the end of the module",
+                stacklevel=2,
+            )
 
     def _score(self, out: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None) -> float:
         hits = (_logits(out).argmax(dim=1) == y).double()
@@ -246,6 +255,21 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
         """Predictions, shape (n,) or (n, targets) as y had."""
         outputs = self._forward(X).numpy()
         return outputs if self._y_shape else outputs[:, 0]
+
+
+def _are_probabilities(out: torch.Tensor) -> bool:
+    """Whether outputs with a gradient are those of a sigmoid or a softmax, or rows of numbers >= 0 with the sum 1."""
+    function: Any = out.grad_fn
+    while function is not None and function.name().startswith(_RESHAPING):
+        function = function.next_functions[0][0]
+    if function is not None and function.name().startswith(("SigmoidBackward", "SoftmaxBackward")):
+        return True
+    sums = out.detach().double().sum(dim=1)
+    return out.shape[1] > 1 and bool((out >= 0).all()) and bool((sums - 1.0).abs().max() < 1e-3)
+
+
+# of the names of operations in torch's graph; a single logit by chance between 0 and 1 is no probability
+_RESHAPING = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Select", "ToCopy", "Clone")
 
 
 def _logits(out: torch.Tensor) -> torch.Tensor:

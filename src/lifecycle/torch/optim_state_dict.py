@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lifecycle.torch._openmp import serial_in_forked_child
 from lifecycle.torch.parameter_groups import OPTIONS
 
 
@@ -43,6 +44,7 @@ def before_loading(optimizer: Any, state_dict: dict[str, Any]) -> dict[str, Any]
     return {**state_dict, "state": states, "param_groups": groups}
 
 
+@serial_in_forked_child()
 def after_loading(optimizer: Any) -> None:
     """Complete what a state dict of torch.optim, or an unpickled optimizer, does not say."""
     for group in optimizer.param_groups:

@@ -157,7 +157,6 @@ class RuleOptimizer(torch.optim.Optimizer):
         finally:
             self.averaging = False
 
-    @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:
         """One step over every parameter that has a gradient.
 
@@ -173,6 +172,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         NonFiniteGradient
             With nonfinite="raise"; nothing has moved then.
         """
+        # torch.compile cannot trace kernels: its graph ends here. A step outside of it pays for the check alone
+        return _step_outside_graphs(self, closure) if torch.compiler.is_compiling() else self._step(closure)
+
+    @torch.no_grad()
+    def _step(self, closure: Callable | None) -> Any:
         if self.averaging:
             raise ValueError("a step inside averaged_weights() would be lost when the block ends: leave it first")
         loss = None
@@ -181,7 +185,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 loss = closure()
         plan, self._plan = self._plan, None  # dropped if anything is raised
         if plan is None or not plan.prepare_next(self):
-            plan = StepPlan(self)
+            with _openmp.serial_in_forked_child():  # makes state tensors
+                plan = StepPlan(self)
         factor = 1.0
         if self.max_grad_norm is not None or self.nonfinite != "propagate":
             if self.max_grad_norm is not None and plan.sharded:
@@ -198,6 +203,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if plan.reusable:
             self._plan = plan
         return loss
+
+
+@torch._disable_dynamo
+def _step_outside_graphs(optimizer: RuleOptimizer, closure: Callable | None) -> Any:
+    return optimizer._step(closure)
 
 
 @cache

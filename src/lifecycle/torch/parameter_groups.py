@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
-from lifecycle._check import integer, number
+from lifecycle._check import integer, number, to_scalar
 from lifecycle.optim import check_hyperparameters
 from lifecycle.rules import Rule
 from lifecycle.torch.state_tensors import check_state_dtype
@@ -47,23 +48,22 @@ def check_group(rule: Rule, defaults: dict[str, Any], group: dict[str, Any]) -> 
 
 
 def to_numbers(value: Any) -> Any:
-    """A hyperparameter with Python numbers in the place of tensors."""
+    """A hyperparameter with Python numbers in the place of tensors and numpy scalars."""
+    if isinstance(value, (int, float)) and not isinstance(value, np.generic):  # np.float64 is a float
+        return value
     if isinstance(value, torch.Tensor):
         if value.numel() != 1:
             raise ValueError(f"a hyperparameter must be one number; got a tensor of shape {tuple(value.shape)}")
         return value.item()
-    if isinstance(value, (tuple, list)):
-        return tuple(to_numbers(v) for v in value)
-    return value
+    value = to_scalar(value)
+    return tuple(map(to_numbers, value)) if isinstance(value, (tuple, list, np.ndarray)) else value
 
 
 def hyperparameters(rule: Rule, group: dict[str, Any]) -> dict[str, Any]:
     """The hyperparameters of a group as numbers, at each step."""
     hyper = {}
     for name in rule.defaults:
-        value = group[name]
-        if isinstance(value, torch.Tensor):
-            value = value.item()
+        value = to_numbers(group[name])
         if not isinstance(value, (int, float, tuple)):
             raise TypeError(f"{name} of a parameter group must be a number, or a tuple of some; got {value!r}")
         hyper[name] = value

@@ -59,8 +59,11 @@ def check_slots(p: torch.Tensor, state: dict[str, Any], names: Iterable[str], *,
             raise ValueError(
                 f"{name} of a parameter of shape {tuple(p.shape)} on {p.device} is {what}: it belongs to another one"
             )
-        if value.dtype not in _FORMATS and value.dtype not in REAL_DTYPES:
-            raise ValueError(f"{name} is stored as {value.dtype}; a slot is {', '.join(TORCH_DTYPES)}, or complex")
+        if value.dtype not in (*TORCH_DTYPES.values(), *REAL_DTYPES):
+            raise ValueError(
+                f"{name} is stored as {value.dtype}; a slot is {', '.join(list(TORCH_DTYPES)[:-1])}, complex, or the "
+                "uint8 codes of int8"
+            )
         if value.is_complex() != p.is_complex():
             raise ValueError(f"{name} is {value.dtype}, its parameter {p.dtype}: both must be complex, or none")
         if format_name(value.dtype) == "int8":
@@ -85,12 +88,24 @@ def complete_state(state: dict[str, Any], p: torch.Tensor, hyper: dict[str, Any]
     for name, kind in slots:
         if name not in state:
             state.update(_make(p, name, kind, form, rule.initial(hyper, name)))
-        elif state[name].dtype is not dtype or state[name].stride() != p.stride():
+        elif state[name].dtype is dtype and _same_memory_order(state[name], p):
+            if state[name].stride() != p.stride():
+                state[name] = state[name].as_strided(p.shape, p.stride())
+        else:
             converted = _convert(state, p, name, kind, form)
             state.pop(name + SCALE_SUFFIX, None)
             state.update(converted)
     if signature.averaged:
         complete_ema(state, p)
+
+
+def _same_memory_order(x: torch.Tensor, p: torch.Tensor) -> bool:
+    """Whether two tensors of one shape differ at most in the strides of axes of length one, which say nothing.
+
+    int8 codes are kept then: to encode their numbers again would lose some, where the largest was rounded up.
+    """
+    strides = zip(x.shape, x.stride(), p.stride(), strict=True)
+    return x.numel() == 0 or all(n == 1 or a == b for n, a, b in strides)
 
 
 def _make(p: torch.Tensor, name: str, kind: str, form: str, start: float) -> dict[str, torch.Tensor]:

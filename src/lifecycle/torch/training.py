@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
+from lifecycle._threads import uninterrupted
 from lifecycle.torch.averaged_weights import WeightAverage
 from lifecycle.torch.batches import Sequences, TensorRows
 from lifecycle.torch.optimizers import RuleOptimizer
@@ -123,6 +124,7 @@ class TrainingConfig:
     scheduler: Any
     loss: Loss
     check_output: Callable[[Any], torch.Tensor]
+    inspect_first_output: Callable[[torch.Tensor], None]
     score: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], float]
     batch_size: int
     max_epochs: int
@@ -144,53 +146,93 @@ class TrainingConfig:
                 self.max_grad_norm = None
 
 
+@dataclass
+class BestEpoch:
+    """The epoch with the smallest validation loss, and the weights after it."""
+
+    epoch: int | None = None
+    loss: float = math.inf
+    state: dict[str, torch.Tensor] | None = None
+
+
 def train(
     net: nn.Module,
     samples: Samples,
     validation: Samples | None,
     config: TrainingConfig,
-    on_epoch: Callable[[dict[str, Any]], bool],
-) -> int | None:
-    """Train in place; `on_epoch` gets each epoch's record and says whether to stop.
+    on_epoch: Callable[[dict[str, Any]], None],
+    stops: Callable[[], bool],
+    best: BestEpoch,
+) -> None:
+    """Train in place; `on_epoch` gets each epoch's record, then `stops` says whether to stop.
 
-    Returns the number of the best epoch, whose weights the module has then; None without `validation`.
+    The module is left in eval mode with the weights that it has reached, also where the keyboard interrupts: their
+    average where there is one, and those of the best epoch with `validation`.
     """
     average = WeightAverage(config.optimizer, config.ema_decay, config.fused)
-    best_loss, best_state, best_epoch = math.inf, None, None
+    try:
+        _train_epochs(net, samples, validation, config, average, on_epoch, stops, best)
+    except KeyboardInterrupt:
+        _finish(net, average, best)
+        raise
+    average.warn_if_short()
+    _finish(net, average, best)
+    if not all(bool(torch.isfinite(p).all()) for p in average.params):
+        _finite(math.nan, "training", float(config.optimizer.param_groups[0]["lr"]))
+
+
+def _finish(net: nn.Module, average: WeightAverage, best: BestEpoch) -> None:
+    with uninterrupted():
+        average.finish()
+        if best.state is not None:
+            net.load_state_dict(best.state)
+        net.zero_grad(set_to_none=True)
+        net.eval()
+
+
+def _train_epochs(
+    net: nn.Module,
+    samples: Samples,
+    validation: Samples | None,
+    config: TrainingConfig,
+    average: WeightAverage,
+    on_epoch: Callable[[dict[str, Any]], None],
+    stops: Callable[[], bool],
+    best: BestEpoch,
+) -> None:
     for epoch in range(1, config.max_epochs + 1):
         start = time.perf_counter()
         record: dict[str, Any] = {"lr": float(config.optimizer.param_groups[0]["lr"])}
         record["train_loss"] = _finite(_train_epoch(net, samples, config, average), "training", record["lr"])
         with average.in_model():
+            state = None
             if validation is not None:
                 loss, record["valid_score"] = _validate(net, validation, config)
                 record["valid_loss"] = _finite(loss, "validation", record["lr"])
-                if loss < best_loss:
-                    best_loss, best_epoch = loss, epoch
-                    best_state = copy.deepcopy(net.state_dict())
+                if record["valid_loss"] < best.loss:
+                    state = copy.deepcopy(net.state_dict())
             if isinstance(config.scheduler, schedulers.ReduceLROnPlateau):
                 config.scheduler.step(record.get("valid_loss", record["train_loss"]))
             elif config.scheduler is not None:
                 config.scheduler.step()
             record["seconds"] = time.perf_counter() - start
-            stop = on_epoch(record)
-        if stop or (best_epoch is not None and epoch - best_epoch >= config.patience):
+            with uninterrupted():
+                if state is not None:
+                    best.epoch, best.loss, best.state = epoch, record["valid_loss"], state
+                on_epoch(record)
+            stop = stops()
+        if stop or (best.epoch is not None and epoch - best.epoch >= config.patience):
             break
-    average.finish()
-    if best_state is not None:
-        net.load_state_dict(best_state)
-    net.zero_grad(set_to_none=True)
-    net.eval()
-    if not all(bool(torch.isfinite(p).all()) for p in average.params):
-        _finite(math.nan, "training", record["lr"])
-    return best_epoch
 
 
 def _train_epoch(net: nn.Module, samples: Samples, config: TrainingConfig, average: WeightAverage) -> float:
     # torch's optimizers call it once, LBFGS as often as its line search asks
     def closure() -> Any:
         config.optimizer.zero_grad()
-        loss = config.loss(config.check_output(net(x, **keywords)), y, weights)
+        out = config.check_output(net(x, **keywords))
+        if is_first:
+            config.inspect_first_output(out)
+        loss = config.loss(out, y, weights)
         loss.backward()
         if config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(average.params, config.max_grad_norm)
@@ -200,6 +242,7 @@ def _train_epoch(net: nn.Module, samples: Samples, config: TrainingConfig, avera
     total = 0.0
     for batch in samples.shuffled_batches(config.batch_size):
         x, keywords, y, weights = batch
+        is_first = average.steps == 0
         loss: Any = config.optimizer.step(closure)
         average.update()
         total += config.loss.batch_sum(len(y), loss)

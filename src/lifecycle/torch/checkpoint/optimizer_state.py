@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,7 +25,11 @@ _OPTIONAL = {
 def state_by_name(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The state dict of an optimizer, with the names of its parameters in place of their numbers."""
     names, state = _names(model, optimizer), optimizer.state_dict()
-    groups = [{**group, "params": [names[i] for i in group["params"]]} for group in state["param_groups"]]
+    groups = [
+        {k: to_numbers(v) if isinstance(v, (np.ndarray, tuple)) else v for k, v in group.items()}
+        | {"params": [names[i] for i in group["params"]]}
+        for group in state["param_groups"]
+    ]
     return {"groups": groups, "state": {names[i]: slots for i, slots in state["state"].items()}}
 
 
