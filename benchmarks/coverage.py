@@ -1,0 +1,181 @@
+"""How often the intervals of `evaluate` cover the true value, by metric and number of rows, beside the bootstrap's.
+
+Classification: classes on a line, normal with unit variance, whose neighbouring means lie a separation apart, and the
+model that knows these densities and shares. Regression: normal targets and errors that are normal or Laplace's. The
+truth is a metric's value over very many rows. Peer: percentiles of resampled rows (Efron, 1979).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn import metrics
+
+from lifecycle.evaluation import _classification, _regression
+
+from ._harness import markdown, record
+
+LEVEL, SETS, RESAMPLES = 0.95, 2000, 200
+ROWS = (10, 20, 50, 100, 300, 1000)
+SEPARATIONS = (1.0, 2.0, 4.0, 6.0)
+SHARES = ((0.5, 0.5), (0.8, 0.2), (0.95, 0.05), (0.98, 0.02), (0.5, 0.3, 0.2))
+EXPLAINED = (0.1, 0.5, 0.9)
+ERRORS = ("normal", "laplace")
+MANY = 1_000_000  # rows of the truth
+CLASSIFICATION = ("accuracy", "recall", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")
+REGRESSION = ("r2", "rmse", "mae")
+
+
+class Classes:
+    """A population of classified rows, and the model that knows it."""
+
+    def __init__(self, shares: tuple[float, ...], separation: float):
+        self.name = f"shares {', '.join(f'{s:g}' for s in shares)}, separation {separation:g}"
+        self.shares, self.means = np.array(shares), separation * (np.arange(len(shares)) - (len(shares) - 1) / 2)
+        self.classes_ = np.arange(len(shares))
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = rng.choice(len(self.shares), size=n, p=self.shares)
+        return rng.normal(self.means[y])[:, None], y
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        return np.exp(log_softmax(np.log(self.shares) - (X - self.means) ** 2 / 2, axis=1))
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return self.predict_proba(X).argmax(axis=1)
+
+    def measure(self, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+        found = _classification(self, X, y, LEVEL, False)
+        return {**found["metrics"], "recall": found["recall"][len(self.shares) - 1]}
+
+    def values(self, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """scikit-learn's metrics; NaN where a class is missing."""
+        if len(np.unique(y)) < len(self.shares):
+            return dict.fromkeys(CLASSIFICATION, np.nan)
+        predicted, p = self.predict(X), self.predict_proba(X)
+        recall = metrics.recall_score(y, predicted, average=None, zero_division=0)
+        return {
+            "accuracy": metrics.accuracy_score(y, predicted),
+            "recall": recall[-1],
+            "balanced_accuracy": recall.mean(),
+            "f1_macro": metrics.f1_score(y, predicted, average="macro", zero_division=0),
+            "log_loss": metrics.log_loss(y, p),
+            "roc_auc": metrics.roc_auc_score(y, p[:, 1] if len(self.shares) == 2 else p, multi_class="ovr"),
+        }
+
+
+class Targets:
+    """A population of targets, and the model that knows their mean given X."""
+
+    def __init__(self, explained: float, errors: str):
+        self.name = f"R² {explained:g}, errors {errors}"
+        self.explained, self.errors = explained, errors
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        X = rng.normal(scale=np.sqrt(self.explained), size=n)
+        error = rng.normal(size=n) if self.errors == "normal" else rng.laplace(scale=np.sqrt(0.5), size=n)
+        return X[:, None], X + np.sqrt(1 - self.explained) * error
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return X[:, 0]
+
+    def measure(self, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+        return _regression(self, X, y, LEVEL)["metrics"]
+
+    def values(self, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        error = y - X[:, 0]
+        return {
+            "r2": 1 - (error**2).mean() / y.var() if np.ptp(y) > 0 else np.nan,
+            "rmse": np.sqrt((error**2).mean()),
+            "mae": np.abs(error).mean(),
+        }
+
+
+def populations() -> Iterator[Any]:
+    """All populations, those of classes first."""
+    yield from (Classes(shares, separation) for shares in SHARES for separation in SEPARATIONS)
+    yield from (Targets(explained, errors) for errors in ERRORS for explained in EXPLAINED)
+
+
+def simulate(population: Any, n: int, sets: int, resamples: int, truth: dict[str, float], seed: int) -> dict[str, dict]:
+    """By metric: coverage and mean width of both methods, and the share of the data sets without an interval."""
+    rng = np.random.default_rng(seed)
+    ours: dict[str, list] = {name: [] for name in truth}
+    theirs: dict[str, list] = {name: [] for name in truth}
+    for k in range(sets):
+        X, y = population.draw(rng, n)
+        for name, estimate in population.measure(X, y).items():
+            ours[name].append((estimate.low, estimate.high))
+        if k < sets * resamples // RESAMPLES // 20:  # a twentieth: it takes long, and its coverage is far from 0.95
+            values = [population.values(X[rows], y[rows]) for rows in rng.integers(n, size=(resamples, n))]
+            for name, found in theirs.items():
+                column = np.array([one[name] for one in values])
+                column = column[np.isfinite(column)]
+                tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+                found.append(np.percentile(column, tails) if column.size else (np.nan, np.nan))
+    return {name: {**_summary(ours[name], value), "bootstrap": _summary(theirs[name], value)}
+            for name, value in truth.items()}  # fmt: skip
+
+
+def _summary(intervals: list, truth: float) -> dict[str, float]:
+    if not intervals:
+        return {}
+    low, high = np.array(intervals, float).T
+    known = np.isfinite(low)
+    if not known.any():
+        return {"none": 1.0}
+    covered = (low[known] <= truth) & (truth <= high[known])
+    # ends that rounding moves by an ulp count as equal
+    covered |= np.minimum(abs(low[known] - truth), abs(high[known] - truth)) < 1e-12
+    return {"coverage": float(covered.mean()), "width": float(np.median(high[known] - low[known])),
+            "none": float(1 - known.mean())}  # fmt: skip
+
+
+def run(*, rounds: int, threads: int, scale: float) -> dict:
+    """Simulate; rounds and threads are of benchmarks that time something."""
+    sets = max(20, round(SETS * scale))
+    cases = []
+    for k, population in enumerate(populations()):
+        truth = population.values(*population.draw(np.random.default_rng(10_000 + k), round(MANY * min(1, 10 * scale))))
+        for n in ROWS if isinstance(population, Classes) else (5, *ROWS):
+            found = simulate(population, n, sets, RESAMPLES, truth, seed=n)
+            cases.append({"population": population.name, "rows": n, "truth": truth, "metrics": found})
+    return record("coverage", settings={"sets": sets, "level": LEVEL, "scale": scale}, cases=cases)
+
+
+def table(result: dict) -> str:
+    """The record as markdown: for each metric and number of rows the mean and the smallest coverage, and the widths."""
+    settings = result["settings"]
+    lines = [
+        "## Coverage of the intervals of `evaluate`",
+        "",
+        f"Asked for: {settings['level']:g}. Each line sums up the populations (five vectors of class shares × four "
+        f"separations; three R² × two kinds of errors), {settings['sets']} data sets of each: the mean coverage, the "
+        "smallest and the population where it is found, the median width of the intervals (mean over the populations), "
+        "and the share of data sets that have no interval. Populations in which fewer than 200 data sets have an "
+        "interval are left out of the smallest. Beside it the percentile bootstrap over rows.",
+        "",
+    ]
+    if settings["scale"] < 1:
+        lines += ["A trial with few data sets: these numbers mean nothing.", ""]
+    columns = ["metric", "rows", "coverage", "smallest", "width", "none", "bootstrap", "smallest", "width", "where"]
+    rows = []
+    for name in (*CLASSIFICATION, *REGRESSION):
+        for n in (5, *ROWS):
+            cases = [one for one in result["cases"] if one["rows"] == n and name in one["metrics"]]
+            cells = [(one["population"], one["metrics"][name]) for one in cases]
+            known = [(where, cell) for where, cell in cells if "coverage" in cell]
+            enough = [(where, c) for where, c in known if (1 - c["none"]) * settings["sets"] >= min(200, settings["sets"])]
+            if not known:
+                continue
+            where, worst = min(enough or known, key=lambda one: one[1]["coverage"])
+            theirs = [c["bootstrap"] for _, c in known if "coverage" in c["bootstrap"]]
+            rows.append([
+                name, str(n), f"{np.mean([c['coverage'] for _, c in known]):.3f}", f"{worst['coverage']:.3f}",
+                f"{np.mean([c['width'] for _, c in known]):.3g}", f"{np.mean([c['none'] for _, c in cells]):.2f}",
+                *([f"{np.mean([c['coverage'] for c in theirs]):.3f}", f"{min(c['coverage'] for c in theirs):.3f}",
+                   f"{np.mean([c['width'] for c in theirs]):.3g}"] if theirs else ["", "", ""]),
+                where,
+            ])  # fmt: skip
+    return "\n".join([*lines, markdown(columns, rows), ""])
