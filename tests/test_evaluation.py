@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from lifecycle.evaluation.bootstrap import N_RESAMPLES, bootstrap_confusion
+from lifecycle.evaluation.metrics import probability_metrics, regression_metrics
+from lifecycle.evaluation.wilson import wilson_interval
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 from sklearn.compose import TransformedTargetRegressor
@@ -12,9 +15,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from lifecycle.evaluation import Evaluation, evaluate
-from lifecycle.evaluation.bootstrap import N_RESAMPLES, bootstrap_confusion
-from lifecycle.evaluation.metrics import probability_metrics, regression_metrics
-from lifecycle.evaluation.wilson import wilson_interval
 
 
 def split(load):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lifecycle.evaluation.result import Bin
 from lifecycle.evaluation.proportion import proportion_interval
+from lifecycle.evaluation.result import Bin
 
 _N_BINS = 10
 

@@ -20,8 +20,8 @@ def log_loss(codes: np.ndarray, probabilities: np.ndarray, labels: Sequence[Any]
     """Mean of -log(probability of the true class); `codes` are the true columns.
 
     The t interval of the logarithm of the mean. Where fewer than 50 rows bring most of the loss, (Σ loss)² / Σ loss²
-    (Kish, 1965), it misses what rare rows would lose, and is widened to the generalized interval (Weerahandi, 1993) of a
-    model of the margins log(p/(1 - p)) of the true class: normal in each class, with a common variance.
+    (Kish, 1965), it misses what rare rows would lose, and is widened to the generalized interval (Weerahandi, 1993) of
+    a model of the margins log(p/(1 - p)) of the true class: normal in each class, with a common variance.
     """
     from scipy.special import stdtrit
 

@@ -56,7 +56,7 @@ def few_rows(counts: np.ndarray, labels: Sequence[Any]) -> str:
 
 
 def _placements(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarray]:
-    """The area, and the part of each row in its error: its placement value less the area, over the rows of its class."""
+    """The area, and each row's part in its error: its placement value less the area, over the rows of its class."""
     from scipy.stats import rankdata
 
     n_positive = int(positive.sum())
@@ -68,9 +68,7 @@ def _placements(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.nda
     return area, (placement - area) / np.where(positive, n_positive, n_negative)
 
 
-def _interval(
-    area: float, influence: np.ndarray, positive: np.ndarray, confidence_level: float
-) -> tuple[float, float]:
+def _interval(area: float, influence: np.ndarray, positive: np.ndarray, confidence_level: float) -> tuple[float, float]:
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     low, high = _newcombe(area, n_positive, n_negative, confidence_level)
@@ -98,9 +96,7 @@ def _newcombe(area: float, n_positive: int, n_negative: int, confidence_level: f
     return low, high
 
 
-def _delong(
-    area: float, influence: np.ndarray, positive: np.ndarray, confidence_level: float
-) -> tuple[float, float]:
+def _delong(area: float, influence: np.ndarray, positive: np.ndarray, confidence_level: float) -> tuple[float, float]:
     """DeLong's variance on the logit scale, with Student's t and the degrees of freedom of Welch (1947)."""
     from scipy.special import expit, logit, stdtrit
 
