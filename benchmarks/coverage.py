@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy.special import log_softmax
 
 from lifecycle.evaluation import _classification, _regression
@@ -144,14 +145,26 @@ def true_values(population: Any, n: int = MANY) -> dict[str, float]:
 
 
 def run(*, rounds: int, threads: int, scale: float) -> dict:
-    """Simulate; rounds and threads are of benchmarks that time something."""
-    sets, cases = max(20, round(SETS * scale)), []
-    for k, population in enumerate(populations()):
-        truth = true_values(population)
-        for n in ROWS if isinstance(population, Classes) else (5, *ROWS):
-            found = simulate(population, n, sets, truth, seed=1000 * k + n)
-            cases.append({"population": population.name, "rows": n, "truth": truth, "metrics": found})
+    """Simulate, in as many processes as threads; rounds are of benchmarks that time something."""
+    sets, everyone = max(20, round(SETS * scale)), list(populations())
+    parallel = Parallel(n_jobs=threads)
+    truths = parallel(delayed(true_values)(population) for population in everyone)
+    jobs = [
+        (population, n, truth, 1000 * k + n)
+        for k, (population, truth) in enumerate(zip(everyone, truths, strict=True))
+        for n in (ROWS if isinstance(population, Classes) else (5, *ROWS))
+    ]
+    found = parallel(delayed(simulate)(population, n, sets, truth, seed) for population, n, truth, seed in jobs)
+    cases = [
+        {"population": population.name, "rows": n, "truth": truth, "metrics": metrics}
+        for (population, n, truth, _), metrics in zip(jobs, found, strict=True)
+    ]
     return record("coverage", settings={"sets": sets, "level": LEVEL, "scale": scale}, cases=cases)
+
+
+def _mean_smallest_width(cells: list[dict[str, float]]) -> list[str]:
+    coverage = [cell["coverage"] for cell in cells]
+    return [f"{np.mean(coverage):.3f}", f"{min(coverage):.3f}", f"{np.mean([cell['width'] for cell in cells]):.3g}"]
 
 
 def table(result: dict) -> str:
@@ -162,10 +175,10 @@ def table(result: dict) -> str:
         "",
         f"Asked for: {settings['level']:g}. Each line sums up the populations (five vectors of class shares × four "
         f"separations; three R² × two kinds of errors), {settings['sets']} data sets of each: the mean coverage, the "
-        "smallest and the population where it is found, the median width of the intervals (mean over the populations), "
-        "and the share of data sets that have no interval. Where fewer than a tenth of the data sets have one, a "
-        "population is left out of the smallest. Beside it the percentile bootstrap over rows, on a fifth of the data "
-        "sets.",
+        "smallest and the population where it is found, the mean of the median widths of the intervals, and the share "
+        "of data sets that have no interval. Populations in which fewer than a fifth of the data sets have one, "
+        "because the others lack a class, are left out: those that have them all are not typical. Beside it the "
+        "percentile bootstrap over rows, on a fifth of the data sets.",
         "",
     ]
     if settings["scale"] < 1:
@@ -176,17 +189,12 @@ def table(result: dict) -> str:
         for n in (5, *ROWS):
             cases = [one for one in result["cases"] if one["rows"] == n and name in one["metrics"]]
             cells = [(one["population"], one["metrics"][name]) for one in cases]
-            known = [(where, cell) for where, cell in cells if "coverage" in cell]
-            enough = [(where, cell) for where, cell in known if cell["none"] <= 0.9]
+            known = [(where, cell) for where, cell in cells if cell["none"] <= 0.8]
             if not known:
                 continue
-            where, worst = min(enough or known, key=lambda one: one[1]["coverage"])
-            theirs = [c["bootstrap"] for _, c in known if "coverage" in c["bootstrap"]]
-            rows.append([
-                name, str(n), f"{np.mean([c['coverage'] for _, c in known]):.3f}", f"{worst['coverage']:.3f}",
-                f"{np.mean([c['width'] for _, c in known]):.3g}", f"{np.mean([c['none'] for _, c in cells]):.2f}",
-                *([f"{np.mean([c['coverage'] for c in theirs]):.3f}", f"{min(c['coverage'] for c in theirs):.3f}",
-                   f"{np.mean([c['width'] for c in theirs]):.3g}"] if theirs else ["", "", ""]),
-                where,
-            ])  # fmt: skip
+            where = min(known, key=lambda one: one[1]["coverage"])[0]
+            row = [name, str(n), *_mean_smallest_width([cell for _, cell in known])]
+            row.insert(5, f"{np.mean([cell['none'] for _, cell in cells]):.2f}")
+            theirs = [cell["bootstrap"] for _, cell in known if "coverage" in cell["bootstrap"]]
+            rows.append([*row, *_mean_smallest_width(theirs), where])
     return "\n".join([*lines, markdown(columns, rows), ""])

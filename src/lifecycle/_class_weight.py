@@ -28,6 +28,6 @@ def class_weights(class_weight: Any, classes: np.ndarray, codes: np.ndarray, wei
             f"class_weight has weights of {unknown}, which are not among the classes {labels}, and none of {unweighted}"
         )
     for label, weight in class_weight.items():
-        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= weight < np.inf:
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= float(weight) < np.inf:
             raise ValueError(f"class_weight must hold finite weights >= 0; the one of {label!r} is {weight!r}")
     return np.array([float(class_weight.get(label, 1.0)) for label in labels])

@@ -7,7 +7,6 @@ import numpy as np
 
 from lifecycle.evaluation.proportion import no_interval
 from lifecycle.evaluation.result import Estimate
-from lifecycle.evaluation.roc_auc import few_rows
 
 METHOD = "t interval of the logarithm"
 METHOD_OF_FEW = f"{METHOD}, widened to that of normal margins"
@@ -29,8 +28,10 @@ def log_loss(codes: np.ndarray, probabilities: np.ndarray, labels: Sequence[Any]
     p = np.clip(probabilities[np.arange(len(codes)), codes], eps, 1 - eps).astype(float)
     losses, n = -np.log(p), len(codes)
     value, counts = float(losses.mean()), np.bincount(codes, minlength=probabilities.shape[1])
-    if counts.min() < 2:
-        return no_interval(value, few_rows(counts, labels))
+    if counts.min() == 0:
+        return no_interval(value, f"no row has the class {labels[int(counts.argmin())]!r}")
+    if n <= len(counts):
+        return no_interval(value, "no class has two rows")
     if np.ptp(losses) <= 1e-12 * value:
         return no_interval(value, "all rows have the same loss, which says nothing of its error")
     relative = float(np.sqrt((losses / value - 1) @ (losses / value - 1) / (n * (n - 1))))
@@ -56,5 +57,5 @@ def _means_of_normal_margins(margins: np.ndarray, codes: np.ndarray, counts: np.
         scale = np.sqrt(squares / rng.chisquare(n - k, (m, 1)))
         centre = means + scale * rng.standard_normal((m, k)) / np.sqrt(counts)
         of_class = np.logaddexp(0, -(centre[:, :, None] + scale[:, :, None] * nodes)) @ (weights / weights.sum())
-        draws.append((rng.dirichlet(counts + 0.5, m) * of_class).sum(axis=1))
+        draws.append((rng.dirichlet(counts, m) * of_class).sum(axis=1))
     return np.concatenate(draws)

@@ -44,15 +44,11 @@ def roc_auc(
         on_class()
     value = float(np.mean(areas))
     if counts.min() < 2:
-        return no_interval(value, few_rows(counts, labels))
+        k = int(counts.argmin())
+        found = "one row has" if counts[k] else "no row has"
+        return no_interval(value, f"{found} the class {labels[k]!r}, two are needed")
     below, above = (np.sqrt((correlated**2).sum(axis=1)) + other) / len(areas)
     return Estimate(value, max(value - float(below), 0.0), min(value + float(above), 1.0), METHOD)
-
-
-def few_rows(counts: np.ndarray, labels: Sequence[Any]) -> str:
-    """Why a metric of probabilities has no interval where a class has fewer than two rows."""
-    k = int(counts.argmin())
-    return f"{'one row has' if counts[k] else 'no row has'} the class {labels[k]!r}, two are needed"
 
 
 def _placements(scores: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarray]:

@@ -137,7 +137,7 @@ class TestScores:
         fast = {k: self._metrics_of_scores(self.y[self.tests[k]]) for k in tested}
 
         def of_test_set(k: int) -> dict[int, dict[str, float]]:
-            rows, found = self.tests[k], {m: {} for m in tested[k]}
+            rows, found = self.tests[k], dict[int, dict[str, float]]({m: {} for m in tested[k]})
             classes = getattr(self.models[group[tested[k][0]]], "classes_", ())
             n_scores = len(rows) * (len(classes) if len(classes) > 2 else 1)
             chunk_size = max(1, _CHUNK_SCORES // max(1, n_scores))
