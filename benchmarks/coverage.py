@@ -178,7 +178,9 @@ def table(result: dict) -> str:
         "smallest and the population where it is found, the mean of the median widths of the intervals, and the share "
         "of data sets that have no interval. Populations in which fewer than a fifth of the data sets have one, "
         "because the others lack a class, are left out: those that have them all are not typical. Beside it the "
-        "percentile bootstrap over rows, on a fifth of the data sets.",
+        "percentile bootstrap over rows, on a fifth of the data sets. The standard error of a coverage of 0.95 is "
+        f"{np.sqrt(0.95 * 0.05 / settings['sets']):.3f}; that of accuracy and recall is known, and at least 0.93 for "
+        "every proportion and number of rows.",
         "",
     ]
     if settings["scale"] < 1:
