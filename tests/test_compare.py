@@ -5,9 +5,10 @@ import pickle
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.datasets import load_diabetes
-from sklearn.dummy import DummyRegressor
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.metrics import get_scorer
 from sklearn.tree import DecisionTreeRegressor
 
 import lifecycle as lc
@@ -69,9 +70,8 @@ def test_several_metrics():
 def test_what_has_no_spread_has_no_interval():
     folds = lc.KFold(5)
     one, two = (lc.cross_validate(Ridge(), *DIABETES, cv=folds) for _ in range(2))
-    shifted = lc.cross_validate(
-        Ridge(), *DIABETES, cv=folds, scoring=lambda e, X, y: e.score(X, y) + 0.25, error_score="raise"
-    )
+    shifted = lc.cross_validate(Ridge(), *DIABETES, cv=folds)
+    shifted["test_score"] = shifted["test_score"] + 0.25
     same, moved, _ = lc.compare({"a": one, "b": two, "c": shifted})
     assert (same.difference, same.p_value) == (0.0, 1.0)
     assert moved.difference == pytest.approx(-0.25)
@@ -97,9 +97,54 @@ def test_what_cannot_be_compared():
     single = lc.cross_validate(Ridge(), *DIABETES, cv=lc.ShuffleSplit(1, random_state=0))
     with pytest.raises(ValueError, match="at least 2 folds"):
         lc.compare({"a": single, "b": single})
-    spoilt = lc.cross_validate(DummyRegressor(), *DIABETES, scoring=lambda e, X, y: float("nan"))
+    spoilt = lc.cross_validate(DummyRegressor(), *DIABETES)
+    spoilt["test_score"] = spoilt["test_score"] * np.nan
     with pytest.raises(ValueError, match="scores of all folds; those of 'b' are"):
         lc.compare({"a": a, "b": spoilt})
+
+
+def test_results_of_different_metrics_are_not_paired():
+    X, y = load_iris(return_X_y=True)
+    folds = lc.StratifiedKFold(5)
+
+    def result(scoring, model=None):
+        return lc.cross_validate(model or lc.LinearClassifier(optimizer="newton"), X, y, cv=folds, scoring=scoring)
+
+    plain, accuracy, loss = result(None), result("accuracy"), result("neg_log_loss")
+    sentence = r"'a' is scored by make_scorer\(accuracy_score.* and 'b' by make_scorer\(log_loss.*: give both the same"
+    for b in (loss, pickle.loads(pickle.dumps(loss)), result(["neg_log_loss"])):
+        with pytest.raises(ValueError, match=sentence):
+            lc.compare({"a": plain, "b": b})
+    with pytest.raises(ValueError, match="the same scoring"):
+        lc.compare({"a": result({"s": "accuracy"}), "b": result({"s": "f1_macro"})}, metric="s")
+    with pytest.raises(ValueError, match="the same scoring"):
+        lc.compare({"a": result(lambda e, X, y: e.score(X, y)), "b": result(lambda e, X, y: -e.score(X, y))})
+    searched = result(
+        None, lc.GridSearchCV(lc.LinearClassifier(optimizer="newton"), {"alpha": [1e-3]}, scoring="f1_macro")
+    )
+    with pytest.raises(ValueError, match="the same scoring"):
+        lc.compare({"a": plain, "b": searched})
+    assert lc.compare({"a": plain, "b": result(None, DummyClassifier())})[0].difference > 0.5
+    # accuracy by any of its names
+    scorer = get_scorer("accuracy")
+    for same in (accuracy, result(scorer), result(["accuracy"]), result({"of mine": scorer})):
+        assert lc.compare({"a": plain, "b": same})[0].difference == 0.0
+
+
+def test_results_of_different_rows_are_not_paired():
+    X, y = DIABETES
+    a = lc.cross_validate(Ridge(), X, y, cv=lc.KFold(5))
+    for other in (y[::-1], y + 1, np.c_[y, y]):
+        b = lc.cross_validate(Ridge(), X, other, cv=lc.KFold(5))
+        with pytest.raises(ValueError, match="'a' and 'b' were scored against different y"):
+            lc.compare({"a": a, "b": b})
+    same = lc.cross_validate(Ridge(), X.tolist(), y.tolist(), cv=lc.KFold(5))
+    assert lc.compare({"a": a, "b": same})[0].difference == pytest.approx(0, abs=1e-12)
+    # labels and their codes are the same targets
+    X, codes = load_iris(return_X_y=True)
+    names, dummy = np.array(["setosa", "versicolor", "virginica"])[codes], DummyClassifier()
+    one, two = (lc.cross_validate(dummy, X, labels, cv=lc.StratifiedKFold(3)) for labels in (codes, names))
+    assert lc.compare({"a": one, "b": two})[0].difference == 0.0
 
 
 def test_what_people_look_at():

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from benchmarks import coverage
 from scipy.stats import norm, t
+from sklearn import metrics
 
 import lifecycle as lc
 
@@ -72,3 +74,65 @@ def test_models_that_are_alike_seldom_differ(capsys):
     with capsys.disabled():
         print(f"\ntwo models that are equally good differ with p < 0.05 in {share:.3f} of {SETS} data sets")
     assert share <= 0.07
+
+
+HARD = [
+    # what the percentile bootstrap covered 0.00 to 0.3 of the time, and few rows of a rare class
+    (coverage.Classes((0.5, 0.5), 6.0), 20),
+    (coverage.Classes((0.95, 0.05), 2.0), 100),
+    (coverage.Classes((0.98, 0.02), 4.0), 1000),
+    (coverage.Classes((0.5, 0.5), 1.0), 10),
+    (coverage.Classes((0.5, 0.3, 0.2), 4.0), 50),
+    (coverage.Targets(0.5, "normal"), 5),
+    (coverage.Targets(0.9, "laplace"), 20),
+    (coverage.Targets(0.1, "laplace"), 300),
+]
+
+
+@pytest.mark.parametrize(("population", "n"), HARD, ids=lambda one: getattr(one, "name", one))
+def test_intervals_of_evaluate_cover_the_true_value(population, n):
+    """A part of `python -m benchmarks coverage`; 300 data sets: the bound lies three standard errors below 0.93."""
+    truth, rng, sets = coverage.true_values(population, 500_000), np.random.default_rng(7), 300
+    covered = {name: [] for name in truth}
+    for _ in range(sets):
+        for name, (_, low, high, _) in population.measure(*population.draw(rng, n)).items():
+            if np.isfinite(low):
+                covered[name].append(low <= truth[name] <= high)
+    for name, seen in covered.items():
+        assert len(seen) > 0.2 * sets, name
+        assert np.mean(seen) >= 0.93 - 3 * np.sqrt(0.93 * 0.07 / len(seen)), (name, np.mean(seen))
+
+
+@pytest.mark.parametrize(("population", "n"), [HARD[0], HARD[5]], ids=["classes", "targets"])
+def test_the_bootstrap_did_not_cover_it(population, n):
+    found = coverage.simulate(population, n, 500, coverage.true_values(population, 500_000), seed=1)
+    for name in (
+        ("balanced_accuracy", "f1_macro", "roc_auc", "log_loss") if "shares" in population.name else ("r2", "rmse")
+    ):
+        assert found[name]["bootstrap"]["coverage"] < 0.85 < found[name]["coverage"]
+
+
+def test_the_metrics_of_resampled_rows_are_scikit_learns():
+    """Of the values that are taken for the truth."""
+    rng = np.random.default_rng(0)
+    for shares in ((0.7, 0.3), (0.5, 0.3, 0.2)):
+        population = coverage.Classes(shares, 2.0)
+        X, y = population.draw(rng, 300)
+        counts = np.bincount(rng.integers(300, size=300), minlength=300)
+        rows = np.repeat(np.arange(300), counts)
+        found = population.values(X, y, counts[None].astype(float))
+        p, predicted = population.predict_proba(X[rows]), population.predict(X[rows])
+        expected = {
+            "accuracy": metrics.accuracy_score(y[rows], predicted),
+            "recall": metrics.recall_score(y[rows], predicted, average=None)[-1],
+            "balanced_accuracy": metrics.balanced_accuracy_score(y[rows], predicted),
+            "f1_macro": metrics.f1_score(y[rows], predicted, average="macro"),
+            "log_loss": metrics.log_loss(y[rows], p),
+        }
+        for name, value in expected.items():
+            assert found[name][0] == pytest.approx(value), name
+        area = population.values(X, y, np.ones((1, 300)))["roc_auc"][0]
+        scores = population.predict_proba(X)
+        assert area == pytest.approx(
+            metrics.roc_auc_score(y, scores[:, 1] if len(shares) == 2 else scores, multi_class="ovr")
+        )

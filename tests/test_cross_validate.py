@@ -1,6 +1,7 @@
 """cross_validate against scikit-learn's, out-of-fold predictions, and every named failure."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -303,3 +304,52 @@ def test_plot():
     drawn = np.asarray(axes.lines[-1].get_xdata())
     np.testing.assert_array_equal(drawn, result["test_score"])
     matplotlib.pyplot.close("all")
+
+
+def test_folds_may_be_masks():
+    rows = np.arange(442) % 3
+    masks = [(rows != k, (rows == k).tolist()) for k in range(3)]
+    numbers = [(np.flatnonzero(rows != k), np.flatnonzero(rows == k)) for k in range(3)]
+    for model in (Ridge(), lc.LinearRegressor(optimizer="exact")):
+        found, expected = (
+            lc.cross_validate(model, *DIABETES, cv=folds, return_indices=True) for folds in (masks, numbers)
+        )
+        np.testing.assert_array_equal(found["test_score"], expected["test_score"])
+        np.testing.assert_array_equal(found.predictions, expected.predictions)
+        np.testing.assert_array_equal(found["indices"]["test"][1], numbers[1][1])
+        assert found.interval() == expected.interval()
+        assert lc.compare({"a": found, "b": expected})[0].difference == 0.0
+    theirs = model_selection.cross_validate(Ridge(), *DIABETES, cv=[(train, np.array(test)) for train, test in masks])
+    np.testing.assert_allclose(lc.cross_validate(Ridge(), *DIABETES, cv=masks)["test_score"], theirs["test_score"])
+    for wrong in (np.ones(441, bool), [0.5], [442], [-443]):
+        with pytest.raises(ValueError, match="folds must hold row numbers below 442, the rows of X, or a mask"):
+            lc.cross_validate(Ridge(), *DIABETES, cv=[(masks[0][0], wrong)])
+
+
+@pytest.mark.parametrize("model", [FailsOn(), lc.LinearRegressor(alpha=-1.0)])
+def test_where_all_fits_fail_the_reason_comes_first_and_once(model):
+    X, y = np.arange(100.0)[:, None], np.arange(100.0)
+    reason = "this row is not to be seen" if isinstance(model, FailsOn) else "alpha must be a finite number >= 0"
+    for fit in (
+        lambda: lc.cross_validate(model, X, y, cv=lc.KFold(25)),
+        lambda: lc.GridSearchCV(model, {}, cv=lc.KFold(25)).fit(X, y),
+    ):
+        with pytest.raises(ValueError, match=r"All the 25 fits failed\.") as raised:
+            fit()
+        text = str(raised.value)
+        assert reason in text.splitlines()[0]
+        assert text.count(reason) == 1 + text.count(f'"{reason}') + text.count(f'f"{reason}')  # and in quoted source
+        assert text.count("Traceback") == 1
+        assert "misconfigured" not in text
+
+
+def test_several_reasons_are_told_with_their_number():
+    X, y = np.arange(20.0)[:, None], np.arange(20) % 2
+
+    class Moody(FailsOn):
+        def fit(self, X, y):
+            raise RuntimeError(f"the first row is {X[0, 0] > 0}")
+
+    reasons = "RuntimeError: the first row is {} (1 fits)\nRuntimeError: the first row is {} (3 fits)\n\nAll the 4 fits"
+    with pytest.raises(ValueError, match=f"^{re.escape(reasons.format(True, False))}"):
+        lc.cross_validate(Moody(), X, y, cv=lc.KFold(4))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 from sklearn import metrics as sk
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
@@ -12,9 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from lifecycle.evaluation import Evaluation, evaluate
-from lifecycle.evaluation.bootstrap import N_RESAMPLES, bootstrap_confusion
-from lifecycle.evaluation.metrics import probability_metrics, regression_metrics
-from lifecycle.evaluation.wilson import wilson_interval
+from lifecycle.evaluation.confusion import balanced_accuracy, f1_macro
+from lifecycle.evaluation.log_loss import METHOD, METHOD_OF_FEW, log_loss
+from lifecycle.evaluation.proportion import proportion_interval, wilson_interval
+from lifecycle.evaluation.regression import regression_metrics
+from lifecycle.evaluation.roc_auc import roc_auc
 
 
 def split(load):
@@ -32,11 +34,24 @@ def digits():
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 40), (7, 9), (333, 1000), (1000, 1000)])
-def test_wilson_is_scipys(k, n, level):
-    expected = binomtest(k, n).proportion_ci(level, method="wilson")
-    found = wilson_interval(k, n, level)
-    np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high], rtol=1e-12, atol=1e-15)
+def test_the_interval_of_a_proportion_is_the_wider_of_wilsons_and_the_exact_one(k, n, level):
+    wilson = binomtest(k, n).proportion_ci(level, method="wilson")
+    np.testing.assert_allclose(wilson_interval(k / n, n, level), wilson, rtol=1e-12, atol=1e-15)
+    exact = binomtest(k, n).proportion_ci(1 - 1.4 * (1 - level), method="exact") if level > 0.5 else wilson
+    found = proportion_interval(k, n, level)
+    if level > 0.5:
+        expected = min(wilson.low, exact.low), max(wilson.high, exact.high)
+        np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-9, atol=1e-15)
     assert found.value == k / n
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 20, 50, 300])
+def test_the_interval_of_a_proportion_covers_every_proportion(n):
+    """The exact coverage; that of Wilson's interval alone is as low as 0.8."""
+    p = np.linspace(0.0005, 0.9995, 1000)
+    ends = np.array([proportion_interval(k, n, 0.95)[1:3] for k in range(n + 1)])
+    covered = (ends[:, :1] <= p) & (p <= ends[:, 1:])
+    assert (binom.pmf(np.arange(n + 1)[:, None], n, p) * covered).sum(axis=0).min() >= 0.93
 
 
 @pytest.mark.parametrize("load", [load_digits, load_breast_cancer, load_iris])
@@ -58,7 +73,7 @@ def test_classification_metrics_are_scikit_learns(load):
         found = result.metrics[name]
         assert found.value == pytest.approx(value, rel=1e-12), name
         assert found.low <= found.value <= found.high
-        assert found.low < found.high or value == 1  # every pair in order, in every resample
+        assert found.low < found.high
         assert found.method
     np.testing.assert_array_equal(result.confusion_matrix, sk.confusion_matrix(y_test, predicted))
     recall = [estimate.value for estimate in result.recall.values()]
@@ -82,36 +97,159 @@ def test_regression_metrics_are_scikit_learns():
             assert result.metrics[name].low < value < result.metrics[name].high
 
 
-def test_row_counts_are_repeated_rows(digits):
-    """The statistic that the bootstrap resamples equals scikit-learn's metric on the rows written out."""
+def test_ties_in_the_probabilities(digits):
     model, X, y = digits
-    rng = np.random.RandomState(1)
-    counts = np.bincount(rng.randint(len(y), size=len(y)), minlength=len(y))
-    rows = np.repeat(np.arange(len(y)), counts)
-    p = np.round(model.predict_proba(X), 2) + 1e-3  # ties
+    p = np.round(model.predict_proba(X), 2) + 1e-3
     p /= p.sum(axis=1, keepdims=True)
-    loss, area = probability_metrics(y, p)(counts[None].astype(float))[0]
-    assert loss == pytest.approx(sk.log_loss(y[rows], p[rows]))
-    assert area == pytest.approx(sk.roc_auc_score(y[rows], p[rows], multi_class="ovr"))
-    target, guess = np.c_[y, y**2].astype(float), np.c_[y + p[:, 0], y**2 - 3 * p[:, 1]]
-    found = regression_metrics(target, guess)(counts[None].astype(float))[0]
-    for value, metric in zip(found, (sk.r2_score, sk.root_mean_squared_error, sk.mean_absolute_error), strict=True):
-        assert value == pytest.approx(metric(target[rows], guess[rows]))
+    assert log_loss(y, p, range(10), 0.95).value == pytest.approx(sk.log_loss(y, p))
+    assert roc_auc(y, p, range(10), 0.95).value == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
 
 
-def test_bootstrap_from_the_confusion_matrix_is_the_bootstrap_over_rows(digits):
-    model, X, y = digits
-    predicted = model.predict(X)
+@pytest.mark.parametrize("load", [load_digits, load_breast_cancer])
+def test_intervals_of_many_rows_are_those_of_resampled_rows(load):
+    """Away from the bounds all methods agree; of few errors the bootstrap is too narrow."""
+    X, y, X_test, y_test = split(load)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=300)).fit(X, y)
+    result, predicted, p = evaluate(model, X_test, y_test), model.predict(X_test), model.predict_proba(X_test)
     rng = np.random.RandomState(0)
     resampled = []
-    for _ in range(N_RESAMPLES):
-        rows = rng.randint(len(y), size=len(y))
-        resampled.append(sk.balanced_accuracy_score(y[rows], predicted[rows]))
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    found = bootstrap_confusion(sk.confusion_matrix(y, predicted), 0.95)["balanced_accuracy"]
-    width = high - low
-    assert abs(found.low - low) < 0.15 * width
-    assert abs(found.high - high) < 0.15 * width
+    for _ in range(150):
+        rows = rng.randint(len(y_test), size=len(y_test))
+        true = y_test[rows]
+        scores = p[rows, 1] if p.shape[1] == 2 else p[rows]
+        resampled.append(
+            (
+                sk.balanced_accuracy_score(true, predicted[rows]),
+                sk.f1_score(true, predicted[rows], average="macro"),
+                sk.log_loss(true, p[rows]),
+                sk.roc_auc_score(true, scores, multi_class="ovr"),
+            )
+        )
+    widths = np.ptp(np.percentile(resampled, [2.5, 97.5], axis=0), axis=0)
+    for name, width in zip(["balanced_accuracy", "f1_macro", "log_loss", "roc_auc"], widths, strict=True):
+        found = result.metrics[name]
+        assert 0.8 * width < found.high - found.low < 2 * width, name
+
+
+def test_ten_rows_all_right_have_intervals_that_do_not_collapse():
+    y = np.repeat([0, 1], 5)
+    model = Probabilities(np.where(y == 1, 0.9, 0.1) + np.linspace(0, 0.05, 10))
+    metrics = evaluate(model, np.arange(10), y).metrics
+    assert metrics["accuracy"].low == pytest.approx(0.72, abs=0.01)
+    for name in ("accuracy", "balanced_accuracy", "f1_macro", "roc_auc"):
+        found = metrics[name]
+        assert (found.value, found.high) == (1.0, 1.0)
+        assert 0.5 < found.low < 0.9, name
+    assert 0 < metrics["log_loss"].low < metrics["log_loss"].value < metrics["log_loss"].high
+
+
+class Probabilities:
+    """A classifier of two classes whose probabilities of the second are given; X are row numbers."""
+
+    classes_ = np.array([0, 1])
+
+    def __init__(self, p):
+        self.p = np.asarray(p, float)
+
+    def predict_proba(self, X):
+        return np.c_[1 - self.p[X], self.p[X]]
+
+    def predict(self, X):
+        return (self.p[X] > 0.5).astype(int)
+
+
+NO_CLASS = "no interval: no row has the class 1"
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "sentences"),
+    [
+        (
+            [0] * 10,
+            np.linspace(0.1, 0.4, 10),
+            {
+                "balanced_accuracy": NO_CLASS,
+                "f1_macro": NO_CLASS,
+                "log_loss": NO_CLASS,
+                "roc_auc": "no interval: all rows have the class 0",
+            },
+        ),
+        (
+            [0] * 9 + [1],
+            np.linspace(0.1, 0.9, 10),
+            {"roc_auc": "no interval: one row has the class 1, two are needed"},
+        ),
+        ([0, 1] * 5, np.full(10, 0.5), {"log_loss": "no interval: all rows have the same loss, which says nothing of"}),
+    ],
+)
+def test_where_nothing_can_be_said_a_sentence_takes_the_place_of_the_interval(y, p, sentences):
+    result = evaluate(Probabilities(p), np.arange(10), np.array(y))
+    for name, estimate in result.metrics.items():
+        if name in sentences:
+            assert estimate.method.startswith(sentences[name])
+            assert np.isnan([estimate.low, estimate.high]).all()
+        else:
+            assert estimate.low < estimate.high
+    assert "none" in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("y", "predicted", "sentences"),
+    [
+        ([1.0, 2.0, 3.0], [1.1, 2.2, 3.1], dict.fromkeys(["r2", "rmse", "mae"], "there are 3 rows, four are needed")),
+        ([1.0, 2.0, 3.0, 5.0], [1.0, 2.0, 3.0, 5.0], dict.fromkeys(["r2", "rmse", "mae"], "every prediction is exact")),
+        ([1.0, 2.0, 3.0, 5.0], [1.0, 2.0, 3.0, 4.0], {"rmse": "it is decided by a single row"}),
+        ([2.0] * 5, [1.0, 2.0, 1.5, 4.0, 2.5], {"r2": "y has the same value in all rows"}),
+        ([2.0] * 4 + [3.0], [1.0, 2.1, 1.5, 4.0, 2.5], {"r2": "it is decided by a single row"}),
+    ],
+)
+def test_regression_metrics_of_which_nothing_can_be_said(y, predicted, sentences):
+    metrics = regression_metrics(np.array(y)[:, None], np.array(predicted)[:, None], 0.95)
+    for name, sentence in sentences.items():
+        assert metrics[name].method.startswith(f"no interval: {sentence}")
+        assert np.isnan([metrics[name].low, metrics[name].high]).all()
+
+
+def test_balanced_accuracy_combines_the_recalls_by_the_formula():
+    recalls = [proportion_interval(9, 10, 0.95), proportion_interval(3, 4, 0.95)]
+    found = balanced_accuracy(recalls, ["a", "b"])
+    assert found.value == pytest.approx((0.9 + 0.75) / 2)
+    assert found.low == pytest.approx(found.value - np.hypot(*[r.value - r.low for r in recalls]) / 2)
+    assert found.high == pytest.approx(found.value + np.hypot(*[r.high - r.value for r in recalls]) / 2)
+
+
+def test_f1_of_errors_that_both_classes_share_moves_as_one():
+    """Of two classes the errors are the same ones: the distances add up, nearly, where there are few."""
+    matrix = np.array([[40, 1], [1, 40]])
+    one = proportion_interval(40, 42, 0.95)
+    to_f1 = [2 * end / (1 + end) for end in one[:3]]
+    found = f1_macro(matrix, ["a", "b"], 0.95)
+    assert found.value == pytest.approx(to_f1[0])
+    assert found.low == pytest.approx(to_f1[1], abs=0.05 * (to_f1[0] - to_f1[1]))
+
+
+def test_the_variance_of_delong_is_that_of_the_formula():
+    """Against sums over all pairs, with the interval where it is the widest: unequal spreads, many rows."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [300, 200])
+    scores = np.where(y == 1, rng.normal(1, 3, 500), rng.normal(0, 1, 500))
+    pairs = (scores[y == 1][:, None] > scores[y == 0]) + 0.5 * (scores[y == 1][:, None] == scores[y == 0])
+    area = pairs.mean()
+    error = np.sqrt(pairs.mean(axis=1).var(ddof=1) / 200 + pairs.mean(axis=0).var(ddof=1) / 300)
+    half = 1.97 * error / (area * (1 - area))
+    found = roc_auc(y, np.c_[-scores, scores], [0, 1], 0.95)
+    assert found.value == pytest.approx(area)
+    logit = np.log(area / (1 - area)) + np.array([-half, half])
+    np.testing.assert_allclose([found.low, found.high], 1 / (1 + np.exp(-logit)), atol=2e-3)
+
+
+def test_log_loss_of_few_informative_rows_is_widened():
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    for separation, method in ((1.0, METHOD), (5.0, METHOD_OF_FEW)):
+        z = separation * (rng.normal(size=400) + separation * (y - 0.5))
+        p = 1 / (1 + np.exp(-z))
+        assert log_loss(y, np.c_[1 - p, p], [0, 1], 0.95).method == method
 
 
 def test_mean_interval_is_the_normal_one_for_many_rows():
@@ -167,6 +305,7 @@ def test_a_class_that_the_test_rows_lack():
     assert np.isnan(result.recall[2].value)
     assert result.confusion_matrix.shape == (3, 3)
     assert result.metrics["balanced_accuracy"].value > 0.9
+    assert result.metrics["balanced_accuracy"].method == "no interval: no row has the class 2"
     assert np.isfinite(result.metrics["roc_auc"].value)
 
 
@@ -174,7 +313,7 @@ def test_repr_frame_and_plot(digits):
     result = evaluate(*digits)
     assert isinstance(result, Evaluation)
     assert "Wilson" in repr(result)
-    assert "bootstrap" in repr(result)
+    assert "MOVER" in repr(result)
     frame = result.to_frame()
     assert frame.loc["accuracy", "value"] == result.metrics["accuracy"].value
     assert frame.loc["recall of 3", "low"] == result.recall[3].low

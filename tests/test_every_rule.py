@@ -324,6 +324,20 @@ def test_minimize_says_why_it_stopped():
         lc.minimize(bowl, [0.0], args=(0.0,), optimizer="bfgs")
 
 
+def test_minimize_takes_a_single_argument_and_refuses_what_cannot_be_called():
+    def scaled(x, factor):
+        return float(factor * (x**2).sum())
+
+    found, expected = (lc.minimize(scaled, [1.0, 2.0], args=given, max_iter=5) for given in (3.0, (3.0,)))
+    np.testing.assert_array_equal(found.x, expected.x)
+    with pytest.raises(TypeError, match="fun must be callable; got 3"):
+        lc.minimize(3, [0.0])
+    with pytest.raises(TypeError, match="callback must be callable; got 'stop'"):
+        lc.minimize(scaled, [0.0], args=1.0, callback="stop")
+    with pytest.raises(TypeError, match=r"with jac=True fun must return \(value, gradient\); it returned 0\.0"):
+        lc.minimize(scaled, [0.0], args=1.0, jac=True)
+
+
 def test_a_module_can_register_a_rule(monkeypatch):
     from lifecycle import rules
 

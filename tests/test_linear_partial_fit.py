@@ -101,12 +101,38 @@ def test_a_loaded_model_predicts_the_same_and_starts_with_a_new_state(tmp_path):
         ({}, {"classes": [1, 2]}, r"y has the labels \[0\], which are not among the classes \[1, 2\]"),
         ({"early_stopping": True}, {"classes": [0, 1]}, "early_stopping=True needs all: leave it at False"),
         ({"class_weight": "balanced"}, {"classes": [0, 1]}, "class_weight='balanced' needs all rows"),
+        ({"class_weight": "even"}, {"classes": [0, 1]}, "class_weight must be one of 'balanced', None; got 'even'"),
     ],
 )
 def test_invalid_arguments_of_partial_fit_raise(arguments, call, sentence):
     X, y = cancer()
     with pytest.raises(ValueError, match=sentence):
         lc.LinearClassifier(**arguments).partial_fit(X, y, **call)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("class_weight", "sentence"),
+    [
+        ({"a": -5.0}, r"finite weights >= 0; the one of 'a' is -5\.0"),
+        ({"a": np.nan}, "finite weights >= 0; the one of 'a' is nan"),
+        ({"a": "2"}, "finite weights >= 0; the one of 'a' is '2'"),
+        (
+            {"a": 1.0, "B": 2.0},
+            r"weights of \['B'\], which are not among the classes .*, and none of \['b'\]",
+        ),
+        ({"a": 0.0, "b": 0.0}, "all sample weights are zero"),
+        ({"a": 0.0, "b": 1.0}, "only the class 'b' has a weight above zero"),
+        (3.0, "class_weight must be 'balanced', a dict or None"),
+    ],
+)
+def test_partial_fit_checks_class_weights_as_fit_does(method, class_weight, sentence):
+    X, y = cancer()
+    labels = np.array(["a", "b"])[y.astype(int)]
+    model = lc.LinearClassifier(class_weight=class_weight, optimizer="sgd")
+    with pytest.raises(ValueError, match=sentence):
+        getattr(model, method)(X, labels, **({"classes": ["a", "b"]} if method == "partial_fit" else {}))
+    assert not hasattr(model, "coef_")
 
 
 def test_solvers_that_need_all_rows_have_no_partial_fit():

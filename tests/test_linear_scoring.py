@@ -1,9 +1,13 @@
 """Test scores of fit_many: those of scikit-learn's scorers, after every epoch."""
 
+import threading
+
 import numpy as np
 import pytest
+import sklearn
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import get_scorer
+from sklearn.model_selection import KFold, cross_validate
 
 import lifecycle as lc
 
@@ -73,3 +77,80 @@ def test_a_scorer_that_raises_is_not_reported_as_a_failed_fit():
     with pytest.warns(UserWarning, match="Scoring failed"):
         search.fit(X, y)
     assert np.isnan(search.cv_results_["mean_test_score"]).all()
+
+
+@ignore_convergence
+@pytest.mark.parametrize("scoring", ["neg_mean_squared_log_error", {"a": "neg_mean_squared_log_error", "b": "r2"}])
+def test_a_scorer_that_fails_after_an_early_epoch_fails_no_fit(scoring):
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    y = X @ [1.0, 2.0, 3.0] + 12
+    assert y.min() > 0
+    # steps so long that some predictions of the first epochs are below zero, where there is no logarithm
+    model = lc.LinearRegressor(optimizer="adam", lr=1.0, max_iter=40, tol=None, random_state=0)
+    result = lc.cross_validate(model, X, y, scoring=scoring, cv=lc.KFold(5))
+    theirs = cross_validate(model, X, y, scoring=scoring, cv=KFold(5))
+    for name in result.metrics:
+        np.testing.assert_allclose(
+            result[f"test_{name}"], theirs[f"test_{name}"], atol=1e-4
+        )  # in another order of rows
+    assert np.isfinite(result.predictions).all()
+    curves = result.curves
+    failing = curves["a"] if isinstance(curves, dict) else curves
+    assert np.isnan(failing[:, 0]).any()
+    assert np.isfinite(failing[:, -1]).all()
+    if isinstance(curves, dict):
+        assert np.isfinite(curves["b"]).all()
+
+
+@ignore_convergence
+def test_a_class_that_the_test_rows_lack_loses_no_prediction():
+    X, y = wine()
+    rows = np.concatenate([np.flatnonzero(y == 0)[:20], np.flatnonzero(y == 1)[:20]])
+    folds = [(np.setdiff1d(np.arange(len(y)), rows), rows)]
+    model = lc.LinearClassifier(optimizer="adam", random_state=0)
+    with pytest.warns(UserWarning, match="Scoring failed"):
+        result = lc.cross_validate(model, X, y, scoring="neg_log_loss", cv=folds, error_score=-7.0)
+    assert result["test_score"].tolist() == [-7.0]
+    assert result._failed == []
+    assert len(result._predictions[0]) == 40
+    with pytest.raises(ValueError, match="y_true"):
+        lc.cross_validate(model, X, y, scoring="neg_log_loss", cv=folds, error_score="raise")
+    with pytest.warns(UserWarning, match=r"Scoring failed\. test_score_ is NaN where it did: ValueError: y_true"):
+        (fitted,) = model.fit_many(X, y, train=[folds[0][0]], test=[rows], params=[{}], scoring="neg_log_loss")
+    assert np.isnan(fitted.test_score_)
+    options = {"cv": folds, "scoring": "neg_log_loss", "error_score": -7.0, "refit": False}
+    search = lc.GridSearchCV(model, {"alpha": [1e-3]}, **options)
+    with pytest.warns(UserWarning, match="Scoring failed"):
+        search.fit(X, y)
+    assert search.cv_results_["mean_test_score"].tolist() == [-7.0]
+
+
+@ignore_convergence
+@pytest.mark.parametrize("optimizer", ["sgd", "newton"])
+def test_scorers_run_in_the_thread_of_the_caller(optimizer):
+    """Where scikit-learn's settings, which are of a thread, and objects with a state are the user's."""
+    X, y = cancer()
+    X = np.repeat(np.repeat(X, 8, axis=0), 6, axis=1)  # large enough for threads
+    y, seen = np.repeat(y, 8), []
+
+    def scorer(model, X, y):
+        seen.append((threading.get_ident(), sklearn.get_config()["assume_finite"]))
+        return float(model.score(X, y))
+
+    model = lc.LinearClassifier(optimizer=optimizer, max_iter=3, random_state=0)
+    with lc.threads(2), sklearn.config_context(assume_finite=True):
+        lc.cross_validate(model, X, y, cv=8, scoring=scorer)
+    assert set(seen) == {(threading.get_ident(), True)}
+
+
+@ignore_convergence
+def test_an_error_of_the_callback_is_not_a_failure_of_the_models():
+    calls = []
+
+    def stop(done, n):
+        calls.append(done)
+        if len(calls) == 1:
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match=r"^enough$"):
+        lc.LinearRegressor(optimizer="sgd").fit_many(*diabetes(), train=[np.arange(99)], params=[{}], callback=stop)

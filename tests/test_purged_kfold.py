@@ -60,3 +60,20 @@ def test_purged_kfold_takes_dates_of_every_kind():
         assert_same(folds(splitter, range(12), times=(start, start)), expected)
     dates = [datetime.date(2026, 3, 1 + i) for i in range(12)]
     assert_same(folds(splitter, range(12), times=(dates, dates)), folds(lc.PurgedKFold(4, embargo=1), range(12)))
+
+
+@pytest.mark.parametrize("missing", ["NaT", None])
+@pytest.mark.parametrize("row", [0, 3])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_list_of_timestamps_in_which_one_is_missing(missing, row, zone):
+    pandas = pytest.importorskip("pandas")
+    times = list(pandas.date_range("2020-01-01", periods=10, tz=zone))
+    complete = list(lc.PurgedKFold(2).split(np.zeros(10), times=(times, times)))
+    assert [test.tolist() for _, test in complete] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    times[row] = pandas.NaT if missing == "NaT" else None
+    with pytest.raises(ValueError, match=rf"the start of row {row} is missing \(1 are\)"):
+        lc.PurgedKFold(2).split(np.zeros(10), times=(times, times))
+    numbers = [float(i) for i in range(10)]
+    numbers[row] = None
+    with pytest.raises(ValueError, match=rf"the start of row {row} is missing \(1 are\)"):
+        lc.PurgedKFold(2).split(np.zeros(10), times=(numbers, numbers))

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import sklearn.model_selection as theirs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 
 import lifecycle as lc
@@ -44,3 +46,24 @@ def test_the_least_populated_class():
         found = warned(splitter, range(4), [0, 0, 0, 1], groups)
         assert found[0].startswith(sentence)
     assert warned(lc.StratifiedKFold(2), range(4), strata=[0, 0, 0, 1])[0].startswith("The least populated stratum has")
+
+
+def test_as_many_groups_as_folds():
+    """scikit-learn leaves a fold empty here."""
+    y, groups = [1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2, 3]
+    with pytest.warns(UserWarning, match="least populated class"):
+        folds = list(lc.StratifiedGroupKFold(4).split(np.zeros(12), y, groups))
+    assert sorted(np.unique(np.take(groups, test)).tolist() for _, test in folds) == [[0], [1], [2], [3]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(k=st.integers(2, 6), more=st.integers(0, 3), seed=st.integers(0, 9999), shuffle=st.booleans())
+@pytest.mark.filterwarnings("ignore:The least populated", "ignore:class . of y has no row in the training part")
+def test_every_fold_gets_a_group_where_there_are_enough(k, more, seed, shuffle):
+    rng = np.random.default_rng(seed)
+    groups = np.r_[np.arange(k + more), rng.integers(1 + more, size=3 * k)]  # a few large ones, and single rows
+    y = np.r_[np.arange(2).repeat(k), rng.random(len(groups)) < 0.3][: len(groups)].astype(int)
+    splitter = lc.StratifiedGroupKFold(k, shuffle=shuffle, random_state=seed if shuffle else None)
+    folds = list(splitter.split(groups, y, groups))
+    assert all(len(test) for _, test in folds)
+    assert sum(len(np.unique(groups[test])) for _, test in folds) == k + more

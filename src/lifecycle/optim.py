@@ -263,7 +263,7 @@ def resolve(optimizer: "str | Optimizer", *, lr: float | None = None, **hyper: A
 def minimize(
     fun: Callable,
     x0: Any,
-    args: tuple = (),
+    args: Any = (),
     *,
     optimizer: "str | Optimizer" = "adam",
     jac: "Callable | bool | None" = None,
@@ -279,7 +279,7 @@ def minimize(
         With jac=True it returns (value, gradient).
     x0 : array-like, shape (n,)
     args : tuple
-        Further arguments of `fun` and `jac`.
+        Further arguments of `fun` and `jac`; anything else is a single one.
     optimizer : str or Optimizer
     jac : callable, True or None
         Gradient, as in scipy.optimize.minimize; None: two-point differences.
@@ -300,6 +300,10 @@ def minimize(
     number("tol", tol, low=0.0)
     if not (callable(jac) or jac is None or isinstance(jac, bool)):
         raise ValueError(f"jac must be a callable, True (fun returns the gradient too) or None; got {jac!r}")
+    for name, function in (("fun", fun), ("callback", callback)):
+        if not callable(function) and not (name == "callback" and function is None):
+            raise TypeError(f"{name} must be callable; got {function!r}")
+    args = args if isinstance(args, tuple) else (args,)
     opt = resolve(optimizer)
     x = np.array(x0, dtype=np.float64).ravel()
     n_evaluations = 0
@@ -308,7 +312,10 @@ def minimize(
         nonlocal n_evaluations
         n_evaluations += 1
         if jac is True:
-            value, gradient = fun(x.copy(), *args)
+            pair = fun(x.copy(), *args)
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise TypeError(f"with jac=True fun must return (value, gradient); it returned {pair!r:.100}")
+            value, gradient = pair
         elif callable(jac):
             value, gradient = fun(x.copy(), *args), jac(x.copy(), *args)
         else:

@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import number
-from lifecycle.evaluation.bootstrap import bootstrap_confusion, bootstrap_rows
+from lifecycle._progress import progress_bar
 from lifecycle.evaluation.calibration import calibration_bins, expected_calibration_error
+from lifecycle.evaluation.confusion import balanced_accuracy, f1_macro
 from lifecycle.evaluation.latency import measure_latency
-from lifecycle.evaluation.metrics import probability_metrics, regression_metrics
+from lifecycle.evaluation.log_loss import log_loss
+from lifecycle.evaluation.proportion import proportion_interval
+from lifecycle.evaluation.regression import regression_metrics
 from lifecycle.evaluation.result import Bin, Estimate, Evaluation, Latency
-from lifecycle.evaluation.wilson import wilson_interval
+from lifecycle.evaluation.roc_auc import roc_auc
 
 __all__ = ["Bin", "Estimate", "Evaluation", "Latency", "evaluate"]
 
@@ -18,8 +21,11 @@ __all__ = ["Bin", "Estimate", "Evaluation", "Latency", "evaluate"]
 def evaluate(model: Any, X: Any, y: Any, *, confidence_level: float = 0.95, progress: bool | None = None) -> Evaluation:
     """Measure a fitted model on rows that it was not trained on.
 
-    Accuracy and recalls have Wilson's score interval (1927), the other metrics the percentiles of a seeded bootstrap
-    over the rows (Efron, 1979). The intervals describe the choice of the rows; the model is taken as given.
+    The intervals describe the choice of the rows; the model is taken as given. They are made for few rows and for
+    metrics near their bounds: Wilson's score interval (1927) of accuracy and recalls, its combinations for balanced
+    accuracy and F1, the score interval of Newcombe (2006) for ROC AUC, t intervals of the logarithm for the others.
+    Where the rows say nothing of a metric's error, as where a class has no row, its interval is NaN, and `method` says
+    why.
 
     Parameters
     ----------
@@ -49,7 +55,7 @@ def evaluate(model: Any, X: Any, y: Any, *, confidence_level: float = 0.95, prog
     level = number("confidence_level", confidence_level, above=0, below=1)
     y, n = _validate(model, X, y)
     classifier = _is_classifier(model, X, y)
-    measured = (_classification if classifier else _regression)(model, X, y, level, progress)
+    measured = _classification(model, X, y, level, progress) if classifier else _regression(model, X, y, level)
     return Evaluation(
         task="classification" if classifier else "regression",
         model=type(model).__name__,
@@ -133,11 +139,14 @@ def _classification(model: Any, X: Any, y: np.ndarray, level: float, progress: b
     predicted = np.array([code_of[label] for label in predicted_labels])
     k = len(labels)
     matrix = np.bincount(true * k + predicted, minlength=k * k).reshape(k, k)
-    metrics = {
-        "accuracy": wilson_interval(int(np.trace(matrix)), len(y), level),
-        **bootstrap_confusion(matrix, level),
+    recall = {
+        label: proportion_interval(int(matrix[i, i]), int(matrix[i].sum()), level) for i, label in enumerate(labels)
     }
-    recall = {label: wilson_interval(int(matrix[i, i]), int(matrix[i].sum()), level) for i, label in enumerate(labels)}
+    metrics = {
+        "accuracy": proportion_interval(int(np.trace(matrix)), len(y), level),
+        "balanced_accuracy": balanced_accuracy(list(recall.values()), labels),
+        "f1_macro": f1_macro(matrix, labels, level),
+    }
     measured = {"metrics": metrics, "labels": labels, "confusion_matrix": matrix, "recall": recall, "y_pred": y_pred}
     if not hasattr(model, "predict_proba"):
         return measured
@@ -146,13 +155,14 @@ def _classification(model: Any, X: Any, y: np.ndarray, level: float, progress: b
         raise ValueError(f"predict_proba gave the shape {probabilities.shape}; expected {(len(y), k)}")
     if not np.isfinite(probabilities).all():
         raise ValueError("the model gives NaN or infinite probabilities for some rows")
-    statistic = probability_metrics(true, probabilities)
-    metrics.update(bootstrap_rows(statistic, ["log_loss", "roc_auc"], len(y), level, progress))
+    metrics["log_loss"] = log_loss(true, probabilities, labels, level)
+    with progress_bar(1 if k == 2 else k, "evaluate: ROC curves", progress) as bar:
+        metrics["roc_auc"] = roc_auc(true, probabilities, labels, level, bar.update)
     bins = calibration_bins(probabilities[np.arange(len(y)), predicted], true == predicted, level)
     return {**measured, "calibration": bins, "expected_calibration_error": expected_calibration_error(bins, len(y))}
 
 
-def _regression(model: Any, X: Any, y: np.ndarray, level: float, progress: bool | None) -> dict[str, Any]:
+def _regression(model: Any, X: Any, y: np.ndarray, level: float) -> dict[str, Any]:
     """Attributes of the Evaluation of a regressor."""
     try:
         y = y.astype(float)
@@ -164,6 +174,5 @@ def _regression(model: Any, X: Any, y: np.ndarray, level: float, progress: bool 
     if not np.isfinite(y_pred).all():
         raise ValueError("the model predicts NaN or infinite values for some rows")
     n = len(y)
-    statistic = regression_metrics(y.reshape(n, -1), y_pred.reshape(n, -1))
-    metrics = bootstrap_rows(statistic, ["r2", "rmse", "mae"], n, level, progress)
+    metrics = regression_metrics(y.reshape(n, -1), y_pred.reshape(n, -1), level)
     return {"metrics": metrics, "y_pred": y_pred.reshape(y.shape)}

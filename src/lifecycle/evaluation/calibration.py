@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from lifecycle.evaluation.proportion import proportion_interval
 from lifecycle.evaluation.result import Bin
-from lifecycle.evaluation.wilson import wilson_interval
 
 _N_BINS = 10
 
@@ -17,7 +17,7 @@ def calibration_bins(probability: np.ndarray, correct: np.ndarray, confidence_le
         inside = bin_of_row == i
         count = int(inside.sum())
         if count:
-            accuracy = wilson_interval(int(correct[inside].sum()), count, confidence_level)
+            accuracy = proportion_interval(int(correct[inside].sum()), count, confidence_level)
             bins.append(Bin(float(edges[i]), float(edges[i + 1]), count, float(probability[inside].mean()), accuracy))
     return bins
 

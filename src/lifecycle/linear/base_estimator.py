@@ -92,7 +92,8 @@ class LinearEstimator(BaseEstimator, ABC):
         train : list of arrays of row numbers or of bool, one a model
         params : list of dicts, one a model
         test : list of arrays of row numbers of X or of bool, one a model, optional
-            Each model is scored on these rows: test_score_, and where it has epochs test_scores_, one an epoch.
+            Each model is scored on these rows: test_score_, and where it has epochs test_scores_, one an epoch; NaN
+            where the scorer fails.
         scoring : None, str, callable, list or dict, default=None
             As in cross_validate; with several, scores are dicts by name.
         curves : bool, default=True
@@ -144,7 +145,7 @@ class LinearEstimator(BaseEstimator, ABC):
             tests = [row_sets(rows) for rows in test]
             scores = TestScores(given_X, given_y, dict(tests), [digest for digest, _ in tests], models, scoring)
             request.on_epoch = scores.score_epoch if curves else None
-        n_done = 0
+        n_done, callback_errors = 0, []
         with progress_bar(self.max_iter, f"{n_models} × {type(self).__name__}", self.progress) as bar:
 
             def on_progress(n_left: int) -> None:
@@ -152,11 +153,17 @@ class LinearEstimator(BaseEstimator, ABC):
                 bar.update()
                 n_done = max(n_done, n_models - n_left)
                 if callback is not None:
-                    callback(n_done, n_models)
+                    try:
+                        callback(n_done, n_models)
+                    except Exception as error:  # it ends the training, and is no failure of these models
+                        callback_errors.append(error)
+                        raise
 
             request.on_progress = on_progress
             fit_models(models, request)
         request.errors.update(request.discarded)
+        if callback_errors:
+            raise callback_errors[0]
         if callback is not None and n_done < n_models:
             callback(n_models, n_models)
         if scores is not None:

@@ -177,11 +177,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             )
         if self.class_weight is not None:
             counts = counts * class_weights(self.class_weight, classes, codes, counts)[codes]
-        weighted = classes[np.bincount(codes[counts != 0], minlength=len(classes)) > 0]
-        if len(weighted) == 1:
-            raise ValueError(f"only the class {weighted.tolist()[0]!r} has a weight above zero: a classifier needs two")
-        if not len(weighted):
-            raise ValueError("all sample weights are zero: there is nothing to fit")
+        _check_weighted(classes[np.bincount(codes[counts != 0], minlength=len(classes)) > 0])
         return TrainingSet(counts, None, codes, classes)
 
     def _make_partial_training_set(self, y, weights, classes):
@@ -193,7 +189,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             raise ValueError(f"classes={given.tolist()} are not those of the first call, {known.tolist()}")
         if len(given) < 2:
             raise ValueError(f"there is one class only, {given.tolist()[0]!r}: a classifier needs at least two classes")
-        if isinstance(self.class_weight, str):
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all rows: give partial_fit a dict, e.g. of compute_class_weight"
             )
@@ -201,7 +197,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         if len(strange):
             raise ValueError(f"y has the labels {strange.tolist()}, which are not among the classes {given.tolist()}")
         codes = np.asarray(np.searchsorted(given, y))
-        per_class = np.array([(self.class_weight or {}).get(label, 1.0) for label in given.tolist()])
+        per_class = class_weights(self.class_weight, given, codes, weights)
+        _check_weighted(given[per_class > 0])
         weights = weights * per_class[codes]
         return TrainingSet(weights, weights, codes, given)
 
@@ -244,3 +241,11 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         """Logarithms of the probabilities."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
+
+
+def _check_weighted(classes: np.ndarray) -> None:
+    """Refuse weights that leave fewer than two classes."""
+    if len(classes) == 1:
+        raise ValueError(f"only the class {classes.tolist()[0]!r} has a weight above zero: a classifier needs two")
+    if not len(classes):
+        raise ValueError("all sample weights are zero: there is nothing to fit")

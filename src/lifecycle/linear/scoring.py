@@ -1,5 +1,6 @@
 """Scores of many fitted linear models on their test rows, from products that models with the same rows share."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -75,6 +76,7 @@ class TestScores:
         self.tests = list(tests.values())
         place = {key: k for k, key in enumerate(tests)}
         self.test_set = np.array([place[key] for key in test_keys])
+        self.error: Exception | None = None  # of a scorer, the last one
 
     def _resolve(self, scoring: Any) -> tuple[Callable | None, Callable]:
         """A metric of scores, where there is one, and the scorer."""
@@ -94,7 +96,8 @@ class TestScores:
                 self.curves[group[m]][name].append(value)
 
     def score_fitted(self, fitted: list[int]) -> None:
-        """Give fitted models their scores, as attributes."""
+        """Give fitted models their scores, as attributes; warn where a scorer fails."""
+        self.error = None
         groups: dict[tuple, list[int]] = {}
         for i in fitted:
             model = self.models[i]
@@ -117,38 +120,63 @@ class TestScores:
                 if all(curves.values()):
                     by_epoch = {name: np.array(values) for name, values in curves.items()}
                     model.test_scores_ = by_epoch if self.is_multimetric else by_epoch["score"]
+        if self.error is not None:
+            warnings.warn(
+                f"Scoring failed. test_score_ is NaN where it did: {type(self.error).__name__}: {self.error}",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _scores(
         self, group: list[int], models: np.ndarray, scores_of: Callable, raw_coefficients: Callable
     ) -> dict[int, dict]:
         """For each of the models its scores by metric; models that are tested on the same rows together."""
         test_set = self.test_set[[group[m] for m in models]]
+        tested = {k: models[test_set == k] for k in np.unique(test_set).tolist()}
+        scores: dict[int, dict[str, float]] = {m: {} for m in models}
+        fast = {k: self._metrics_of_scores(self.y[self.tests[k]]) for k in tested}
 
         def of_test_set(k: int) -> dict[int, dict[str, float]]:
-            tested, rows, X_test = models[test_set == k], self.tests[k], None
-            y = self.y[rows]
-            scores: dict[int, dict[str, float]] = {m: {} for m in tested}
-            is_undefined = len(rows) < 2 or (y.dtype.kind == "f" and y.max() == y.min())  # the scorer warns of R²
-            classes = getattr(self.models[group[tested[0]]], "classes_", ())
+            rows, found = self.tests[k], dict[int, dict[str, float]]({m: {} for m in tested[k]})
+            classes = getattr(self.models[group[tested[k][0]]], "classes_", ())
             n_scores = len(rows) * (len(classes) if len(classes) > 2 else 1)
             chunk_size = max(1, _CHUNK_SCORES // max(1, n_scores))
-            for chunk in (tested[begin : begin + chunk_size] for begin in range(0, len(tested), chunk_size)):
-                z = None
-                for name, (metric, scorer) in self.metrics.items():
-                    if metric is not None and not is_undefined:
-                        z = self._decision_scores(rows, chunk, scores_of) if z is None else z
-                        with np.errstate(over="ignore", invalid="ignore"):  # of a model that is about to diverge
-                            values = metric(self.models[group[chunk[0]]], y, z)
-                    else:
-                        X_test = self.X[rows] if X_test is None else X_test
-                        parts = zip(chunk, *raw_coefficients(chunk), strict=True)
-                        values = [scorer(self.models[group[m]]._copy_with(*part), X_test, y) for m, *part in parts]
-                    for m, value in zip(chunk, values, strict=True):
-                        scores[m][name] = float(value)
-            return scores
+            for begin in range(0, len(tested[k]), chunk_size):
+                chunk = tested[k][begin : begin + chunk_size]
+                z = self._decision_scores(rows, chunk, scores_of)
+                with np.errstate(over="ignore", invalid="ignore"):  # of a model that is about to diverge
+                    for name, metric in fast[k].items():
+                        values = metric(self.models[group[chunk[0]]], self.y[rows], z)
+                        for m, value in zip(chunk, values, strict=True):
+                            found[m][name] = float(value)
+            return found
 
-        by_test_set = map_ordered(of_test_set, np.unique(test_set).tolist(), self.X.size * len(models))
-        return {m: scores for part in by_test_set for m, scores in part.items()}
+        for part in map_ordered(of_test_set, [k for k in tested if fast[k]], self.X.size * len(models)):
+            for m, values in part.items():
+                scores[m] |= values
+        # scorers may be the user's, who need not expect other threads: sklearn.set_config, too, is of a thread
+        for k, tested_models in tested.items():
+            slow = {name: scorer for name, (_, scorer) in self.metrics.items() if name not in fast[k]}
+            if slow:
+                X_test, y_test = self.X[self.tests[k]], self.y[self.tests[k]]
+                for m, *part in zip(tested_models, *raw_coefficients(tested_models), strict=True):
+                    model = self.models[group[m]]._copy_with(*part)
+                    scores[m] |= {name: self._score(scorer, model, X_test, y_test) for name, scorer in slow.items()}
+        return scores
+
+    def _metrics_of_scores(self, y: np.ndarray) -> dict[str, Callable]:
+        """Metrics that need scores z only, for a test set with these targets."""
+        if len(y) < 2 or (y.dtype.kind == "f" and y.max() == y.min()):  # the scorer warns of R²
+            return {}
+        return {name: metric for name, (metric, _) in self.metrics.items() if metric is not None}
+
+    def _score(self, scorer: Callable, model: Any, X: Any, y: np.ndarray) -> float:
+        """NaN where the scorer fails: the model is fitted all the same."""
+        try:
+            return float(scorer(model, X, y))
+        except Exception as error:
+            self.error = error
+            return np.nan
 
     def _decision_scores(self, rows: np.ndarray, models: np.ndarray, scores_of: Callable) -> np.ndarray:
         """Scores of these rows, (models, n_outputs, rows), from pieces of X."""

@@ -17,6 +17,18 @@ def n_samples(X: Any) -> int:
     return len(X)
 
 
+def row_numbers(rows: Any, n: int) -> np.ndarray:
+    """Rows of a side of a fold, given as numbers or as a mask, as numbers from 0 to n - 1."""
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n,):
+        return np.flatnonzero(rows)
+    if rows.size == 0:
+        return np.zeros(0, dtype=np.intp)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.min() < -n or rows.max() >= n:
+        raise ValueError(f"folds must hold row numbers below {n}, the rows of X, or a mask of {n} rows; got {rows}")
+    return rows.astype(np.intp) % n
+
+
 def one_column(values: Any) -> np.ndarray:
     """As an array, one-dimensional where it has a single column."""
     labels = np.asarray(values)

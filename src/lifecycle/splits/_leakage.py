@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle.splits._labels import factorize, n_samples, one_column
+from lifecycle.splits._labels import factorize, n_samples, one_column, row_numbers
 from lifecycle.splits._row_hashes import row_hashes
 from lifecycle.splits._times import UNSORTED, has_unsorted_dates, time_spans
 
@@ -158,7 +158,7 @@ def check_folds(folds: Any, X: Any, y: Any = None, *, groups: Any = None, times:
     pairs, faults = _folds_of_splitter(folds, X, y, groups, times) if hasattr(folds, "split") else (folds, [])
     if not isinstance(pairs, Iterable) or isinstance(pairs, str):
         raise TypeError(f"folds must be a splitter or pairs of row numbers (train, test); got {folds!r}")
-    pairs = [(_row_numbers(train, n), _row_numbers(test, n)) for train, test in pairs]
+    pairs = [(row_numbers(train, n), row_numbers(test, n)) for train, test in pairs]
     for name, values in (("y", y), ("groups", groups)):
         if values is not None and n_samples(values) != n:
             raise ValueError(f"X has {n} rows, {name} has {n_samples(values)}")
@@ -210,14 +210,3 @@ def _folds_of_splitter(splitter: Any, X: Any, y: Any, groups: Any, times: Any) -
         pairs = list(splitter.split(X, y, groups, **more))
     unsorted = getattr(splitter, "in_order", False) and has_unsorted_dates(X) and more.get("times") is None
     return pairs, [UNSORTED.format(name=type(splitter).__name__)] if unsorted else []
-
-
-def _row_numbers(rows: Any, n: int) -> np.ndarray:
-    rows = np.asarray(rows)
-    if rows.dtype == bool and rows.shape == (n,):
-        return np.flatnonzero(rows)
-    if rows.size == 0:
-        return np.zeros(0, dtype=np.intp)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.min() < -n or rows.max() >= n:
-        raise ValueError(f"folds must hold row numbers below {n}, the rows of X; got {rows}")
-    return rows.astype(np.intp) % n

@@ -1,6 +1,7 @@
 """The time that each row's label spans, and whether rows are in time order."""
 
 import datetime
+import numbers
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,8 @@ def _time_points(name: str, values: Any, n: int) -> np.ndarray:
     if getattr(getattr(values, "dtype", None), "kind", None) == "M":  # pandas' with a time zone would become objects
         values = np.asarray(values, dtype=None if isinstance(values, np.ndarray) else "datetime64[ns]")
     points = one_column(values)
-    if points.dtype.kind == "O" and hasattr(points.flat[0], "year"):
-        utc = datetime.UTC
-        naive = [m.astimezone(utc).replace(tzinfo=None) if getattr(m, "tzinfo", None) else m for m in points]
-        points = np.array(naive, dtype="datetime64[us]")
+    if points.dtype.kind == "O" and points.ndim == 1:
+        points = _of_objects(points)
     if points.ndim != 1 or points.dtype.kind not in "iufM":
         raise TypeError(f"times must be numbers or datetime64, one a row; {name} is of dtype {points.dtype}")
     if points.dtype.kind in "fM" and (missing := np.flatnonzero(points != points)).size:
@@ -52,3 +51,18 @@ def _time_points(name: str, values: Any, n: int) -> np.ndarray:
             f"times: the {name} of row {missing[0]} is missing ({missing.size} are); fill or drop such rows"
         )
     return points if points.dtype.kind in "fM" else points.astype(np.int64)
+
+
+def _of_objects(points: np.ndarray) -> np.ndarray:
+    """Dates as datetime64 and numbers as they are, where all that are not missing are; else unchanged."""
+    missing = np.array([m is None or type(m).__name__ in ("NaTType", "NAType") or m != m for m in points])
+    known = points[~missing]
+    if known.size and all(isinstance(m, datetime.date) for m in known):
+        utc = datetime.UTC
+        naive = [m.astimezone(utc).replace(tzinfo=None) if getattr(m, "tzinfo", None) else m for m in known]
+        dates = np.full(len(points), np.datetime64("NaT"), dtype="datetime64[us]")
+        dates[~missing] = np.array(naive, dtype="datetime64[us]")
+        return dates
+    if known.size and all(isinstance(m, numbers.Real) for m in known):
+        return np.array([np.nan if gone else m for m, gone in zip(points, missing, strict=True)])
+    return np.full(len(points), np.nan) if not known.size else points

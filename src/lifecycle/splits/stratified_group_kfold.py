@@ -46,34 +46,36 @@ class StratifiedGroupKFold(MetadataRequester, StratifiedSplitter):
         uneven = np.argsort(-np.std(table, axis=1), kind="stable")
         fold_of_group = np.empty(n_groups, dtype=self._fold_type)
         fold_of_group[order[uneven]] = _assign(table[uneven], counts, self.n_splits)
-        empty = np.flatnonzero(np.bincount(fold_of_group, minlength=self.n_splits) == 0)
-        if len(empty):
-            raise ValueError(
-                f"fold {empty[0]} got no group: {n_groups} groups cannot be assigned to n_splits={self.n_splits} folds "
-                "with even proportions; use fewer folds, or GroupKFold"
-            )
         return fold_of_group[group]
 
 
 def _assign(table: np.ndarray, counts: np.ndarray, n_splits: int) -> list[int]:
-    """Fold of each group: the one where the spread of the class proportions over the folds is smallest."""
+    """Fold of each group: the one where the spread of the class proportions over the folds is smallest.
+
+    No fold stays without a group: the last groups go to empty folds, where scikit-learn would leave these empty.
+    """
     filled = np.zeros((n_splits, table.shape[1]))
     sizes = [0.0] * n_splits
     trial = np.empty((n_splits, *filled.shape))  # trial[i]: the folds if i gets the group
     diagonal = np.arange(n_splits)
     total = counts.reshape(1, -1)
-    assigned = []
+    assigned: list[int] = []
+    empty = set(range(n_splits))
     for group_counts, size in zip(table, table.sum(axis=1).tolist(), strict=True):
+        needed = len(empty) >= len(table) - len(assigned)
         trial[:] = filled
         trial[diagonal, diagonal] += group_counts
         # sums run in the order of numpy's std over the folds of one trial: the last bit decides between equal folds
         spread = np.std(trial / total, axis=1).mean(axis=1).tolist()
         best, smallest, rows = 0, np.inf, np.inf
         for i, value in enumerate(spread):
+            if needed and i not in empty:
+                continue
             # the second condition is numpy.isclose(value, smallest)
             if value < smallest or (abs(value - smallest) <= 1e-8 + 1e-5 * abs(smallest) and sizes[i] + size < rows):
                 best, smallest, rows = i, value, sizes[i] + size
         filled[best] += group_counts
         sizes[best] += size
         assigned.append(best)
+        empty.discard(best)
     return assigned

@@ -116,7 +116,7 @@ def compare(
     TypeError
         If a result is none of `cross_validate`.
     ValueError
-        If there are fewer than two results or folds, the folds differ, or a fold has no score.
+        If there are fewer than two results or folds, a fold has no score, or the folds, y or the scorers differ.
     """
     if not isinstance(results, Mapping) or not all(isinstance(result, CVResult) for result in results.values()):
         raise TypeError('compare needs {"name": result, ...} with results of lifecycle.cross_validate')
@@ -134,6 +134,16 @@ def compare(
             raise ValueError(
                 f"{names[0]!r} and {name!r} were not scored on the same folds, so they cannot be paired: give both the "
                 "same data and the same cv with a fixed random_state"
+            )
+        if first._targets != results[name]._targets:
+            raise ValueError(
+                f"{names[0]!r} and {name!r} were scored against different y, so they cannot be paired: give both the "
+                "same rows in the same order"
+            )
+        scorers = first._scorers[first._metric(metric)], results[name]._scorers[result_metric]
+        if scorers[0] != scorers[1]:
+            raise ValueError(
+                f"{names[0]!r} is scored by {scorers[0]} and {name!r} by {scorers[1]}: give both the same scoring"
             )
         scores[name] = np.asarray(results[name][f"test_{result_metric}"], dtype=float)
         if len(scores[name]) < 2:

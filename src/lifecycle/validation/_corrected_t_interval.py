@@ -18,15 +18,10 @@ class Interval(NamedTuple):
     high: float
 
 
-def n_rows(rows: np.ndarray) -> int:
-    """Number of rows that an index array or a mask selects."""
-    return int(rows.sum()) if rows.dtype == bool else len(rows)
-
-
 def fold_size_ratio(folds: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """n_test/n_train: mean number of test rows over mean number of training rows."""
-    n_train = float(np.mean([n_rows(train) for train, _ in folds]))
-    return float(np.mean([n_rows(test) for _, test in folds])) / n_train if n_train else np.inf
+    n_train = float(np.mean([len(train) for train, _ in folds]))
+    return float(np.mean([len(test) for _, test in folds])) / n_train if n_train else np.inf
 
 
 def corrected_standard_error(values: np.ndarray, ratio: float) -> float:

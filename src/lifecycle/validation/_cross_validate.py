@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 
 from lifecycle._progress import progress_bar, shows_progress
+from lifecycle.splits._labels import row_numbers
 from lifecycle.validation import _fit_many
 from lifecycle.validation._fit_many import Fits, FittedModel
-from lifecycle.validation._folds import FoldResult, Scoring, explain_dead_workers, fit_and_score, score_and_predict
-from lifecycle.validation._metrics import at_most_one
+from lifecycle.validation._folds import (
+    FoldResult,
+    Scoring,
+    explain_dead_workers,
+    fit_and_score,
+    score_and_predict,
+    warn_of_failed_fits,
+)
+from lifecycle.validation._metrics import at_most_one, digest_of_targets, scorer_names
 from lifecycle.validation._result import CVResult
 
 
@@ -47,7 +55,7 @@ def cross_validate(
     scoring : str, callable, list, tuple or dict, default=None
         As in scikit-learn; None is the estimator's own `score`.
     cv : int, object with `split`, iterable of (train, test), default=None
-        As in scikit-learn; None is 5 folds, stratified for a classifier.
+        As in scikit-learn; row numbers or masks. None is 5 folds, stratified for a classifier.
     n_jobs : int, default=None
         Folds that are fitted at once, by joblib's current backend; with `fit_many` the threads of its kernels. -1:
         all cores.
@@ -87,7 +95,8 @@ def cross_validate(
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     scorer = check_scoring(estimator, scoring=scoring, raise_exc=error_score == "raise")
     split_params, fit_params, score_params = _route_params(estimator, splitter, scorer, groups, params)
-    folds = [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(X, y, **split_params)]
+    n = X.shape[0] if hasattr(X, "shape") else len(X)
+    folds = [(row_numbers(train, n), row_numbers(test, n)) for train, test in splitter.split(X, y, **split_params)]
     if not folds:
         raise ValueError(f"cv={cv!r} gives no fold")
     fits = Fits(estimator, X, y, folds, [{}], fit_params)
@@ -100,7 +109,8 @@ def cross_validate(
         no_curves = f"{type(estimator).__name__} has no fit_many, which tells the scores of each epoch"
         joblib_options = {"n_jobs": n_jobs, "verbose": verbose, "pre_dispatch": pre_dispatch}
         results = _fit_one_by_one(fits, fold_scoring, return_estimator, progress, joblib_options)
-    _warn_of_failures(results, error_score)
+    warn_of_failed_fits([result.failure for result in results], error_score)
+    _warn_of_failed_scores(results, error_score)
 
     keys: dict[str, Any] = {
         "fit_time": np.array([result.fit_time for result in results]),
@@ -115,9 +125,10 @@ def cross_validate(
         keys[f"test_{name}"] = _scores([result.test_scores for result in results], name, error_score)
         if return_train_score:
             keys[f"train_{name}"] = _scores([result.train_scores for result in results], name, error_score)
-    n = X.shape[0] if hasattr(X, "shape") else len(X)
-    bounded = at_most_one(estimator, scoring, names)
-    return CVResult(keys, type(estimator).__name__, folds, results, n, bounded, no_curves)
+    bounded, scorers = at_most_one(estimator, scoring, names), scorer_names(estimator, scoring, names)
+    return CVResult(
+        keys, type(estimator).__name__, folds, results, n, bounded, no_curves, scorers, digest_of_targets(y)
+    )
 
 
 def _fit_one_by_one(
@@ -197,25 +208,8 @@ def _scores(scores_of_folds: list[dict[str, float] | None], name: str, error_sco
     return np.array([error_score if s is None else s.get(name, error_score) for s in scores_of_folds])
 
 
-def _warn_of_failures(results: list[FoldResult], error_score: Any) -> None:
-    """Warn of the folds that failed; raise if all did."""
-    from sklearn.exceptions import FitFailedWarning
-
-    # the sentences are scikit-learn's: warning filters and tests match them
-    failed = [k for k, result in enumerate(results) if result.failure is not None]
-    if failed:
-        failures = "\n".join(dict.fromkeys(str(results[k].failure) for k in failed))
-        if len(failed) == len(results):
-            raise ValueError(
-                f"All the {len(results)} fits failed. It is very likely that your model is misconfigured; "
-                f"error_score='raise' stops at the first:\n{failures}"
-            )
-        warnings.warn(
-            f"{len(failed)} fits failed out of a total of {len(results)}: folds {', '.join(map(str, failed))}. The "
-            f"score on these train-test partitions for these parameters will be set to {error_score}:\n{failures}",
-            FitFailedWarning,
-            stacklevel=3,
-        )
+def _warn_of_failed_scores(results: list[FoldResult], error_score: Any) -> None:
+    """Warn of the scorers and of the `predict` that failed, in scikit-learn's words, which warning filters match."""
     for text in dict.fromkeys(text for result in results for text in result.score_failures):
         warnings.warn(
             "Scoring failed. The score on this train-test partition for these parameters will be set to "

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from lifecycle.validation._folds import FoldData, take_rows
 
 
 class Fits(NamedTuple):
-    """Every candidate (a dict of parameters) is fitted on the training rows of every split."""
+    """Every candidate (a dict of parameters) is fitted on the training rows of every split, which are row numbers."""
 
     estimator: Any
     X: Any
@@ -100,7 +101,6 @@ def run_fit_many(fits: Fits, options: FitManyOptions, finish: Callable[[FittedMo
     from sklearn.base import clone
     from sklearn.pipeline import Pipeline
 
-    fits = fits._replace(splits=[(_row_numbers(train), _row_numbers(test)) for train, test in fits.splits])
     # which names are valid depends on no number: of candidates that differ in floats only, one is tried
     distinct = {
         frozenset((k, None if isinstance(v, float) else _value_key(v)) for k, v in candidate.items()): candidate
@@ -115,11 +115,6 @@ def run_fit_many(fits: Fits, options: FitManyOptions, finish: Callable[[FittedMo
         for candidate_index, fold, model in fit(fits, options):
             table[candidate_index][fold] = finish(model)
     return table
-
-
-def _row_numbers(rows: Any) -> np.ndarray:
-    rows = np.asarray(rows)
-    return np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp, copy=False)
 
 
 def _value_key(value: Any) -> Any:
@@ -247,9 +242,12 @@ def _call_fit_many(
         started = time.perf_counter()
         errors: dict[int, Exception] = {}
         try:
-            models = estimator.fit_many(
-                X, y, train=[train[i] for i in indices], params=[params[i] for i in indices], **arguments
-            )
+            with warnings.catch_warnings():
+                # a NaN among its scores is scored again, which tells of the error
+                warnings.filterwarnings("ignore", "Scoring failed. test_score_ is NaN", UserWarning)
+                models = estimator.fit_many(
+                    X, y, train=[train[i] for i in indices], params=[params[i] for i in indices], **arguments
+                )
         except ModelsFailed as error:
             models, errors = error.models, error.errors
             if options.error_score == "raise":

@@ -3,7 +3,9 @@
 import numbers
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -61,6 +63,43 @@ def explain_dead_workers() -> Iterator[None]:
             f"a worker ended while it fitted a model ({type(error).__name__}), as it does for want of memory or by a "
             "crash in native code: try fewer n_jobs, or n_jobs=1 to see the crash"
         ) from error
+
+
+def warn_of_failed_fits(failures: Sequence[str | None], error_score: Any) -> None:
+    """Warn of the fits that failed, given their tracebacks; raise if all did. What went wrong stands first, and once.
+
+    Raises
+    ------
+    ValueError
+        If all failed.
+    """
+    from sklearn.exceptions import FitFailedWarning
+
+    failed = [k for k, failure in enumerate(failures) if failure is not None]
+    if not failed:
+        return
+    texts = [_sentence_and_traceback(str(failures[k])) for k in failed]
+    counts = Counter(sentence for sentence, _ in texts)
+    reasons = "\n".join(sentence if len(counts) == 1 else f"{sentence} ({n} fits)" for sentence, n in counts.items())
+    first = f"error_score='raise' stops at the first fit that fails; its traceback:\n{texts[0][1]}"
+    # "All the n fits failed" and "n fits failed out of a total of m" are scikit-learn's: warning filters match them
+    if len(failed) == len(failures):
+        raise ValueError(f"{reasons}\n\nAll the {len(failed)} fits failed. {first}")
+    folds = f": folds {', '.join(map(str, failed))}" if len(failures) < 100 else ""
+    warnings.warn(
+        f"{len(failed)} fits failed out of a total of {len(failures)}{folds}. The score on these train-test partitions "
+        f"for these parameters will be set to {error_score}:\n{reasons}\n\n{first}",
+        FitFailedWarning,
+        stacklevel=3,
+    )
+
+
+def _sentence_and_traceback(text: str) -> tuple[str, str]:
+    """A formatted traceback as the error that it ends with, and what stands before it."""
+    lines = text.rstrip().splitlines()
+    last_frame = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=-1)
+    start = next((i for i in range(last_frame + 1, len(lines)) if not lines[i].startswith(" ")), 0)
+    return "\n".join(lines[start:]), "\n".join(lines[:start])
 
 
 def take_rows(values: Any, rows: np.ndarray, n: int) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle._display import axes_or_new, format_interval, html_table, import_optional, text_table
-from lifecycle.validation._corrected_t_interval import Interval, corrected_t_interval, fold_size_ratio, n_rows
+from lifecycle.validation._corrected_t_interval import Interval, corrected_t_interval, fold_size_ratio
 from lifecycle.validation._folds import FoldResult
 from lifecycle.validation._metrics import select_metric
 
@@ -24,8 +24,11 @@ class CVResult(dict):
         n: int,
         at_most_one: set[str],
         no_curves: str,
+        scorers: dict[str, str],
+        targets: str,
     ):
         super().__init__(keys)
+        self._scorers, self._targets = scorers, targets
         self._estimator, self._folds, self._n, self._at_most_one = estimator, folds, n, at_most_one
         self._failed = [k for k, result in enumerate(results) if result.failure is not None]
         self._unpredicted = [k for k, result in enumerate(results) if result.no_prediction is not None]
@@ -92,7 +95,7 @@ class CVResult(dict):
         if any(output is None for output in outputs):
             raise AttributeError(f"{self._estimator} has no {method} that gives one table of values")
         rows = np.concatenate([test for _, test in self._folds])
-        if rows.dtype == bool or not np.array_equal(np.sort(rows), np.arange(self._n)):
+        if not np.array_equal(np.sort(rows), np.arange(self._n)):
             raise ValueError(
                 f"the test folds do not hold each of the {self._n} rows exactly once, so there is no out-of-fold "
                 "prediction for each; use a splitter that partitions the rows, such as KFold"
@@ -130,7 +133,9 @@ class CVResult(dict):
 
     @property
     def curves(self) -> np.ndarray | dict[str, np.ndarray]:
-        """Held-out score after each epoch, (folds, epochs): NaN after a fold's last epoch; of several metrics, a dict.
+        """Held-out score after each epoch, (folds, epochs); of several metrics, a dict.
+
+        NaN after a fold's last epoch, and where the scorer failed.
 
         Raises
         ------
@@ -188,8 +193,8 @@ class CVResult(dict):
         """A pandas DataFrame with a row per fold: scores, times, and numbers of rows."""
         pandas = import_optional("pandas", "to_frame()")
         columns = {k: v for k, v in self.items() if k.endswith("_time") or k.startswith(("test_", "train_"))}
-        columns["n_train"] = [n_rows(train) for train, _ in self._folds]
-        columns["n_test"] = [n_rows(test) for _, test in self._folds]
+        columns["n_train"] = [len(train) for train, _ in self._folds]
+        columns["n_test"] = [len(test) for _, test in self._folds]
         return pandas.DataFrame(columns).rename_axis("fold")
 
     def plot(self, metric: str | None = None, *, ax: Any = None) -> Any:

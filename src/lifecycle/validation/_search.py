@@ -18,9 +18,10 @@ from sklearn.model_selection._validation import _score
 from sklearn.utils.parallel import Parallel
 
 from lifecycle._progress import progress_bar, shows_progress
+from lifecycle.splits._labels import row_numbers
 from lifecycle.validation import _fit_many
 from lifecycle.validation._corrected_t_interval import fold_size_ratio
-from lifecycle.validation._folds import explain_dead_workers
+from lifecycle.validation._folds import explain_dead_workers, warn_of_failed_fits
 from lifecycle.validation._search_table import SearchTable
 
 
@@ -48,7 +49,9 @@ class _Fits(Parallel):
             return []
         _, (estimator, X, y), common = tasks[0]
         candidates = [keywords["parameters"] for *_, keywords in tasks if keywords["split_progress"][0] == 0]
-        folds = [(np.asarray(k["train"]), np.asarray(k["test"])) for *_, k in tasks if k["candidate_progress"][0] == 0]
+        n = X.shape[0] if hasattr(X, "shape") else len(X)
+        firsts = [keywords for *_, keywords in tasks if keywords["candidate_progress"][0] == 0]
+        folds = [(row_numbers(k["train"], n), row_numbers(k["test"], n)) for k in firsts]
         search._fold_size_ratio = fold_size_ratio(folds)
         # scikit-learn >= 1.9 has callbacks, which are called for each fit
         has_callbacks = any(hasattr(one, "_skl_callbacks") for one in (search, estimator))
@@ -76,7 +79,7 @@ class _Fits(Parallel):
                 else:
                     started = perf_counter()
                     scores = model.score if side == "test" and not params[side] else None
-                    if scores is None:
+                    if scores is None or np.isnan(scores):  # the scorer failed: its error is dealt with here
                         X, y = getattr(data, f"X_{side}"), getattr(data, f"y_{side}")
                         scores = _score(model.scored, X, y, scorer, params[side], error_score)
                     if side == "test":
@@ -87,6 +90,10 @@ class _Fits(Parallel):
         last_step, one_metric = _fit_many.uses_predictions_only(scorer), scoring is None or isinstance(scoring, str)
         options = _fit_many.FitManyOptions(error_score, bar, self.search.n_jobs, last_step, scoring, scores=one_metric)
         return [result for row in _fit_many.run_fit_many(fits, options, finish) for result in row]
+
+
+def _warn_of_failed_fits(results: list[dict], error_score: Any) -> None:
+    warn_of_failed_fits([result["fit_error"] for result in results], error_score)
 
 
 def _clone_and_count(tasks: list, bar: Any) -> Iterator:
@@ -130,10 +137,12 @@ class _Search(SearchTable):
         -------
         self
         """
-        # scikit-learn's fit with two of its globals replaced: what lists the fits, and what carries them out
+        # scikit-learn's fit with three of its globals replaced: what lists the fits, what carries them out, and what
+        # tells which of them failed
         original: Any = unwrap(BaseSearchCV.fit)
         cloner = _Cloner()
         names = {**original.__globals__, "Parallel": partial(_Fits, self, cloner), "clone": cloner}
+        names["_warn_or_raise_about_fit_failures"] = _warn_of_failed_fits
         fit = FunctionType(original.__code__, names, original.__name__, original.__defaults__, original.__closure__)
         return fit(self, X, y, **params)
 
