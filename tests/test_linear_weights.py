@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 
 import lifecycle as lc
@@ -40,11 +41,20 @@ def test_class_weight_multiplies_the_sample_weights(class_weight):
     assert np.abs(model.coef_ - unweighted.fit(X, labels).coef_).max() > 0.01
 
 
-@pytest.mark.parametrize("factor", [1e-310, 1e306])
+@pytest.mark.parametrize("factor", [1e-310, 1e-60, 1e60, 1e306])
 @pytest.mark.parametrize("optimizer", ["newton", "gd", "sgd"])
-def test_a_factor_of_all_weights_changes_nothing(optimizer, factor):
+@pytest.mark.parametrize("form", [np.asarray, lambda X: sparse.csr_array(X.astype(np.float32))], ids=["dense", "CSR"])
+def test_a_factor_of_all_weights_changes_nothing(optimizer, factor, form):
     X, y = cancer()
     weights = 1.0 + np.arange(len(y)) % 3
     model = make_model("log_loss", optimizer=optimizer, max_iter=1000)
-    usual, extreme = (clone(model).fit(X, y, sample_weight=w) for w in (weights, weights * factor))
-    np.testing.assert_allclose(extreme.coef_, usual.coef_, rtol=1e-6)
+    usual, extreme = (clone(model).fit(form(X), y, sample_weight=w) for w in (weights, weights * factor))
+    np.testing.assert_allclose(extreme.coef_, usual.coef_, rtol=1e-6 if form is np.asarray else 1e-3)
+
+
+def test_partial_fit_takes_weights_as_they_are():
+    X, y = cancer()
+    model = make_model("log_loss", optimizer="sgd", lr=1e-120, alpha=0.0)
+    large = clone(model).partial_fit(X, y, classes=[0, 1], sample_weight=np.full(len(y), 1e118))
+    usual = clone(model).set_params(lr=1e-2).partial_fit(X, y, classes=[0, 1])
+    np.testing.assert_allclose(large.coef_, usual.coef_, rtol=1e-9)

@@ -31,9 +31,11 @@ class PartialFitState:
 
 def partial_fit(model: Any, X: Any, training_set: TrainingSet, spec: ModelSpec) -> None:
     """One epoch over these rows, going on from where the model is."""
-    weights = SampleWeights(training_set.counts[:, None], X.dtype, np.ones(1))
-    train_set = np.zeros(1, int)
-    problem = make_problem([model], spec, DesignMatrix(X), training_set, weights, train_set)
+    counts, train_set = training_set.counts[:, None], np.zeros(1, int)
+    # means and step sizes do not depend on a factor of the weights, the length of a step does
+    statistics = SampleWeights(counts if counts.any() else np.ones_like(counts), X.dtype)
+    problem = make_problem([model], spec, DesignMatrix(X), training_set, statistics, train_set)
+    problem = replace(problem, weights=SampleWeights(counts, X.dtype, np.ones(1)))
     optimizer, n_rows = spec.optimizer, problem.design.n_samples
     assert optimizer is not None
     batch_size = resolve_batch_size(model, optimizer, n_rows)
