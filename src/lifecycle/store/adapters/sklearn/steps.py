@@ -48,7 +48,10 @@ def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray], depth: i
     if is_a(step, "Pipeline"):
         if step.memory is not None or getattr(step, "transform_input", None) is not None:
             raise UnsupportedModel("a Pipeline with memory or transform_input cannot be stored: set both to None")
-        return {"class": name, "steps": [[k, serialize_step(s, f"{path}{k}.", arrays, depth + 1)] for k, s in step.steps]}
+        return {
+            "class": name,
+            "steps": [[k, serialize_step(s, f"{path}{k}.", arrays, depth + 1)] for k, s in step.steps],
+        }
     if is_a(step, "ColumnTransformer"):
         return _serialize_columns(step, path, arrays, depth + 1)
     if is_a(step, "TransformedTargetRegressor"):
