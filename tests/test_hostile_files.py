@@ -312,8 +312,8 @@ def test_a_header_that_save_writes_is_one_that_load_reads(rows, tmp_path, monkey
     """The header has a few values more than the manifest inside of it."""
     monkeypatch.setattr(limits, "MAX_VALUES", 200)
     model, n = linear().fit(*rows), 0
-    with pytest.raises(lc.UnsupportedModel, match="the JSON has more than 200 values"):
-        for n in range(200):  # noqa: B007
+    with pytest.raises(lc.UnsupportedModel, match="the JSON has more than 200 values"):  # noqa: PT012
+        for n in range(200):
             lc.save(model, tmp_path / "f", metadata={"v": [0] * n})
             lc.load(tmp_path / "f")
     assert n > 0
