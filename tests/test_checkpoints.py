@@ -15,6 +15,8 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
+from lifecycle.torch import modules
+from lifecycle.torch.checkpoint import optimizer_state
 
 from .resumed import bits, build, train
 
@@ -140,6 +142,30 @@ def test_a_compiled_model_and_one_of_data_parallel_are_those_inside(path):
     lc.save_checkpoint(path, model=torch.compile(net))
     lc.load_checkpoint(path, model=nn.DataParallel(other))
     assert torch.equal(net["a"].weight, other["a"].weight)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("of_before", [False, True], ids=["now", "names of wrappers"])
+def test_layers_in_wrappers_are_those_inside(of_before, path, monkeypatch):
+    def made(seed):
+        net = small(seed=seed)
+        net["a"] = torch.compile(net["a"], backend="eager")
+        return net
+
+    net = made(0)
+    optimizer = lt.Adam(net.parameters())
+    net["a"].weight.grad = torch.ones_like(net["a"].weight)
+    optimizer.step()
+    with monkeypatch.context() as patched:
+        if of_before:
+            for module in (modules, optimizer_state):
+                patched.setattr(module, "name_without_wrappers", lambda net: lambda name: name)
+        lc.save_checkpoint(path, model=net, optimizer=optimizer)
+    for other in (made(1), small(seed=1))[: 1 if of_before else 2]:
+        again = lt.Adam(other.parameters())
+        lc.load_checkpoint(path, model=other, optimizer=again)
+        assert torch.equal(net["a"].weight, other["a"].weight)
+        assert torch.equal(optimizer.state[net["a"].weight]["exp_avg"], again.state[other["a"].weight]["exp_avg"])
 
 
 def test_the_options_of_the_file_hold(path):

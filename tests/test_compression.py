@@ -554,3 +554,18 @@ def test_weights_with_nan_are_not_compressed():
     for verb in (lambda m: lc.prune(m, 0.5), lc.quantize):
         with pytest.raises(ValueError, match="NaN"):
             verb(model)
+
+
+@pytest.mark.filterwarnings("error", "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_a_compiled_int8_model_gives_the_same_and_its_graphs_end_at_its_layers():
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.ReLU(), nn.Linear(16, 4))
+    small, x = lc.quantize(net), torch.randn(5, 1, 4, 4)
+    with torch.no_grad():
+        expected = small(x)
+        counters.clear()
+        assert torch.equal(torch.compile(small, backend="eager")(x), expected)
+    # nothing inside of a layer is traced: only its own border ends a graph
+    assert all("_forward_outside_graphs" in reason for reason in counters["graph_break"])

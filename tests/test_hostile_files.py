@@ -107,6 +107,30 @@ def many_parts(n):
     return at(*STEPS, 0, 1, "parts")([[f"p{i}", {"word": "passthrough"}, [0]] for i in range(n)])
 
 
+def nested_columns(depth, n):
+    """A ColumnTransformer in a ColumnTransformer, and so on; each one transforms with all that is inside of it."""
+
+    def edit(manifest):
+        columns = manifest["config"]["root"]["steps"][0][1]
+        many_parts(n)(manifest)
+        for _ in range(depth):
+            columns["parts"] = [["inner", dict(columns), [0]]]
+
+    return edit
+
+
+def nested_pipelines(depth):
+    """scikit-learn asks for the tags of the first and of the last step, which are the same one here."""
+
+    def edit(manifest):
+        step = {"word": "passthrough"}
+        for _ in range(depth):
+            step = {"class": "Pipeline", "steps": [["inner", step]]}
+        at(*STEPS, 0, 1, "parts")([["inner", step, [0]]])(manifest)
+
+    return edit
+
+
 def many_steps(n):
     def edit(manifest):
         manifest["config"]["root"]["steps"][:0] = [[f"p{i}", {"word": "passthrough"}] for i in range(n)]
@@ -142,13 +166,15 @@ CRAFTED = {
     "layers in a string": ("mlp", argument("hidden", {"$tuple": ["1"] * 100_000}), "hidden is malformed"),
     "layers in an array": ("mlp", argument("hidden", {"$array": "<i8", "value": [1] * 100_000}), "hidden is malformed"),
     "20,000 parts": ("columns", many_parts(20_000), "5,000 steps, parts or layers"),
+    "1,000 parts in 28 levels": ("columns", nested_columns(28, 1000), "too much: its steps nest deeper than 5 levels"),
+    "25 pipelines in each other": ("columns", nested_pipelines(25), "too much: its steps nest deeper than 5 levels"),
     "100,000 steps": ("columns", many_steps(100_000), "5,000 steps, parts or layers"),
     "a table of 10^9 columns": ("columns", at(*STEPS, 0, 1, "n_features")(10**9), "more than"),
     "columns by name": ("columns", at(*STEPS, 0, 1, "names")("x" * 3), "malformed|does not describe"),
     "a model among the columns": ("columns", at(*STEPS, 0, 1, "parts", 0, 1)({"model": {"kind": "x"}}), "is a model"),
     "a model before the end": ("columns", at(*STEPS, 0, 1)({"model": {"kind": "x"}}), "before the end"),
     "a nested value": ("linear", at("metadata")({"a": [nested(1, 900, random.Random(0))]}), "nests deeper"),
-    "5,000,000 values": ("linear", at("metadata")({"a": [[]] * 5_000_000}), "values"),
+    "5,000,000 values": ("linear", at("metadata")({"a": [[]] * 5_000_000}), "f asks for too much: .* values"),
     "a wide array": ("linear", at(*FITTED, "a_")({"$array": "<U25000000", "value": ["x"]}), "longer strings"),
     "a wide number": ("linear", at(*FITTED, "a_")({"$numpy": "<U25000000", "value": "x"}), "longer strings"),
     "a kind of 100 kB": ("linear", at("config", "kind")("x" * 100_000), "unknown kind 'x"),
@@ -280,6 +306,32 @@ def test_what_save_accepts_load_accepts(rows, tmp_path, monkeypatch):
     metadata = {"a": nested(1, 200, random.Random(0))}
     with pytest.raises(lc.UnsupportedModel, match="cannot be stored: the JSON nests deeper than 100"):
         lc.save(lt.MLP(2, 2), tmp_path / "f", metadata=metadata)
+
+
+def test_a_header_that_save_writes_is_one_that_load_reads(rows, tmp_path, monkeypatch):
+    """The header has a few values more than the manifest inside of it."""
+    monkeypatch.setattr(limits, "MAX_VALUES", 200)
+    model, n = linear().fit(*rows), 0
+    with pytest.raises(lc.UnsupportedModel, match="the JSON has more than 200 values"):  # noqa: PT012
+        for n in range(200):
+            lc.save(model, tmp_path / "f", metadata={"v": [0] * n})
+            lc.load(tmp_path / "f")
+    assert n > 0
+
+
+@pytest.mark.parametrize("depth", [5, 6])
+def test_steps_that_nest_are_loaded_or_not_saved(depth, rows, tmp_path):
+    X, y = rows
+    step = StandardScaler()
+    for _ in range(depth - 1):
+        step = ColumnTransformer([("inner", step, [0])])
+    model = make_pipeline(step, linear()).fit(X, y)
+    if depth > limits.MAX_DEPTH_OF_STEPS:
+        with pytest.raises(lc.UnsupportedModel, match="this Pipeline cannot be stored: its steps nest deeper than 5"):
+            lc.save(model, tmp_path / "f")
+    else:
+        lc.save(model, tmp_path / "f")
+        assert np.array_equal(lc.load(tmp_path / "f").predict(X), model.predict(X))
 
 
 @pytest.mark.parametrize("drop", [None, "first", "if_binary"])

@@ -449,8 +449,75 @@ def test_a_compiled_layer_is_quantized_and_not_only_in_its_wrapper(tmp_path):
     small = lc.quantize(model)
     assert torch.equal(small(x), lc.quantize(nn.Sequential(layer))(x))
     lc.save(nn.Sequential(torch.compile(small[0], backend="eager")), tmp_path / "m")
-    with pytest.raises(ValueError, match="which is compiled: compile it after loading"):
-        lc.load(tmp_path / "m", into=model)
+    assert torch.equal(lc.load(tmp_path / "m", into=model)(x), small(x))
+
+
+def wrapped_inside(wrap):
+    """A layer, a part with a layer, and a layer of a wrapped part are in wrappers."""
+    net = nn.Sequential(plain(), nn.Linear(2, 3), plain())
+    net[0][2] = wrap(net[0][2])
+    net[1] = wrap(net[1])
+    net[2][0] = wrap(net[2][0])
+    net[2] = wrap(net[2])
+    return net
+
+
+def none_wrapped(net):
+    return net
+
+
+@torch.no_grad()
+@wraps
+@ignores_torch_s_script
+def test_modules_in_wrappers_inside_of_a_model_are_those_inside(wrap, tmp_path):
+    net, x = wrapped_inside(wrap), torch.randn(5, 3)
+    bare = wrapped_inside(none_wrapped)
+    for p, q in zip(bare.parameters(), net.parameters(), strict=True):
+        p.data.copy_(q)
+    changes = [none_wrapped, lambda m: lc.prune(m, 0.5), lc.quantize, lambda m: lc.quantize(m, activations=None)]
+    for change in changes:
+        changed, expected = change(net), change(bare)
+        assert torch.equal(changed(x), expected(x))
+        assert lc.size_of(changed) == lc.size_of(expected)
+        lc.save(changed, tmp_path / "wrapped")
+        lc.save(expected, tmp_path / "plain")
+        assert (tmp_path / "wrapped").read_bytes() == (tmp_path / "plain").read_bytes()
+        for into in (wrapped_inside(wrap), wrapped_inside(none_wrapped)):
+            assert lc.load(tmp_path / "wrapped", into=into) is into
+            assert torch.equal(into(x), expected(x))
+    assert torch.equal(lc.load(tmp_path / "wrapped", into=net)(x), expected(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", [none_wrapped, lc.quantize, lambda m: lc.quantize(m, activations=None)])
+@ignores_torch_s_script
+def test_files_with_the_names_of_wrappers_are_loaded(change, tmp_path, monkeypatch):
+    """As versions before wrote them: they fit models that are wrapped in the same way."""
+    from lifecycle.torch import modules
+
+    class Part(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = nn.Linear(3, 2)  # the name that DataParallel gives to what it wraps
+
+        def forward(self, x):
+            return self.module(x)
+
+    def made():
+        return nn.Sequential(nn.DataParallel(Part()), torch.compile(plain_of(2), backend="eager"))
+
+    def plain_of(n):
+        return nn.Sequential(nn.Linear(n, n))
+
+    net, x = made(), torch.randn(5, 3)
+    changed = change(net)
+    with monkeypatch.context() as patched:
+        patched.setattr(modules, "name_without_wrappers", lambda net: lambda name: name)
+        lc.save(changed, tmp_path / "before")
+    lc.save(changed, tmp_path / "now")
+    assert (tmp_path / "before").read_bytes() != (tmp_path / "now").read_bytes()
+    for name in ("before", "now"):
+        assert torch.equal(lc.load(tmp_path / name, into=made())(x), changed(x))
 
 
 def lazy():

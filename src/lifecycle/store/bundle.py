@@ -51,9 +51,10 @@ def write(path: Path, config: dict[str, Any], arrays: Mapping[str, np.ndarray], 
     text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
     try:
         limits.check_json(text)
+        data = _serialize(tensors, text)
     except limits.ExceedsLimit as error:
         raise UnsupportedModel(f"this model's configuration or metadata cannot be stored: {error}") from None
-    write_atomically(path, _serialize(tensors, text))
+    write_atomically(path, data)
 
 
 def _user_metadata(metadata: Any) -> Any:
@@ -91,6 +92,7 @@ def _serialize(tensors: dict[str, np.ndarray], manifest: str) -> bytes:
         raise UnsupportedModel("this model's configuration takes more than 100 MB and cannot be stored in one header")
     data = bytearray(safetensors.save(contiguous, metadata={MANIFEST: manifest}))
     end = 8 + int.from_bytes(data[:8], "little")
+    limits.check_json(data[8:end].decode())  # as `load` does: it holds the manifest and more
     digest = DIGEST_PATTERN.search(data, 8, end)
     if digest is None:
         raise RuntimeError("safetensors wrote a header in which the place of the digest cannot be found")

@@ -30,7 +30,10 @@ def read(path: Path) -> bytes:
 
 
 def parse(name: str, data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Manifest and stored tensors of a file; CorruptBundle if any byte differs from what was written."""
+    """Manifest and stored tensors of a file; CorruptBundle if any byte differs from what was written.
+
+    ExceedsLimit, which `reading` translates, if its JSON is too large.
+    """
     from safetensors import SafetensorError
     from safetensors import numpy as safetensors
 
@@ -49,6 +52,8 @@ def parse(name: str, data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]
     try:
         top = _strict_json(header.decode())
         tensors = safetensors.load(data)
+    except limits.ExceedsLimit:
+        raise
     except (SafetensorError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise CorruptBundle(f"{name} is not a valid safetensors file: {error}") from None
     entries = top.get("__metadata__")
@@ -72,7 +77,7 @@ def parse(name: str, data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]
             raise CorruptBundle(f"{name} holds an array of a dtype that this library does not store")
         if sorted(key for entry in manifest["arrays"].values() for key in entry["parts"].values()) != sorted(tensors):
             raise CorruptBundle(f"the manifest of {name} does not list the arrays of the file")
-    except CorruptBundle:
+    except (CorruptBundle, limits.ExceedsLimit):
         raise
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise CorruptBundle(f"the manifest of {name} is malformed: {error}") from None
@@ -149,6 +154,8 @@ def reading(name: str, what: str, *, keep: tuple[type[Exception], ...] = ()) -> 
             yield
     except MemoryError:
         raise CorruptBundle(_TOO_LARGE.format(name)) from None
+    except limits.ExceedsLimit as error:
+        raise CorruptBundle(limits.shorten(f"{name} asks for too much: {error}")) from None
     except named as error:
         text = limits.shorten(str(error))
         if text == str(error):

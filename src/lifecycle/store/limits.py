@@ -17,6 +17,7 @@ MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON
 MAX_WORK = 25_000  # what is built beyond the arrays of the file, in the units below
 COLUMN = 1  # a column that a transformer learned from; about 200 µs
 PART = 5  # a step of a pipeline, a part of a ColumnTransformer, a layer without arrays of its own; about 1 ms
+MAX_DEPTH_OF_STEPS = 5  # scikit-learn visits what is inside of a step up to three times for each step around it
 MAX_MESSAGE = 600  # characters of an error, which may quote the file
 
 _STRING = re.compile(r'"[^"]*"')  # without escapes
@@ -50,6 +51,12 @@ def spend_work(amount: int) -> None:
     """Account for what is built of the JSON alone."""
     parts, columns = MAX_WORK // PART, MAX_WORK // COLUMN
     _spend("work", amount, f"it has more than {parts:,} steps, parts or layers, or {columns:,} columns, without arrays")
+
+
+def check_depth_of_steps(depth: int) -> None:
+    """ExceedsLimit for a step that is part of too many others, each part of the next."""
+    if depth > MAX_DEPTH_OF_STEPS:
+        raise ExceedsLimit(f"its steps nest deeper than {MAX_DEPTH_OF_STEPS} levels")
 
 
 def _spend(kind: str, amount: int, sentence: str) -> None:

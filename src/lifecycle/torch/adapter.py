@@ -15,7 +15,7 @@ from lifecycle.codecs import Quantizer, absmax
 from lifecycle.store.adapters import COMPUTED, TORCH_ESTIMATOR, TORCH_MODULE, Layer
 from lifecycle.torch import serialization
 from lifecycle.torch.compressed import Int8Module, clear_scales, codes_of, int8_class_for, scales_of, set_scales
-from lifecycle.torch.modules import check_values, unwrap
+from lifecycle.torch.modules import check_values, named_modules, unwrap
 from lifecycle.torch.tensors import to_array
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -48,7 +48,7 @@ def _weights(net: nn.Module) -> Iterator[tuple[Layer, nn.Module, str]]:
     """Each weight as (layer, the module that owns it, its name in that module); tied weights once."""
     seen: set[int] = set()
     module: nn.Module
-    for path, module in net.named_modules():
+    for path, module in named_modules(net):
         prefix = f"{path}." if path else ""
         if isinstance(module, Int8Module):
             kind = "linear" if module.codes.ndim == 2 else "conv"

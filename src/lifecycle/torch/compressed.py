@@ -68,6 +68,10 @@ class Int8Module(nn.Module, ABC):
         return self.codes.float() * self.scales.view(-1, *[1] * (self.codes.ndim - 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # torch.compile cannot trace the kernels: its graph ends here. A call outside of it pays for the check alone
+        return _forward_outside_graphs(self, x) if torch.compiler.is_compiling() else self._forward(x)
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.dtype != torch.float32 or x.device.type != "cpu":
             raise ValueError(f"an int8 layer takes float32 tensors on the CPU; got {x.dtype} on {x.device}")
         if _is_differentiated(x) or not x.numel():
@@ -223,6 +227,11 @@ class Int8Conv2d(Int8Module):
 
 
 INT8: tuple[type[Int8Module], ...] = (Int8Linear, Int8Conv2d)
+
+
+@torch._disable_dynamo
+def _forward_outside_graphs(layer: Int8Module, x: torch.Tensor) -> torch.Tensor:
+    return layer._forward(x)
 
 
 def holds_int8(net: nn.Module) -> bool:

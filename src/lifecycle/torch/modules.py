@@ -1,7 +1,7 @@
 """A user's module before it is stored, compressed or filled: taken out of its wrappers, checked, changed or left."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -14,14 +14,52 @@ from lifecycle._check import UnsupportedModel
 
 def unwrap(model: Any) -> Any:
     """The module that torch.compile, DataParallel or DistributedDataParallel wraps, whose names have no prefix."""
-    compiled = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
-    while True:
-        if isinstance(model, compiled):
-            model = model._orig_mod
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        else:
-            return model
+    while (name := _name_inside(model)) is not None:
+        model = getattr(model, name)
+    return model
+
+
+def _name_inside(module: Any) -> str | None:
+    """The name under which a wrapper holds the module that it wraps; None for any other module."""
+    if isinstance(module, getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())):
+        return "_orig_mod"
+    return "module" if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else None
+
+
+def name_without_wrappers(net: nn.Module) -> Callable[[str], str]:
+    """What gives the name of a module or tensor of `net` as it is where no module inside of `net` is wrapped."""
+    paths = [(path, _name_inside(module)) for path, module in net.named_modules(remove_duplicate=False)]
+    prefixes = [(f"{path}.{name}.", f"{path}.") for path, name in reversed(paths) if name is not None]
+
+    def without_wrappers(name: str) -> str:
+        for prefix, short in prefixes:  # the innermost first
+            if f"{name}.".startswith(prefix):
+                name = (short + name[len(prefix) :]).removesuffix(".")
+        return name
+
+    return without_wrappers
+
+
+def named_modules(net: nn.Module, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:
+    """Path and module, without wrappers."""
+    without_wrappers = name_without_wrappers(net)
+    for path, module in net.named_modules(remove_duplicate=remove_duplicate):
+        if _name_inside(module) is None:
+            yield without_wrappers(path), module
+
+
+def names_of_file(net: nn.Module, names: Iterable[str]) -> Callable[[str], str]:
+    """What gives the name without wrappers of one of a file, which may be of a version that stored them as they are."""
+    paths = {path for path, _ in named_modules(net, remove_duplicate=False)}
+    current = all(name.rpartition(".")[0] in paths for name in names)
+    return (lambda name: name) if current else name_without_wrappers(net)
+
+
+def load_state(net: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Fill a module from tensors whose names are those of `state_tensors`."""
+    without_wrappers = name_without_wrappers(net)
+    name_of = {without_wrappers(name): name for name in net.state_dict(keep_vars=True)}
+    net.load_state_dict({name_of.get(name, name): value for name, value in state.items()})
 
 
 def check_values(net: nn.Module) -> nn.Module:
@@ -36,8 +74,9 @@ def check_values(net: nn.Module) -> nn.Module:
 
 
 def state_tensors(net: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict, parameters as such; UnsupportedModel if it holds anything but tensors."""
-    state = dict(net.state_dict(keep_vars=True))
+    """The state dict, parameters as such, names without wrappers; UnsupportedModel if it holds anything but tensors."""
+    without_wrappers = name_without_wrappers(net)
+    state = {without_wrappers(name): value for name, value in net.state_dict(keep_vars=True).items()}
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise UnsupportedModel(f"{name} of this module is a {type(value).__name__}; only tensors can be stored")

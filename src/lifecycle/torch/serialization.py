@@ -59,12 +59,12 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
         **_class_config(net),
         "dtypes": dtypes,
         "int8": int8,
-        "int8_layers": [path for path, m in net.named_modules(remove_duplicate=False) if isinstance(m, Int8Module)],
+        "int8_layers": [path for path, m in modules.named_modules(net, False) if isinstance(m, Int8Module)],
         "tied": tied,
         "channels_last": layout,
         "frozen": frozen,
         "training": net.training,
-        "other_mode": [path for path, m in net.named_modules() if m.training != net.training],
+        "other_mode": [path for path, m in modules.named_modules(net) if m.training != net.training],
     }
     return config, arrays
 
@@ -82,7 +82,7 @@ def _is_unchanged(net: Any) -> bool:
     """Whether a model of this library still has the layers that its arguments give it, and no hooks."""
     with torch.device("meta"):
         rebuilt = type(net)(**net.config)
-    wanted, given = (dict(m.named_modules(remove_duplicate=False)) for m in (rebuilt, net))
+    wanted, given = (dict(modules.named_modules(m, False)) for m in (rebuilt, net))
     same = wanted.keys() == given.keys() and all(
         isinstance(m, Int8Module) or (type(m) is type(wanted[k]) and m.extra_repr() == wanted[k].extra_repr())
         for k, m in given.items()
@@ -123,15 +123,14 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
 def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor], scales: dict) -> nn.Module:
     """Fill a user's module; before everything fits, nothing of it changes."""
     net = modules.check_values(modules.unwrap(into))
-    swaps = _swaps(net, config["int8_layers"], state)
-    for path in config["int8_layers"]:
-        if path.rpartition(".")[2] == "_orig_mod" and id(net.get_submodule(path)) in swaps:
-            raise ValueError(f"the file has an int8 layer at {path!r}, which is compiled: compile it after loading")
+    name_of = modules.names_of_file(net, state)
+    state, scales = ({name_of(name): value for name, value in of_file.items()} for of_file in (state, scales))
+    swaps = _swaps(net, [name_of(path) for path in config["int8_layers"]], state)
     modules.check_writable(modules.state_tensors(net))
     _check_state(net, swaps, state)
     with modules.undone_on_error(net):
         filled = swap(net, swaps)
-        filled.load_state_dict(state)
+        modules.load_state(filled, state)
         for module in filled.modules():
             clear_scales(module)  # of the weights before
         _set_all_scales(filled, scales)
@@ -139,9 +138,10 @@ def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor
 
 
 def _set_all_scales(net: nn.Module, scales: dict[str, tuple[np.ndarray, int]]) -> None:
+    of_path = dict(modules.named_modules(net, False))
     for name, (values, axis) in scales.items():
         path, _, attribute = name.rpartition(".")
-        set_scales(net.get_submodule(path), attribute, values, axis)
+        set_scales(of_path[path], attribute, values, axis)
 
 
 def _state(config: dict[str, Any], arrays: dict[str, np.ndarray], *, own: bool) -> tuple[dict[str, torch.Tensor], dict]:
@@ -207,7 +207,7 @@ def _check_arguments(arguments: Any, n_arrays: int) -> None:
 def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> dict[int, nn.Module]:
     """The int8 layers that replace floating-point ones, by the id of the latter."""
     swaps: dict[int, nn.Module] = {}
-    of_path: dict[str, Any] = dict(net.named_modules(remove_duplicate=False))
+    of_path: dict[str, Any] = dict(modules.named_modules(net, False))
     for path in paths:
         prefix = f"{path}." if path else ""
         old, codes, scales = of_path.get(path), state.get(f"{prefix}codes"), state.get(f"{prefix}scales")
@@ -249,7 +249,7 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
 def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, torch.Tensor]) -> None:
     """ValueError if names, shapes, dtypes or ties differ; the module is not changed."""
     wanted = modules.state_tensors(net)
-    for path, module in net.named_modules(remove_duplicate=False):
+    for path, module in modules.named_modules(net, False):
         if id(module) in swaps:
             prefix = f"{path}." if path else ""
             for name in ("weight", "bias"):

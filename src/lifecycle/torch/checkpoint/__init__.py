@@ -60,12 +60,18 @@ def restore(run: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, wit
     model = modules.unwrap(model)
     _check_types(model, optimizer, scheduler)
     state = modules.state_tensors(model)
-    check_state(run["model"], state)
+    name_of = modules.names_of_file(model, run["model"])
+    stored = {name_of(name): value for name, value in run["model"].items()}
+    check_state(stored, state)
     modules.check_writable(state)
     for name, given in (("optimizer", optimizer), ("scheduler", scheduler)):
         if given is not None and name not in run:
             raise ValueError(f"the checkpoint holds no {name}: leave {name}= out")
-    numbered = None if optimizer is None else optimizer_state.state_by_number(run["optimizer"], model, optimizer)
+    numbered = (
+        None
+        if optimizer is None
+        else optimizer_state.state_by_number(optimizer_state.renamed(run["optimizer"], name_of), model, optimizer)
+    )
     if scheduler is not None:
         class_name, scheduler_state = run["scheduler"]
         comparison.check_class("scheduler", class_name, scheduler)
@@ -78,7 +84,7 @@ def restore(run: dict[str, Any], model: Any, optimizer: Any, scheduler: Any, wit
             optimizer.load_state_dict(numbered)
         if scheduler is not None:
             scheduler.load_state_dict(scheduler_state)
-        model.load_state_dict(run["model"])
+        modules.load_state(model, stored)
     if isinstance(optimizer, RuleOptimizer):
         for name in run["attributes"].keys() & optimizer_state.ATTRIBUTES:
             setattr(optimizer, name, run["attributes"][name])

@@ -1,5 +1,6 @@
 """The state of an optimizer by parameter name, and its options."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from lifecycle._check import integer, number, one_of
 from lifecycle.optim import check_hyperparameters
 from lifecycle.rules import list_rules
 from lifecycle.torch.checkpoint.comparison import check_class, check_names
+from lifecycle.torch.modules import name_without_wrappers
 from lifecycle.torch.optimizers import RuleOptimizer
 from lifecycle.torch.parameter_groups import OPTIONS, check_options, to_numbers
 from lifecycle.torch.state_tensors import SCALE_SUFFIX, check_slots
@@ -36,8 +38,9 @@ def state_by_name(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[st
 def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     """The name of every parameter of the optimizer, in its order."""
     name_of: dict[int, str] = {}
+    without_wrappers = name_without_wrappers(model)
     for name, p in model.named_parameters(remove_duplicate=False):
-        name_of.setdefault(id(p), name)
+        name_of.setdefault(id(p), without_wrappers(name))
     params = [p for group in optimizer.param_groups for p in group["params"]]
     for p in params:
         if id(p) not in name_of:
@@ -46,6 +49,13 @@ def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
                 "that it trains"
             )
     return [name_of[id(p)] for p in params]
+
+
+def renamed(stored_state: tuple[str, dict], name_of: Callable[[str], str]) -> tuple[str, dict]:
+    """A class name and a state by name, with other names."""
+    class_name, stored = stored_state
+    groups = [{**group, "params": [name_of(name) for name in group["params"]]} for group in stored["groups"]]
+    return class_name, {"groups": groups, "state": {name_of(name): slots for name, slots in stored["state"].items()}}
 
 
 def state_by_number(stored_state: tuple[str, dict], model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:

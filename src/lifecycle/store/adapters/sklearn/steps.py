@@ -36,9 +36,10 @@ def estimator_adapter(step: Any) -> Adapter | None:
     return None if getattr(adapter, "__name__", "") == __package__ else adapter
 
 
-def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A step as JSON; its arrays are added with names that begin with `path`."""
+def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray], depth: int = 0) -> dict[str, Any]:
+    """A step as JSON; its arrays are added with names that begin with `path`; `depth`: of how many steps it is part."""
     limits.spend_work(limits.PART)
+    limits.check_depth_of_steps(depth)
     if isinstance(step, str) or step is None:
         return {"word": "passthrough" if step is None else step}
     if transformers.is_supported(step):
@@ -47,15 +48,21 @@ def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[
     if is_a(step, "Pipeline"):
         if step.memory is not None or getattr(step, "transform_input", None) is not None:
             raise UnsupportedModel("a Pipeline with memory or transform_input cannot be stored: set both to None")
-        return {"class": name, "steps": [[k, serialize_step(s, f"{path}{k}.", arrays)] for k, s in step.steps]}
+        return {
+            "class": name,
+            "steps": [[k, serialize_step(s, f"{path}{k}.", arrays, depth + 1)] for k, s in step.steps],
+        }
     if is_a(step, "ColumnTransformer"):
-        return _serialize_columns(step, path, arrays)
+        return _serialize_columns(step, path, arrays, depth + 1)
     if is_a(step, "TransformedTargetRegressor"):
         if step.func is not None or step.inverse_func is not None:
             raise UnsupportedModel(
                 "a TransformedTargetRegressor with functions cannot be stored: give it a transformer"
             )
-        inner = {k: serialize_step(getattr(step, f"{k}_"), f"{path}{k}.", arrays) for k in ("regressor", "transformer")}
+        inner = {
+            k: serialize_step(getattr(step, f"{k}_"), f"{path}{k}.", arrays, depth + 1)
+            for k in ("regressor", "transformer")
+        }
         limits.spend_work(int(step.transformer_.n_features_in_))
         return {"class": name, "check_inverse": bool(step.check_inverse), "dimensions": step._training_dim, **inner}
     adapter = estimator_adapter(step)
@@ -66,9 +73,12 @@ def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[
     return {"model": config}
 
 
-def deserialize_step(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any) -> Any:
+def deserialize_step(
+    config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any, depth: int = 0
+) -> Any:
     """The step that `serialize_step` was given; takes its arrays out of `remaining`."""
     limits.spend_work(limits.PART)
+    limits.check_depth_of_steps(depth)
     if "word" in config:
         if config["word"] not in _KEYWORDS:
             raise ValueError(f"a step is {config['word']!r}")
@@ -82,12 +92,12 @@ def deserialize_step(config: dict[str, Any], path: str, remaining: dict[str, np.
     if name == "Pipeline":
         if any("model" in step for _, step in config["steps"][:-1]):
             raise ValueError("a model stands before the end of a Pipeline")
-        steps = [(k, deserialize_step(step, f"{path}{k}.", remaining, into)) for k, step in config["steps"]]
+        steps = [(k, deserialize_step(step, f"{path}{k}.", remaining, into, depth + 1)) for k, step in config["steps"]]
         return _classes()[name](steps)
     if name == "ColumnTransformer":
-        return _deserialize_columns(config, path, remaining)
+        return _deserialize_columns(config, path, remaining, depth + 1)
     if name == "TransformedTargetRegressor":
-        return _deserialize_target(config, path, remaining, into)
+        return _deserialize_target(config, path, remaining, into, depth + 1)
     raise ValueError(f"a step has the unknown class {name!r}; known: {_SUPPORTED}")
 
 
@@ -97,11 +107,13 @@ def _frozen(step: Any) -> Any:
     return step if isinstance(step, str) else FrozenEstimator(step)
 
 
-def _deserialize_target(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any) -> Any:
+def _deserialize_target(
+    config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], into: Any, depth: int
+) -> Any:
     from sklearn.base import clone
 
-    regressor = deserialize_step(config["regressor"], f"{path}regressor.", remaining, into)
-    transformer = deserialize_step(config["transformer"], f"{path}transformer.", remaining, None)
+    regressor = deserialize_step(config["regressor"], f"{path}regressor.", remaining, into, depth)
+    transformer = deserialize_step(config["transformer"], f"{path}transformer.", remaining, None, depth)
     limits.spend_work(transformer.n_features_in_)
     y = np.zeros((2, transformer.n_features_in_))
     params = {"regressor": _frozen(regressor), "transformer": clone(transformer), "check_inverse": False}
@@ -110,7 +122,7 @@ def _deserialize_target(config: dict[str, Any], path: str, remaining: dict[str, 
     return model.set_params(check_inverse=bool(config["check_inverse"]))
 
 
-def _serialize_columns(step: Any, path: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _serialize_columns(step: Any, path: str, arrays: dict[str, np.ndarray], depth: int) -> dict[str, Any]:
     params = {k: v for k, v in step.get_params(deep=False).items() if k != "transformers"}
     if (
         params["remainder"] not in _KEYWORDS
@@ -127,7 +139,7 @@ def _serialize_columns(step: Any, path: str, arrays: dict[str, np.ndarray]) -> d
     for label, part, columns in step.transformers_:
         if label != "remainder":
             part = keywords.get(label, part)  # scikit-learn replaces "passthrough" by an object
-            parts.append([label, serialize_step(part, f"{path}{label}.", arrays), _plain_columns(columns)])
+            parts.append([label, serialize_step(part, f"{path}{label}.", arrays, depth), _plain_columns(columns)])
     return {
         "class": "ColumnTransformer",
         "params": serialize_params({k: params[k] for k in _COLUMN_PARAMS})[0],
@@ -148,11 +160,11 @@ def _plain_columns(columns: Any) -> Any:
     return plain
 
 
-def _deserialize_columns(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray]) -> Any:
+def _deserialize_columns(config: dict[str, Any], path: str, remaining: dict[str, np.ndarray], depth: int) -> Any:
     if any("model" in part for _, part, _ in config["parts"]):
         raise ValueError("a part of a ColumnTransformer is a model")
     parts = [
-        (label, deserialize_step(part, f"{path}{label}.", remaining, None), columns)
+        (label, deserialize_step(part, f"{path}{label}.", remaining, None, depth), columns)
         for label, part, columns in config["parts"]
     ]
     params = transformers.checked_params("ColumnTransformer", config["params"], _COLUMN_PARAMS)
