@@ -94,7 +94,8 @@ def decide_number_format(columns: Mapping[str, Iterable[str | None]]) -> tuple[N
         ]
     grouped = _first(either, ",") or _first(points, ",")
     if not points:
-        return DECIMAL_POINTS, [f"{grouped} can have a decimal comma or separate thousands: it is read as a word"]
+        said = [f"{grouped} can have a decimal comma or separate thousands: it is read as a word"] if grouped else []
+        return DECIMAL_POINTS, said
     notes = [f"commas in numbers separate thousands, such as {grouped}"] if grouped else []
     if commas:
         notes.append(
