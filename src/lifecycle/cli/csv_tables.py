@@ -9,7 +9,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -32,12 +32,18 @@ def import_pandas() -> Any:
     return import_optional("pandas", "reading a CSV file")
 
 
-def read_table(path: str | os.PathLike) -> Any:
+def read_table(path: str | os.PathLike, decide_format: Callable = decide_number_format) -> Any:
     """A CSV file as a DataFrame of text; what pandas takes for missing ("", NA, null, …) is missing.
 
     The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252. Blank lines before the column names are
     skipped and those at the end are no rows, and a line such as ``sep=;`` names the delimiter. Otherwise it is that of commas, semicolons, tabs and bars
     under which the most rows have as many values as there are names, quotes parsed.
+
+    Parameters
+    ----------
+    path : path-like
+    decide_format : callable, default=decide_number_format
+        Takes the columns by name, and returns their `NumberFormat` and sentences about it.
 
     Returns
     -------
@@ -82,7 +88,7 @@ def read_table(path: str | os.PathLike) -> Any:
     for column in table.columns:
         if header.count(column) > 1 and column:
             raise ValueError(f"{name} has the column name {column!r} twice; give each column a name of its own")
-    number_format, decided = decide_number_format({column: table[column] for column in table.columns})
+    number_format, decided = decide_format({column: table[column] for column in table.columns})
     table.attrs = {"number_format": tuple(number_format), "notes": notes + decided}
     return table
 
