@@ -69,6 +69,7 @@ def test_the_demo_on_a_table_and_predictions_from_its_file(table, tmp_path, caps
     assert stages(said) == STAGES
     assert "columns left out: label" in said
     assert re.search(r"a linear model, the best of 13 penalties: -?[\d.]+ at alpha = ", said)
+    assert "slightly optimistic: this penalty was chosen on these folds" in said
     difference, better = re.search(r"network - linear ([+-][\d.]+), p = .*: the ([a-z ]+) is shipped", said).groups()
     assert better == ("network" if float(difference) > 0 else "linear model")
     assert re.search(r"int8: mean \w+ -?[\d.]+, [+-][\d.]+: (kept|refused)", said)

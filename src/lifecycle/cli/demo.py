@@ -265,16 +265,32 @@ def _validate(
     grid = {"model__alpha": np.logspace(-6, 0, 13)}
     search = lc.GridSearchCV(setup.linear, grid, **options).fit(X, y)  # the models of a fold are trained together
     linear_folds = lc.cross_validate(clone(search.best_estimator_), X, y, **options, **kept)
-    comparison = lc.compare({"network": folds, "linear": linear_folds})
-    difference, p_value = comparison[0].difference, comparison[0].p_value
     n_penalties, alpha = len(search.cv_results_["params"]), search.best_params_["model__alpha"]
-    better = "network" if difference > 0 else "linear model"
     answer += [
         f"a linear model, the best of {n_penalties} penalties: {search.best_score_:.4f} at alpha = {alpha:.1e}",
-        f"network - linear {difference:+.4f}, p = {p_value:.2g}: the {better} is shipped",
+        "slightly optimistic: this penalty was chosen on these folds",
     ]
-    linear = None if difference > 0 else (search.best_estimator_, linear_folds)
-    return [folds, comparison], folds, linear
+    ships_network, comparison, text = _choose(folds, linear_folds)
+    answer.append(text)
+    return [folds, *comparison], folds, None if ships_network else (search.best_estimator_, linear_folds)
+
+
+def _choose(network: CVResult, linear: CVResult) -> tuple[bool, list[Any], str]:
+    """Whether the network is shipped, the comparison that this rests on if there is one, and a sentence.
+
+    The higher mean score decides. The linear model, which is smaller, is shipped if they are equal. A model without a
+    finite score in each fold is not shipped; if neither has them, `compare` raises ValueError.
+    """
+    finite = [bool(np.isfinite(folds["test_score"]).all()) for folds in (network, linear)]
+    if finite[0] != finite[1]:
+        worse, better = ("linear model", "network") if finite[0] else ("network", "linear model")
+        return finite[0], [], f"the {worse} has no finite score in some fold: the {better} is shipped"
+    comparison = lc.compare({"network": network, "linear": linear})
+    difference, p_value = comparison[0].difference, comparison[0].p_value
+    better = "network" if difference > 0 else "linear model"
+    equal = ", equal" if difference == 0 else ""
+    text = f"network - linear {difference:+.4f}, p = {p_value:.2g}{equal}: the {better} is shipped"
+    return difference > 0, [comparison], text
 
 
 def _torch_estimator(model: Any) -> Any:
@@ -327,9 +343,7 @@ def _compression(model: Any, shipped: Any, X: Any, y: np.ndarray, metric: str) -
     return BeforeAfter("Compression", uncompressed, compressed, better, note), latencies[1], summary
 
 
-def _equal_in_a_new_process(
-    model: Any, X: Any, number_format: NumberFormat, path: Path, progress: bool | None
-) -> int:
+def _equal_in_a_new_process(model: Any, X: Any, number_format: NumberFormat, path: Path, progress: bool | None) -> int:
     """The number of rows for which the command line, in another process, gives the predictions of this model."""
     rows, output = path.with_name("rows.csv"), path.with_name("predictions.csv")
     X.to_csv(rows, index=False, sep=";", decimal=number_format.decimal)
