@@ -107,7 +107,7 @@ def test_numbers_that_contradict_the_training_data_are_refused(tmp_path):
         read_rows(written(tmp_path, "n;m;extra\n76.586;1;1.5\n2.000;2;2.5\n"), model, COMMAS)
     assert "\n" not in str(found.value)
     both = read_rows(written(tmp_path, "n;m\n1,5;1.5\n2,5;2.25\n"), model, COMMAS)
-    with pytest.raises(ValueError, match=r"'m' must hold numbers; it holds '1\.5'"):
+    with pytest.raises(ValueError, match="'n' must hold numbers; it holds '1,5'"):
         predict_table(model, both)
 
 

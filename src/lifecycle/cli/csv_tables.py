@@ -35,9 +35,9 @@ def import_pandas() -> Any:
 def read_table(path: str | os.PathLike, decide_format: Callable = decide_number_format) -> Any:
     """A CSV file as a DataFrame of text; what pandas takes for missing ("", NA, null, …) is missing.
 
-    The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252. Blank lines before the column names are
-    skipped and those at the end are no rows, and a line such as ``sep=;`` names the delimiter. Otherwise it is that of commas, semicolons, tabs and bars
-    under which the most rows have as many values as there are names, quotes parsed.
+    The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252. Blank lines before the column names and at
+    the end are skipped. A line such as ``sep=;`` names the delimiter; otherwise it is that of commas, semicolons, tabs
+    and bars under which the most rows have as many values as there are names, quotes parsed.
 
     Parameters
     ----------

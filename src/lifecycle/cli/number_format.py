@@ -123,9 +123,9 @@ def decide_number_format_as_trained(
     agreeing, contradicting = (commas, points) if trained.decimal == "," else (points, commas)
     if _weight(contradicting) > _weight(agreeing):
         raise ValueError(
-            f"{_first(either, '')} can have a decimal mark or separate thousands: the model was trained on a table with "
-            f"decimal {_NAMES[trained.decimal]}, and {_first(contradicting, '')} speaks against them; leave that column "
-            "out if it holds no number, or write all numbers as in the training data"
+            f"{_first(either, '')} can have a decimal mark or separate thousands: the model was trained on a table "
+            f"with decimal {_NAMES[trained.decimal]}, and {_first(contradicting, '')} speaks against them; leave that "
+            "column out if it holds no number, or write all numbers as in the training data"
         )
     example = _first(either, ",") or _first(either, ".")
     if trained == DECIMAL_POINTS or (trained.decimal == "." and not _first(either, ",")):
