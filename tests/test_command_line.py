@@ -69,6 +69,7 @@ def test_the_demo_on_a_table_and_predictions_from_its_file(table, tmp_path, caps
     assert stages(said) == STAGES
     assert "columns left out: label" in said
     assert re.search(r"a linear model, the best of 13 penalties: -?[\d.]+ at alpha = ", said)
+    assert "slightly optimistic: this penalty was chosen on these folds" in said
     difference, better = re.search(r"network - linear ([+-][\d.]+), p = .*: the ([a-z ]+) is shipped", said).groups()
     assert better == ("network" if float(difference) > 0 else "linear model")
     assert re.search(r"int8: mean \w+ -?[\d.]+, [+-][\d.]+: (kept|refused)", said)
@@ -88,6 +89,43 @@ def test_the_demo_on_a_table_and_predictions_from_its_file(table, tmp_path, caps
     np.testing.assert_array_equal(answers["prediction"], lc.load(file).predict(rows))
     assert main(["inspect", str(file)]) == 0
     assert "Pipeline (sklearn.pipeline)" in capsys.readouterr().out
+
+
+@pytest.fixture
+def table_with_decimal_commas(tmp_path):
+    """A table of areas with decimal commas and points between thousands, and a target that depends on both columns."""
+    rng = np.random.default_rng(0)
+    size, area = rng.integers(1, 40, 120) / 2, rng.integers(10, 99, 120) * 1000 + 586
+    lines = [
+        f"{s};{a:,};{s + a / 1e4:.2f}".translate(str.maketrans(".,", ",."))
+        for s, a in zip(size.tolist(), area.tolist(), strict=True)
+    ]
+    (tmp_path / "areas.csv").write_text("\n".join(["size;area;price", *lines]) + "\n")
+    return tmp_path / "areas.csv"
+
+
+def test_predict_reads_numbers_as_the_demo_did(table_with_decimal_commas, tmp_path, capsys, monkeypatch):
+    quick(monkeypatch)
+    assert main(["demo", "--data", str(table_with_decimal_commas), "--target", "price", "--out", str(tmp_path)]) == 0
+    assert "in a new process 30 of 30 predictions are equal" in capsys.readouterr().out
+    file = tmp_path / "lifecycle-model.safetensors"
+    assert lc.inspect(file).metadata["number_format"] == {"decimal": ",", "thousands": "."}
+    (tmp_path / "new.csv").write_text("size;area\n3;76.586\n4;12.586\n")  # no value has a decimal comma
+    assert main(["predict", str(file), str(tmp_path / "new.csv"), "--out", str(tmp_path / "out.csv")]) == 0
+    assert "'12.586' in 'area' is read with decimal commas, as in the training data" in capsys.readouterr().err
+    expected = lc.load(file).predict(pandas.DataFrame({"size": [3.0, 4.0], "area": [76586.0, 12586.0]}))
+    np.testing.assert_allclose(pandas.read_csv(tmp_path / "out.csv")["prediction"], expected, rtol=1e-12)
+
+
+def test_a_check_that_fails_loses_no_model(table_with_decimal_commas, tmp_path, capsys, monkeypatch):
+    quick(monkeypatch)
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path / "none"))  # no other Python process starts
+    arguments = ["demo", "--data", str(table_with_decimal_commas), "--target", "price", "--out", str(tmp_path)]
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert re.fullmatch(r"lifecycle: .* are written, but the check in a new process failed: .+\n", said.err)
+    assert lc.load(tmp_path / "lifecycle-model.safetensors").predict(pandas.DataFrame({"size": [3.0], "area": [2.0]}))
+    assert "the check in a new process failed" in (tmp_path / "lifecycle-report.html").read_text(encoding="utf-8")
 
 
 def test_what_was_decided_about_a_file_is_said(tmp_path, capsys):

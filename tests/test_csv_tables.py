@@ -117,6 +117,32 @@ def test_one_number_format_for_the_whole_file(tmp_path, text, number_format, num
     assert said in table.attrs["notes"][0] if said else table.attrs["notes"] == []
 
 
+def test_a_column_of_words_is_no_evidence_and_nothing_is_said_of_it(tmp_path):
+    table = read_table(written(tmp_path, 'w,k\nfoo,1\nbar,2\n"1,5",3\nbaz,4\n'))
+    assert number_format_of(table) == NumberFormat(".", "")
+    assert table.attrs["notes"] == []
+
+
+def test_values_longer_than_the_limit_of_the_csv_module(tmp_path):
+    limit = csv.field_size_limit()
+    long = "x, " * 50_000 + "end"
+    for rows in ([[long, "1"], ["y", "2"]], [["y", "2"]] * 5 + [[long, "1"]]):
+        out = io.StringIO()
+        csv.writer(out).writerows([["body", "label"], *rows])
+        table = read_table(written(tmp_path, out.getvalue()))
+        assert list(table.columns) == ["body", "label"]
+        assert table.to_numpy().tolist() == rows
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n\n", "\r\n\r\n", "\n  \n\n", "\r\r"])
+def test_blank_lines_at_the_end_are_no_rows(tmp_path, end):
+    assert read_table(written(tmp_path, f"a\n1\n\n2{end}"))["a"].tolist() == ["1", None, "2"]
+    assert read_table(written(tmp_path, f"a,b\n1,x\n2,y {end}")).to_numpy().tolist() == [["1", "x"], ["2", "y "]]
+    assert read_table(written(tmp_path, f'a\n1\n""{end}'))["a"].tolist() == ["1", None]
+    assert read_table(written(tmp_path, f'a\n1\n"x\n\n"{end}'))["a"].tolist() == ["1", "x\n\n"]
+
+
 def test_other_encodings(tmp_path):
     text = "Größe,n\né,1\n"
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):

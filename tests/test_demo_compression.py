@@ -7,6 +7,7 @@ from sklearn.datasets import load_diabetes, load_digits
 
 import lifecycle as lc
 from lifecycle.cli.compression import compress_while_score_holds
+from lifecycle.cli.demo import _choose
 
 pandas = pytest.importorskip("pandas")
 
@@ -49,3 +50,23 @@ def test_a_model_that_compression_ruins_is_shipped_as_it_is():
     assert [(t.name, t.kept) for t in result.trials] == [("int8", False), ("25 % pruned", False)]
     assert result.name == "uncompressed"
     assert result.model is fitted
+
+
+def test_the_higher_score_is_shipped_and_equal_or_missing_scores_are_said():
+    X, y = load_diabetes(return_X_y=True)
+    low, high = (lc.cross_validate(lc.LinearRegressor(optimizer="exact", alpha=a), X, y, cv=5) for a in (10.0, 0.0))
+    without = lc.cross_validate(lc.LinearRegressor(optimizer="exact"), X, y, cv=5)
+    without["test_score"][2] = np.nan
+    for network, linear, ships_network, said in [
+        (high, low, True, "the network is shipped"),
+        (low, high, False, "the linear model is shipped"),
+        (high, high, False, "equal: the linear model is shipped"),
+        (without, low, False, "the network has no finite score in some fold: the linear model is shipped"),
+        (low, without, True, "the linear model has no finite score in some fold: the network is shipped"),
+    ]:
+        found, comparison, text = _choose(network, linear)
+        assert found is ships_network
+        assert text.endswith(said)
+        assert len(comparison) == (network is not without and linear is not without)
+    with pytest.raises(ValueError, match="needs the scores of all folds"):
+        _choose(without, without)

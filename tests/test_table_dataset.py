@@ -131,6 +131,24 @@ def test_columns_that_identify_the_row_are_left_out_unless_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "is_identifier"),
+    [
+        ("height", lambda k: 150 + k * 7 % 60, False),
+        ("height", lambda k: 150 + k, False),
+        ("height", lambda k: k * 7 % 60, False),
+        ("height", lambda k: 60 - k, False),
+        ("unnamed", lambda k: k, True),
+        ("unnamed", lambda k: k + 1, True),
+        ("customer_id", lambda k: 150 + k * 7 % 60, True),
+        ("customer_id", lambda k: k % 20, False),
+    ],
+)
+def test_consecutive_numbers_identify_rows_only_in_their_order_or_by_their_name(tmp_path, name, value, is_identifier):
+    data = read_dataset(written(tmp_path, many(f"{name},x,y", lambda k: f"{value(k)},{k % 7},{k % 2}")), "y")
+    assert (name not in data.numeric) == is_identifier
+
+
+@pytest.mark.parametrize(
     ("name", "value", "is_date"),
     [
         ("day", lambda k: f"2024-01-{k % 28 + 1:02d}", True),

@@ -75,16 +75,17 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     import lifecycle as lc
-    from lifecycle.cli.csv_tables import read_table, write_table
-    from lifecycle.cli.prediction import predict_table
+    from lifecycle.cli.csv_tables import write_table
+    from lifecycle.cli.prediction import number_format_in, predict_table, read_rows
 
     for given in (options.file, options.data):
         if options.out is not None and os.path.exists(options.out) and os.path.samefile(options.out, given):
             raise ValueError(f"--out {options.out} would overwrite what is read; give another file")
-    table = read_table(options.data)
+    model, metadata = lc.load(options.file), lc.inspect(options.file).metadata
+    table = read_rows(options.data, model, number_format_in(metadata))
     for note in table.attrs["notes"]:
         print(f"lifecycle: {options.data}: {note}", file=sys.stderr)
-    predictions = predict_table(lc.load(options.file), table)
+    predictions = predict_table(model, table)
     if options.out is None:
         predictions.to_csv(sys.stdout, index=False)
     else:

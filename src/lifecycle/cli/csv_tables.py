@@ -9,7 +9,8 @@ import csv
 import io
 import os
 import re
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -31,12 +32,18 @@ def import_pandas() -> Any:
     return import_optional("pandas", "reading a CSV file")
 
 
-def read_table(path: str | os.PathLike) -> Any:
+def read_table(path: str | os.PathLike, decide_format: Callable = decide_number_format) -> Any:
     """A CSV file as a DataFrame of text; what pandas takes for missing ("", NA, null, …) is missing.
 
-    The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252. Blank lines before the column names are
-    skipped, and a line such as ``sep=;`` names the delimiter. Otherwise it is that of commas, semicolons, tabs and bars
-    under which the most rows have as many values as there are names, quotes parsed.
+    The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252. Blank lines before the column names and at
+    the end are skipped. A line such as ``sep=;`` names the delimiter; otherwise it is that of commas, semicolons, tabs
+    and bars under which the most rows have as many values as there are names, quotes parsed.
+
+    Parameters
+    ----------
+    path : path-like
+    decide_format : callable, default=decide_number_format
+        Takes the columns by name, and returns their `NumberFormat` and sentences about it.
 
     Returns
     -------
@@ -56,6 +63,7 @@ def read_table(path: str | os.PathLike) -> Any:
     with open(path, "rb") as file:
         text, notes = _decoded(file.read(), name)
     text, delimiter = _without_first_lines(text)
+    text = _without_last_lines(text)
     if not text:
         raise ValueError(f"{name} is empty: a table needs a line of column names and a line for each row")
     options = {"sep": delimiter or _delimiter(text), "dtype": str, "skipinitialspace": True, "header": None}
@@ -80,7 +88,7 @@ def read_table(path: str | os.PathLike) -> Any:
     for column in table.columns:
         if header.count(column) > 1 and column:
             raise ValueError(f"{name} has the column name {column!r} twice; give each column a name of its own")
-    number_format, decided = decide_number_format({column: table[column] for column in table.columns})
+    number_format, decided = decide_format({column: table[column] for column in table.columns})
     table.attrs = {"number_format": tuple(number_format), "notes": notes + decided}
     return table
 
@@ -119,13 +127,28 @@ def _without_first_lines(text: str) -> tuple[str, str | None]:
     return text[_BLANK_LINES.match(text).end() :], declared[1]  # type: ignore[union-attr]
 
 
+def _without_last_lines(text: str) -> str:
+    """The text without the blank lines at its end; a last value keeps its trailing spaces."""
+    end_of_line = re.compile(r"[\r\n]").search(text, len(text.rstrip(" \r\n")))
+    return text if end_of_line is None else text[: end_of_line.start()]
+
+
+@contextmanager
+def _values_of_any_length(text: str) -> Iterator[None]:
+    """Let the csv module read values of more than 131,072 characters, its limit, which holds for the whole process."""
+    limit = csv.field_size_limit()
+    csv.field_size_limit(max(limit, len(text)))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
 def _records(text: str, delimiter: str, n: int) -> list[list[str]]:
-    """The first n rows that are not blank, or those before a row that cannot be parsed."""
-    rows: list[list[str]] = []
+    """The first n rows that are not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    with suppress(csv.Error):
-        rows.extend(islice((row for row in reader if row), n))
-    return rows
+    with _values_of_any_length(text):
+        return list(islice((row for row in reader if row), n))
 
 
 def _delimiter(text: str) -> str:

@@ -18,7 +18,8 @@ from lifecycle._display import text_table
 from lifecycle._progress import progress_bar
 from lifecycle.cli.compression import Compressed, compress_while_score_holds
 from lifecycle.cli.csv_tables import import_pandas, read_table
-from lifecycle.cli.prediction import predict_table
+from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat
+from lifecycle.cli.prediction import predict_table, read_rows
 from lifecycle.cli.table_dataset import preprocessing_pipeline, read_dataset
 from lifecycle.evaluation import Latency
 from lifecycle.evaluation.latency import measure_latency
@@ -71,6 +72,11 @@ class _Setup:
     network: str
     notes: list[str]
     linear: Any = None  # the network is compared with it
+    number_format: NumberFormat = DECIMAL_POINTS
+
+    def metadata(self) -> dict[str, Any]:
+        """What is saved with the model; the command line reads new rows by it."""
+        return {"data": self.title, "number_format": self.number_format._asdict()}
 
 
 def _digits() -> _Setup:
@@ -107,7 +113,7 @@ def _table(path: str | os.PathLike, target: str, keep: Collection[str]) -> _Setu
     title = f"{data.name}: {len(data.y):,} rows; {columns}; the target {target!r} is {kind}"
     network = "lt.MLP: 2 hidden layers of 64, behind scikit-learn's imputers, scaler and encoder"
     model, linear = (preprocessing_pipeline(data.numeric, data.categorical, last) for last in (model, linear))
-    return _Setup(title, data.X, data.y, data.classification, model, network, data.notes, linear)
+    return _Setup(title, data.X, data.y, data.classification, model, network, data.notes, linear, data.number_format)
 
 
 def _training(**epochs: int) -> dict[str, Any]:
@@ -156,13 +162,15 @@ def run(
     setup = _digits() if data is None or target is None else _table(data, target, keep)
     _set_progress(setup.model, progress)
     demo = Demo(setup.title, setup.notes)
-    results, compressed = _run_stages(demo, setup, progress)
+    results, compressed, failure = _run_stages(demo, setup, progress)
     out.mkdir(parents=True, exist_ok=True)
     demo.report, demo.model = out / REPORT, out / MODEL
-    lc.save(compressed, demo.model, metadata={"data": setup.title})  # the bytes of the stage "ship"
+    lc.save(compressed, demo.model, metadata=setup.metadata())  # the bytes of the stage "ship"
     note = " ".join(f"{sentence}." for sentence in [setup.title, *setup.notes])
     stages = [(name, answer, round(seconds, 1)) for name, answer, seconds in demo.stages]
     lc.report(demo.report, Table("The life of this model", ["stage", "answer", "seconds"], stages, note), *results)
+    if failure:
+        raise ValueError(f"{demo.model} and {demo.report} are written, but {failure}")
     return demo
 
 
@@ -172,8 +180,11 @@ def _set_progress(model: Any, progress: bool | None) -> None:
             model.set_params(**{name: progress})
 
 
-def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[Any], Any]:
-    """All stages; returns what the report shows, and the model that is shipped."""
+def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[Any], Any, str]:
+    """All stages; returns what the report shows, the model that is shipped, and what its check in a new process found.
+
+    A check that fails is a sentence and no error, so that the trained model is not lost.
+    """
     from sklearn.base import clone
     from sklearn.model_selection import train_test_split
 
@@ -209,11 +220,16 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
 
     with demo.stage("ship") as answer, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
-        lc.save(shipped, path, metadata={"data": setup.title})
-        n_equal = _equal_in_a_new_process(shipped, X_test, path, progress)
+        lc.save(shipped, path, metadata=setup.metadata())
+        answer.append(f"one file of {path.stat().st_size:,} bytes")
+        failure = ""
+        try:
+            n_equal = _equal_in_a_new_process(shipped, X_test, setup.number_format, path, progress)
+            answer.append(f"in a new process {n_equal:,} of {len(y_test):,} predictions are equal")
+        except (OSError, ValueError) as error:
+            failure = f"the check in a new process failed: {' '.join(str(error).split())}"
+            answer.append(failure)
         loaded = lc.load(path)
-        equal = f"in a new process {n_equal:,} of {len(y_test):,} predictions are equal"
-        answer.append(f"one file of {path.stat().st_size:,} bytes; {equal}")
 
     with demo.stage("apply") as answer:
         evaluation = lc.evaluate(loaded, X_test, y_test, progress=progress)
@@ -221,7 +237,7 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
         score = evaluation.metrics[metric]
         interval = f"95 % interval {score.low:.4f} to {score.high:.4f}"
         answer.append(f"{metric} on {len(y_test):,} test rows {score.value:.4f}, {interval}")
-    return [network, *validated, tried, change, evaluation], shipped
+    return [network, *validated, tried, change, evaluation], shipped, failure
 
 
 def _validate(
@@ -249,16 +265,32 @@ def _validate(
     grid = {"model__alpha": np.logspace(-6, 0, 13)}
     search = lc.GridSearchCV(setup.linear, grid, **options).fit(X, y)  # the models of a fold are trained together
     linear_folds = lc.cross_validate(clone(search.best_estimator_), X, y, **options, **kept)
-    comparison = lc.compare({"network": folds, "linear": linear_folds})
-    difference, p_value = comparison[0].difference, comparison[0].p_value
     n_penalties, alpha = len(search.cv_results_["params"]), search.best_params_["model__alpha"]
-    better = "network" if difference > 0 else "linear model"
     answer += [
         f"a linear model, the best of {n_penalties} penalties: {search.best_score_:.4f} at alpha = {alpha:.1e}",
-        f"network - linear {difference:+.4f}, p = {p_value:.2g}: the {better} is shipped",
+        "slightly optimistic: this penalty was chosen on these folds",
     ]
-    linear = None if difference > 0 else (search.best_estimator_, linear_folds)
-    return [folds, comparison], folds, linear
+    ships_network, comparison, text = _choose(folds, linear_folds)
+    answer.append(text)
+    return [folds, *comparison], folds, None if ships_network else (search.best_estimator_, linear_folds)
+
+
+def _choose(network: CVResult, linear: CVResult) -> tuple[bool, list[Any], str]:
+    """Whether the network is shipped, the comparison that this rests on if there is one, and a sentence.
+
+    The higher mean score decides. The linear model, which is smaller, is shipped if they are equal. A model without a
+    finite score in each fold is not shipped; if neither has them, `compare` raises ValueError.
+    """
+    finite = [bool(np.isfinite(folds["test_score"]).all()) for folds in (network, linear)]
+    if finite[0] != finite[1]:
+        worse, better = ("linear model", "network") if finite[0] else ("network", "linear model")
+        return finite[0], [], f"the {worse} has no finite score in some fold: the {better} is shipped"
+    comparison = lc.compare({"network": network, "linear": linear})
+    difference, p_value = comparison[0].difference, comparison[0].p_value
+    better = "network" if difference > 0 else "linear model"
+    equal = ", equal" if difference == 0 else ""
+    text = f"network - linear {difference:+.4f}, p = {p_value:.2g}{equal}: the {better} is shipped"
+    return difference > 0, [comparison], text
 
 
 def _torch_estimator(model: Any) -> Any:
@@ -311,17 +343,17 @@ def _compression(model: Any, shipped: Any, X: Any, y: np.ndarray, metric: str) -
     return BeforeAfter("Compression", uncompressed, compressed, better, note), latencies[1], summary
 
 
-def _equal_in_a_new_process(model: Any, X: Any, path: Path, progress: bool | None) -> int:
+def _equal_in_a_new_process(model: Any, X: Any, number_format: NumberFormat, path: Path, progress: bool | None) -> int:
     """The number of rows for which the command line, in another process, gives the predictions of this model."""
     rows, output = path.with_name("rows.csv"), path.with_name("predictions.csv")
-    X.to_csv(rows, index=False)
+    X.to_csv(rows, index=False, sep=";", decimal=number_format.decimal)
     command = [sys.executable, "-m", "lifecycle", "predict", str(path), str(rows), "--out", str(output)]
     with progress_bar(1, "a new process loads the file", progress) as bar:
         process = subprocess.run(command, capture_output=True, text=True)
         bar.update()
     if process.returncode:
-        raise RuntimeError(f"the new process failed: {process.stderr.strip()}")
-    expected, loaded = predict_table(model, read_table(rows)), read_table(output)
+        raise ValueError(process.stderr.strip().rpartition("\n")[2] or f"exit status {process.returncode}")
+    expected, loaded = predict_table(model, read_rows(rows, model, number_format)), read_table(output)
     equal = np.ones(len(expected), dtype=bool)
     for name in expected:
         dtype = type(expected[name].iloc[0])

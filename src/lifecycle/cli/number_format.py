@@ -22,6 +22,8 @@ class NumberFormat(NamedTuple):
 
 DECIMAL_POINTS = NumberFormat()
 _DECIMAL_POINTS_GROUPED, _DECIMAL_COMMAS = NumberFormat(".", ","), NumberFormat(",", ".")
+NUMBER_FORMATS = (DECIMAL_POINTS, _DECIMAL_POINTS_GROUPED, _DECIMAL_COMMAS)
+_NAMES = {".": "points", ",": "commas"}
 
 
 def as_number(value: str, number_format: NumberFormat = DECIMAL_POINTS) -> float | None:
@@ -65,9 +67,85 @@ def decide_number_format(columns: Mapping[str, Iterable[str | None]]) -> tuple[N
     1,234,567 have decimal points; 1,000 and 76.586 can be either. A column that holds mostly numbers counts for the
     format of most of its evidence; the format of most columns is that of the table.
     """
-    distinct = {name: {v for v in column if v is not None} for name, column in columns.items()}
+    distinct = _distinct(columns)
     if not any(("," in v or v.count(".") > 1) and is_number(v) for values in distinct.values() for v in values):
         return DECIMAL_POINTS, []
+    commas, points, either = _evidence(distinct)
+    if _weight(commas) > _weight(points):
+        grouped = _first(either, ".")
+        return _DECIMAL_COMMAS, [
+            f"numbers have decimal commas, such as {_first(commas, '')}"
+            + (f"; points separate thousands, such as {grouped}" if grouped else "")
+            + (f"; {_first(points, '')} is no number then" if points else "")
+        ]
+    grouped = _first(either, ",") or _first(points, ",")
+    if not points:
+        said = [f"{grouped} can have a decimal comma or separate thousands: it is read as a word"] if grouped else []
+        return DECIMAL_POINTS, said
+    notes = [f"commas in numbers separate thousands, such as {grouped}"] if grouped else []
+    if commas:
+        notes.append(
+            f"numbers have decimal points, such as {_first(points, '')}; {_first(commas, '')} is no number then"
+        )
+    return _DECIMAL_POINTS_GROUPED, notes
+
+
+def decide_number_format_as_trained(
+    columns: Mapping[str, Iterable[str | None]],
+    trained: NumberFormat,
+    numeric: Collection[str],
+    categorical: Collection[str],
+) -> tuple[NumberFormat, list[str]]:
+    """The number format of a table for a model that was trained on numbers in the format `trained`.
+
+    It is that of the evidence in the numeric columns of the model, and where they hold none that of the training data.
+    The second value are sentences as in `decide_number_format`.
+
+    Raises
+    ------
+    ValueError
+        The numeric columns hold no evidence, but values that can be in either format, and the columns that the model
+        does not use are in another format than the training data.
+    """
+    used = {name: column for name, column in columns.items() if name in numeric}
+    commas, points, either = _evidence(_distinct(used))
+    if commas or points:
+        number_format, notes = decide_number_format(used)
+        if number_format.decimal != trained.decimal:
+            evidence = commas if number_format.decimal == "," else points
+            notes = notes or [f"numbers have decimal points, such as {_first(evidence, '')}"]
+            notes.append(f"the model was trained on a table with decimal {_NAMES[trained.decimal]}")
+        return number_format, notes
+    if not either:
+        return trained, []
+    others = {name: column for name, column in columns.items() if name not in numeric and name not in categorical}
+    commas, points, _ = _evidence(_distinct(others))
+    agreeing, contradicting = (commas, points) if trained.decimal == "," else (points, commas)
+    if _weight(contradicting) > _weight(agreeing):
+        raise ValueError(
+            f"{_first(either, '')} can have a decimal mark or separate thousands: the model was trained on a table "
+            f"with decimal {_NAMES[trained.decimal]}, and {_first(contradicting, '')} speaks against them; leave that "
+            "column out if it holds no number, or write all numbers as in the training data"
+        )
+    example = _first(either, ",") or _first(either, ".")
+    if trained == DECIMAL_POINTS or (trained.decimal == "." and not _first(either, ",")):
+        return trained, []  # what is written as usual, and what is refused as a number, needs no note
+    return trained, [f"{example} is read with decimal {_NAMES[trained.decimal]}, as in the training data"]
+
+
+def is_number(value: str) -> bool:
+    """Whether the value is a number in some format."""
+    return as_number(value, _DECIMAL_POINTS_GROUPED) is not None or as_number(value, _DECIMAL_COMMAS) is not None
+
+
+def _distinct(columns: Mapping[str, Iterable[str | None]]) -> dict[str, set[str]]:
+    return {name: {v for v in column if v is not None} for name, column in columns.items()}
+
+
+def _evidence(
+    distinct: Mapping[str, Collection[str]],
+) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
+    """The values, by column, that have decimal commas, that have decimal points, and that can have either."""
     commas: dict[str, list[str]] = {}
     points: dict[str, list[str]] = {}
     either: dict[str, list[str]] = {}
@@ -85,27 +163,7 @@ def decide_number_format(columns: Mapping[str, Iterable[str | None]]) -> tuple[N
                 either.setdefault(name, []).append(value)
     for name in commas.keys() & points.keys():
         del (points if len(commas[name]) >= len(points[name]) else commas)[name]
-    if _weight(commas) > _weight(points):
-        grouped = _first(either, ".")
-        return _DECIMAL_COMMAS, [
-            f"numbers have decimal commas, such as {_first(commas, '')}"
-            + (f"; points separate thousands, such as {grouped}" if grouped else "")
-            + (f"; {_first(points, '')} is no number then" if points else "")
-        ]
-    grouped = _first(either, ",") or _first(points, ",")
-    if not points:
-        return DECIMAL_POINTS, [f"{grouped} can have a decimal comma or separate thousands: it is read as a word"]
-    notes = [f"commas in numbers separate thousands, such as {grouped}"] if grouped else []
-    if commas:
-        notes.append(
-            f"numbers have decimal points, such as {_first(points, '')}; {_first(commas, '')} is no number then"
-        )
-    return _DECIMAL_POINTS_GROUPED, notes
-
-
-def is_number(value: str) -> bool:
-    """Whether the value is a number in some format."""
-    return as_number(value, _DECIMAL_POINTS_GROUPED) is not None or as_number(value, _DECIMAL_COMMAS) is not None
+    return commas, points, either
 
 
 def _weight(evidence: Mapping[str, list[str]]) -> tuple[int, int]:

@@ -1,13 +1,46 @@
 """Predictions of a model for a CSV table, whose columns it finds by name."""
 
+import os
 import warnings
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.cli.csv_tables import as_categories, import_pandas, number_format_of
-from lifecycle.cli.number_format import as_number, as_numbers
+from lifecycle.cli.csv_tables import as_categories, import_pandas, number_format_of, read_table
+from lifecycle.cli.number_format import (
+    NUMBER_FORMATS,
+    NumberFormat,
+    as_number,
+    as_numbers,
+    decide_number_format,
+    decide_number_format_as_trained,
+)
+
+
+def number_format_in(metadata: Any) -> NumberFormat | None:
+    """The number format of the training data in the metadata of a file; None if they hold none."""
+    stored = metadata.get("number_format") if isinstance(metadata, dict) else None
+    return next((f for f in NUMBER_FORMATS if stored == f._asdict()), None)
+
+
+def read_rows(path: str | os.PathLike, model: Any, trained: NumberFormat | None) -> Any:
+    """A CSV file as `read_table` reads it, for a model that was trained on numbers in a format; None if unknown.
+
+    Raises
+    ------
+    OSError, ValueError
+        As in `read_table`; the file contradicts this format (`decide_number_format_as_trained`).
+    """
+
+    def decide_format(columns: Any) -> tuple[NumberFormat, list[str]]:
+        if trained is None:
+            return decide_number_format(columns)
+        categorical = _categories(model)
+        numeric = {str(n) for n in getattr(model, "feature_names_in_", columns)} - categorical.keys()
+        return decide_number_format_as_trained(columns, trained, numeric, categorical)
+
+    return read_table(path, decide_format)
 
 
 def predict_table(model: Any, table: Any) -> Any:

@@ -26,13 +26,16 @@ def mostly_distinct(present: Collection[str]) -> bool:
 
 
 def identifies_rows(name: str, present: Collection[str], number_format: NumberFormat) -> bool:
-    """Whether the values of a numeric column name its rows: a running number, or an ID by the name of the column."""
+    """Whether the values of a numeric column, in the order of the rows, name them.
+
+    They are 0, 1, 2, … or 1, 2, 3, …, or distinct whole numbers in a column whose name says that they are identifiers.
+    """
     if not mostly_distinct(present):
         return False
     values = as_numbers(present, number_format)
     if values is None or len(values) < 2 or not np.isfinite(values).all() or (values != np.round(values)).any():
         return False
-    is_running_number = len(np.unique(values)) == len(values) == np.ptp(values) + 1
+    is_running_number = values[0] in (0, 1) and (np.diff(values) == 1).all()
     return is_running_number or _IDENTIFIER.search(name) is not None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle.cli.csv_tables import as_categories, number_format_of, read_table
-from lifecycle.cli.number_format import NumberFormat, as_number, as_numbers, has_leading_zero
+from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat, as_number, as_numbers, has_leading_zero
 from lifecycle.cli.row_identifiers import has_dates, identifies_rows, mostly_distinct
 
 _MIN_ROWS = 40
@@ -28,6 +28,7 @@ class TableDataset:
     numeric: list[str]
     categorical: list[str]
     notes: list[str] = field(default_factory=list)
+    number_format: NumberFormat = DECIMAL_POINTS
 
 
 def read_dataset(path: str | os.PathLike, target: str, keep: Collection[str] = ()) -> TableDataset:
@@ -82,7 +83,7 @@ def read_dataset(path: str | os.PathLike, target: str, keep: Collection[str] = (
             f"the rows have dates ({', '.join(map(shown, dates))}) and are split at random; where a model is to "
             "predict later rows, validate it with lifecycle.TimeSeriesSplit, because these scores may be too high"
         )
-    return TableDataset(name, X, y, classification, numeric, categorical, notes)
+    return TableDataset(name, X, y, classification, numeric, categorical, notes, number_format)
 
 
 def shown(column: str) -> str:
