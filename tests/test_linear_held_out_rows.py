@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import cross_validate
 
 import lifecycle as lc
+from lifecycle.linear import base_estimator, usable_rows
 
 from .data import cancer, diabetes
 from .linear_models import (
@@ -48,7 +49,7 @@ def test_rows_outside_of_its_training_set_do_not_change_a_model(loss, penalty, o
     y[~trained] = rng.permutation(y[~trained]) if loss in CLASSIFICATION else 1e6 * rng.randn((~trained).sum())
     after = estimator.fit_many(X, y, train=train, params=params, sample_weight=weights)
     for one, other in zip(after, before, strict=True):
-        if optimizer in ("newton", "exact"):
+        if optimizer == "newton":
             assert_same_model(one, other, 1e-6)
         else:
             assert_same_bits(one, other)
@@ -301,3 +302,55 @@ def test_a_row_with_nan_fails_the_models_that_train_on_it_as_in_scikit_learn(opt
     assert np.isnan(result["test_score"]).tolist() == [False, True]
     with pytest.raises(ValueError, match="Input X contains NaN in row 7"):
         validate(optimizer, X, y, cv, error_score="raise")
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_test_row_with_nan_is_not_scored(task):
+    X, y = regression_table()
+    model = (
+        lc.LinearClassifier(optimizer="newton") if task == "classification" else lc.LinearRegressor(optimizer="exact")
+    )
+    y = np.where(np.arange(400) < 390, y > 0, 0) if task == "classification" else y
+    X[390:] = np.nan
+    rows = {"train": [np.arange(300)] * 2, "test": [np.arange(390, 400), np.arange(300, 390)], "params": [{}] * 2}
+    with pytest.warns(UserWarning, match=r"Scoring failed.*Input X contains NaN"):
+        models = model.fit_many(X, y, **rows)
+    assert np.isnan(models[0].test_score_)
+    assert models[1].test_score_ > 0.9
+
+
+@pytest.mark.parametrize("optimizer", ["exact", "sgd", "gd"])
+@pytest.mark.parametrize("weight", [1e200, 1.5e308])
+def test_a_huge_weight_of_another_row_moves_no_model(optimizer, weight):
+    X, y = regression_table()
+    weights = np.random.RandomState(0).uniform(0.5, 2.0, 400) * 1e-30
+    train, model = kfold_rows(400, 5), make_model("squared_error", optimizer=optimizer, max_iter=20)
+    before = model.fit_many(X, y, train=train, params=[{}] * 5, sample_weight=weights)[0]
+    weights[0] = weight  # held out by the first fold
+    after = model.fit_many(X, y, train=train, params=[{}] * 5, sample_weight=weights)[0]
+    np.testing.assert_allclose(after.coef_, before.coef_, rtol=1e-12)
+
+
+def test_where_every_model_trains_on_nan_none_is_trained(monkeypatch):
+    X, y = regression_table()
+    X[:, 1] = np.nan
+    monkeypatch.setattr(base_estimator, "fit_models", lambda *_: pytest.fail("models that cannot be kept are trained"))
+    with pytest.raises(lc.ModelsFailed, match="5 of 5 models .* Input X contains NaN in row 80"):
+        lc.LinearRegressor().fit_many(X, y, train=kfold_rows(400, 5), params=[{}] * 5)
+
+
+def test_a_copy_of_a_large_table_is_said(monkeypatch):
+    monkeypatch.setattr(usable_rows, "_LARGE", 0)
+    X, y = regression_table()
+    model, rows = lc.LinearRegressor(optimizer="exact"), {"train": [np.arange(10, 400)], "params": [{}]}
+    y[0] = np.nan
+    model.fit_many(X, y, **rows)
+    X[0, 0] = np.nan
+    with pytest.warns(UserWarning, match=r"X is copied .* rows such as 0 hold numbers"):
+        model.fit_many(X, y, **rows)
+
+
+def test_stored_numbers_of_sparse_rows_are_judged_by_themselves():
+    X = sparse.csr_array((np.array([2e100, -2e100, 1.0, 1.0]), [0, 0, 1, 0], [0, 2, 3, 4]), shape=(3, 2))
+    with pytest.raises(ValueError, match=r"hold a value of 2e\+100 in row 0"):
+        lc.LinearRegressor(optimizer="exact").fit(X, [1.0, 2.0, 3.0])

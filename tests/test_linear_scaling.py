@@ -119,3 +119,16 @@ def test_steps_of_huber_do_not_overshoot_where_it_is_quadratic(epsilon):
         best = make_model("huber", optimizer="newton", epsilon=epsilon, max_iter=1000).fit(X, y)
     np.testing.assert_allclose(one.coef_, other.coef_, rtol=1e-9)  # steps that overshoot multiply rounding errors
     assert objective(one, X, y) <= 1.02 * objective(best, X, y)
+
+
+def test_exact_does_not_fit_the_rounding_of_a_constant():
+    rng = np.random.RandomState(0)
+    A = rng.uniform(size=(300, 3))
+    shares = (A / A.sum(axis=1, keepdims=True)).sum(axis=1)  # 1 up to rounding
+    assert 0 < np.ptp(shares) < 1e-15
+    y = A @ [1.0, 2.0, 3.0] + 0.1 * rng.randn(300)
+    model = lc.LinearRegressor(optimizer="exact", alpha=0.0).fit(np.column_stack([A, shares]), y)
+    np.testing.assert_allclose(
+        model.coef_[:3], lc.LinearRegressor(optimizer="exact", alpha=0.0).fit(A, y).coef_, rtol=1e-9
+    )
+    assert abs(model.coef_[3]) < 1e-9

@@ -58,3 +58,18 @@ def test_partial_fit_takes_weights_as_they_are():
     large = clone(model).partial_fit(X, y, classes=[0, 1], sample_weight=np.full(len(y), 1e118))
     usual = clone(model).set_params(lr=1e-2).partial_fit(X, y, classes=[0, 1])
     np.testing.assert_allclose(large.coef_, usual.coef_, rtol=1e-9)
+
+
+def test_one_weight_is_that_of_all_rows_and_others_are_named():
+    X, y = cancer()
+    model = make_model("log_loss", optimizer="newton", max_iter=100)
+    np.testing.assert_array_equal(model.fit(X, y, 2.0).coef_, clone(model).fit(X, y, np.full(len(y), 2.0)).coef_)
+    for value, sentence in (
+        (np.nan, "Input sample_weight is nan in row 3"),
+        (np.inf, "Input sample_weight is inf in row 3"),
+        (-np.inf, "sample_weight contains infinity"),
+    ):
+        weights = np.ones(len(y))
+        weights[3] = value
+        with pytest.raises(ValueError, match=sentence):
+            model.fit(X, y, weights)

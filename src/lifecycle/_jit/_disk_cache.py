@@ -41,7 +41,7 @@ class _DiskCache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except OSError as error:
+        except Exception as error:  # of the disk, or of an index that is damaged and could not be replaced
             _warn_not_kept(str(error))
 
 

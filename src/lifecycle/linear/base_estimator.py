@@ -55,7 +55,6 @@ class LinearEstimator(BaseEstimator, ABC):
         unusable, max_abs = find_unusable_rows(X, y, weights)
         if unusable is not None:
             raise ValueError(describe_unusable_row(X, y, weights, unusable[0]))
-        weights = rescale_weights(weights)
         training_set = self._make_training_set(self._encode_targets(y), weights, np.arange(len(y)))
         with progress_bar(self.max_iter, type(self).__name__, self.progress) as bar:
             request = FitRequest(X, [training_set], [spec], max_abs, on_progress=lambda n: bar.update(), is_single=True)
@@ -122,7 +121,6 @@ class LinearEstimator(BaseEstimator, ABC):
         unusable, max_abs = find_unusable_rows(X, y, weights)
         given_X, given_y, describe = X, y, partial(describe_unusable_row, X, y, weights)
         X, y, weights = without_rows(X, y, weights, unusable)
-        weights = rescale_weights(weights)
         learned = {k: v for k, v in template.__dict__.items() if k in ("n_features_in_", "feature_names_in_")}
         n_models, row_sets, encoded = len(models), RowSets(len(y)), template._encode_targets(y)
         request = FitRequest(X, [None] * n_models, [None] * n_models, max_abs)  # type: ignore[list-item]
@@ -143,7 +141,8 @@ class LinearEstimator(BaseEstimator, ABC):
         scores = None
         if test is not None and models:
             tests = [row_sets(rows) for rows in test]
-            scores = TestScores(given_X, given_y, dict(tests), [digest for digest, _ in tests], models, scoring)
+            keys = [digest for digest, _ in tests]
+            scores = TestScores(given_X, given_y, dict(tests), keys, models, scoring, unusable)
             request.on_epoch = scores.score_epoch if curves else None
         n_done, callback_errors = 0, []
         with progress_bar(self.max_iter, f"{n_models} × {type(self).__name__}", self.progress) as bar:
@@ -160,7 +159,8 @@ class LinearEstimator(BaseEstimator, ABC):
                         raise
 
             request.on_progress = on_progress
-            fit_models(models, request)
+            if len(request.errors.keys() | request.discarded.keys()) < n_models:
+                fit_models(models, request)
         request.errors.update(request.discarded)
         if callback_errors:
             raise callback_errors[0]
@@ -202,17 +202,19 @@ class LinearEstimator(BaseEstimator, ABC):
         else:
             if y is not None:  # None is refused with X
                 y = column_or_1d(y, warn=True)
-                assert_all_finite(y[:0] if is_regressor else y, input_name="y")
+                if not is_regressor:
+                    assert_all_finite(y, input_name="y")
             X = validate_data(self, X, **({} if y is not None else {"y": y}), ensure_all_finite=False, **checks)
             check_consistent_length(X, y)
         y = self._check_targets(y)
         if sample_weight is None:
             return X, y, None
-        weights = np.array(sample_weight, dtype=np.float64, ndmin=1)
-        finite = np.isfinite(weights)
-        # those that are not finite are refused with the rows that they belong to
-        checked = _check_sample_weight(np.where(finite, weights, 0.0), X, dtype=np.float64, ensure_non_negative=True)
-        return X, y, checked if finite.all() else np.where(finite, checked, np.nan)
+        weights = np.asarray(sample_weight, dtype=np.float64)
+        # NaN and infinity are refused with the rows that they belong to
+        finite: Any = np.where(np.isnan(weights) | (weights == np.inf), 0.0, weights)
+        finite = finite if weights.ndim else float(finite)
+        checked = _check_sample_weight(finite, X, dtype=np.float64, ensure_non_negative=True)
+        return X, y, np.where(np.isfinite(weights), checked, weights)
 
     @abstractmethod
     def _check_targets(self, y: np.ndarray) -> np.ndarray:
@@ -316,26 +318,28 @@ def has_steps(model: Any) -> bool:
     return True
 
 
-def rescale_weights(weights: np.ndarray | None) -> np.ndarray | None:
-    """Weights times a power of two where their sums would overflow or vanish."""
-    if weights is None or not weights.any() or 1e-100 < weights.max() < 1e100:
-        return weights
-    return np.ldexp(weights, -int(np.frexp(weights.max())[1]))
-
-
 def row_counts(weights: np.ndarray | None, rows: np.ndarray, n_samples: int) -> np.ndarray:
-    """(n_samples,): how much these rows count, zero elsewhere; a row that is given twice counts twice."""
+    """(n_samples,): how much these rows count, zero elsewhere; a row that is given twice counts twice.
+
+    Where float32 could not hold the weights, they are multiplied by a power of two that depends on these rows only.
+    """
     if not rows.size:
         raise ValueError("there is no row to train on")
     counts = np.bincount(rows, minlength=n_samples)
     if weights is None:
         return counts.astype(np.min_scalar_type(counts.max(initial=0)))
-    counts = weights * counts
-    if not counts.any():
+    weights = np.where(counts > 0, weights, 0.0)
+    largest = weights.max()
+    if not largest:
         raise ValueError("all sample weights are zero: there is nothing to fit")
-    if not 1e-20 < counts.max() < 1e20:  # float32 holds no larger ones
-        counts = np.ldexp(counts, -int(np.frexp(counts.max())[1]))
-    return counts
+    return counts * (weights if 1e-20 < largest < 1e20 else np.ldexp(weights, -int(np.frexp(largest)[1])))
+
+
+def common_weights(weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights that sums of several training sets can share; None where their sums could overflow or vanish."""
+    if weights is None or not weights.any():
+        return None
+    return weights if weights.max() < 1e100 and weights[weights > 0].min() > 1e-100 else None
 
 
 def _clones(model: Any, n: int) -> list[Any]:

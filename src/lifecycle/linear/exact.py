@@ -44,7 +44,7 @@ def _solve(problem: Problem) -> list[FitResult]:
         solutions = ridge.from_covariance(moments[k].covariance, l2_weight[models]) if k in moments else None
         if solutions is None:  # few rows, or features so collinear that their covariance does not tell them apart
             rows = problem.weights.rows_of_set(k)
-            X, y = problem.design.take(rows) - center[k], problem.y[rows]
+            X, y = _without_rounding(problem.design.take(rows), center[k]), problem.y[rows]
             weights = problem.weights.of_set(k, rows)
             solutions = ridge.from_svd(X, y.astype(np.float64), weights, l2_weight[models], problem.fit_intercept)
         for m, w, loss in zip(models, *solutions, strict=True):
@@ -54,6 +54,14 @@ def _solve(problem: Problem) -> list[FitResult]:
             x_sum = problem.weights.of_set(k) @ problem.design.X
             intercept[models, 0] -= coef[models, 0] @ x_sum / problem.design.n_samples
     return [FitResult(c, b, [value]) for c, b, value in zip(coef, intercept, objective.tolist(), strict=True)]
+
+
+def _without_rounding(X: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """X less the centre, and zero where what is left of a feature is the rounding of a constant."""
+    centred = X - center
+    rounding = len(X) * np.finfo(np.float64).eps * np.abs(X).max(axis=0)
+    centred[:, np.abs(centred).max(axis=0) <= rounding] = 0.0
+    return centred
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from lifecycle.linear.base_estimator import LinearEstimator, has_steps, row_counts
+from lifecycle.linear.base_estimator import LinearEstimator, common_weights, has_steps, row_counts
 from lifecycle.linear.training import TrainingSet
 
 __all__ = ["LinearRegressor"]
@@ -152,7 +152,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         return y
 
     def _make_training_set(self, encoded, weights, rows):
-        return TrainingSet(row_counts(weights, rows, len(encoded)), weights, encoded)
+        return TrainingSet(row_counts(weights, rows, len(encoded)), common_weights(weights), encoded)
 
     def _make_partial_training_set(self, y, weights, classes):
         return TrainingSet(weights, weights, y)

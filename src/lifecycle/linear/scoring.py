@@ -59,12 +59,14 @@ class TestScores:
     test_keys : list
         The key of each model's test set.
     scoring : None, a name, a callable, or a list or dict of those, as in scikit-learn
+    unusable : row numbers, or None
+        Rows such as those with NaN: test sets with them are left to the scorer, which says what is wrong.
     """
 
     __test__ = False  # pytest collects classes whose names begin with this word
 
     def __init__(self, X: Any, y: np.ndarray, tests: dict[bytes, np.ndarray], test_keys: list[bytes],
-                 models: list[Any], scoring: Any):  # fmt: skip
+                 models: list[Any], scoring: Any, unusable: np.ndarray | None = None):  # fmt: skip
         self.X, self.y, self.models = X, y, models
         self.is_multimetric = isinstance(scoring, list | tuple | set | Mapping)
         if isinstance(scoring, Mapping):
@@ -74,6 +76,7 @@ class TestScores:
         self.metrics = {name: self._resolve(value) for name, value in by_name.items()}
         self.curves: list[dict[str, list[float]]] = [{name: [] for name in self.metrics} for _ in models]
         self.tests = list(tests.values())
+        self.usable = [unusable is None or not np.isin(unusable, rows).any() for rows in self.tests]
         place = {key: k for k, key in enumerate(tests)}
         self.test_set = np.array([place[key] for key in test_keys])
         self.error: Exception | None = None  # of a scorer, the last one
@@ -134,7 +137,7 @@ class TestScores:
         test_set = self.test_set[[group[m] for m in models]]
         tested = {k: models[test_set == k] for k in np.unique(test_set).tolist()}
         scores: dict[int, dict[str, float]] = {m: {} for m in models}
-        fast = {k: self._metrics_of_scores(self.y[self.tests[k]]) for k in tested}
+        fast = {k: self._metrics_of_scores(self.y[self.tests[k]]) if self.usable[k] else {} for k in tested}
 
         def of_test_set(k: int) -> dict[int, dict[str, float]]:
             rows, found = self.tests[k], dict[int, dict[str, float]]({m: {} for m in tested[k]})

@@ -17,6 +17,9 @@ _MIN_EIGENVALUE = 1e-7  # α included, relative to the largest: below it a covar
 def from_svd(X: np.ndarray, y: np.ndarray, weights: np.ndarray, alphas: np.ndarray, fit_intercept: bool):
     """Solve for each alpha from the singular values of X; with alpha = 0 the solution of least norm.
 
+    Where features differ so much in scale that the singular values of small ones are lost, it is the solution of least
+    norm in the units of the features.
+
     Parameters
     ----------
     X : float64, (n, features);  y : float64, (n,);  weights : float64, (n,), not all zero;  alphas : (penalties,)
