@@ -335,7 +335,7 @@ def test_where_every_model_trains_on_nan_none_is_trained(monkeypatch):
     X, y = regression_table()
     X[:, 1] = np.nan
     monkeypatch.setattr(base_estimator, "fit_models", lambda *_: pytest.fail("models that cannot be kept are trained"))
-    with pytest.raises(lc.ModelsFailed, match="5 of 5 models .* Input X contains NaN in row 80"):
+    with pytest.raises(lc.ModelsFailed, match=r"5 of 5 models .* Input X contains NaN in row 80"):
         lc.LinearRegressor().fit_many(X, y, train=kfold_rows(400, 5), params=[{}] * 5)
 
 
