@@ -52,7 +52,8 @@ def describe_unusable_row(X: Any, y: np.ndarray, weights: np.ndarray | None, row
     named: dict[str, np.ndarray] = {"X": x, "y": y[row : row + 1] if y.dtype.kind == "f" else np.zeros(0)}
     for name, values in named.items():
         if np.isnan(values).any():
-            return f"Input {name} contains NaN in row {row}: impute it, e.g. with SimpleImputer, or leave the row out"
+            impute = "impute it, e.g. with SimpleImputer, or " if name == "X" else ""
+            return f"Input {name} contains NaN in row {row}: {impute}leave the row out"
         if np.isinf(values).any():
             return f"Input {name} contains infinity in row {row}: leave the row out, or clip it"
     largest = max(float(np.abs(named[name]).max(initial=0.0)) for name in ("X", "y"))

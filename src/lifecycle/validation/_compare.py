@@ -15,6 +15,7 @@ from lifecycle.validation._corrected_t_interval import (
     fold_size_ratio,
 )
 from lifecycle.validation._holm import holm_correction
+from lifecycle.validation._metrics import shown_scorer
 from lifecycle.validation._result import CVResult
 
 
@@ -129,7 +130,10 @@ def compare(
     first = results[names[0]]
     scores = {}
     for name in names:
-        result_metric = results[name]._metric(metric)
+        try:
+            result_metric = results[name]._metric(metric)
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from None
         if not _same_folds(first, results[name]):
             raise ValueError(
                 f"{names[0]!r} and {name!r} were not scored on the same folds, so they cannot be paired: give both the "
@@ -142,9 +146,8 @@ def compare(
             )
         scorers = first._scorers[first._metric(metric)], results[name]._scorers[result_metric]
         if scorers[0] != scorers[1]:
-            raise ValueError(
-                f"{names[0]!r} is scored by {scorers[0]} and {name!r} by {scorers[1]}: give both the same scoring"
-            )
+            one, other = map(shown_scorer, scorers)
+            raise ValueError(f"{names[0]!r} is scored by {one} and {name!r} by {other}: give both the same scoring")
         scores[name] = np.asarray(results[name][f"test_{result_metric}"], dtype=float)
         if len(scores[name]) < 2:
             raise ValueError("a comparison needs the scores of at least 2 folds; there is 1")

@@ -81,7 +81,8 @@ def warn_of_failed_fits(failures: Sequence[str | None], error_score: Any) -> Non
     texts = [_sentence_and_traceback(str(failures[k])) for k in failed]
     counts = Counter(sentence for sentence, _ in texts)
     reasons = "\n".join(sentence if len(counts) == 1 else f"{sentence} ({n} fits)" for sentence, n in counts.items())
-    first = f"error_score='raise' stops at the first fit that fails; its traceback:\n{texts[0][1]}"
+    first = "error_score='raise' stops at the first fit that fails"
+    first += f"; its traceback:\n{texts[0][1]}" if texts[0][1] else "."  # models of fit_many may fail without one
     # "All the n fits failed" and "n fits failed out of a total of m" are scikit-learn's: warning filters match them
     if len(failed) == len(failures):
         raise ValueError(f"{reasons}\n\nAll the {len(failed)} fits failed. {first}")

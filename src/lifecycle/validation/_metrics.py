@@ -73,6 +73,13 @@ def _scorer_name(scorer: Any) -> str:
     return f"{name} {_digest(code.co_code, repr((code.co_names, code.co_varnames, _plain(code.co_consts))).encode())}"
 
 
+def shown_scorer(text: str) -> str:
+    """What `scorer_names` gives, by the name that a user types for it, if there is one."""
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    return next((repr(name) for name in get_scorer_names() if repr(get_scorer(name)) == text), text)
+
+
 def _plain(constants: tuple) -> tuple:
     return tuple(one for one in constants if isinstance(one, str | int | float | None))
 
