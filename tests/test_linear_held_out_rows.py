@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -204,6 +204,15 @@ def test_other_rows_change_no_bit(optimizer, case, loss, penalty):
             assert one.history_ == other.history_
 
 
+# a sparse X without a penalty, whose preconditioner was damped by the largest of all rows
+SPARSE_CASE = {
+    "seed": 1229574641, "values": "any exponent", "sets": "folds", "rows": "all", "mean": 1e5, "dtype": np.float64,
+    "is_sparse": True, "weighted": False, "n_classes": 3, "lr": None,
+}  # fmt: skip
+
+
+@example(case=SPARSE_CASE, loss="log_loss", alpha=0.0, n_copies=6)
+@example(case=SPARSE_CASE, loss="squared_error", alpha=0.0, n_copies=6)
 @given(case=cases, loss=st.sampled_from(["log_loss", "squared_hinge", "squared_error", "huber"]),
        alpha=st.sampled_from([0.0, 1e-8, 1e-3, 1.0]), n_copies=st.sampled_from([1, 6]))  # fmt: skip
 @settings(max_examples=100, deadline=None)

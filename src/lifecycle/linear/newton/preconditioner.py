@@ -94,7 +94,11 @@ class Preconditioner:
             sums = sums_by_train_set(counts[:, train_sets], base, hessians)
             for k, train_set in enumerate(train_sets):
                 loss_hessians = sums[k][:-1].reshape(-1, sizes[0], sizes[0]) / sums[k][-1]
-                factors = CholeskyFactors(objective, loss_hessians)
+                # damped by what bounds the Hessian of these rows: other rows may be larger by any factor
+                in_set = counts[:, train_set] != 0
+                set_weights = weights[in_set] * counts[in_set, train_set]
+                own = DenseDesign(design.matrix[in_set], set_weights / set_weights.sum(), design.fit_intercept)
+                factors = CholeskyFactors(replace(objective, design=own), loss_hessians)
                 of_set = [m for m in group if problem.train_set[m] == train_set]
                 self.factors.update(dict.fromkeys(of_set, factors))
                 self.shared.difference_update(of_set)
