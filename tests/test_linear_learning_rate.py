@@ -42,7 +42,8 @@ def test_lr_none_is_what_the_documentation_says():
     documented = {
         "gd": ({"optimizer": "gd"}, 1 / curvature),
         "sgd": ({}, 1 / squared_norms.max()),
-        "sgd, bounded derivative": ({"loss": "huber", "epsilon": 1.0}, y.std() / squared_norms.mean()),
+        "sgd, bounded derivative": ({"loss": "epsilon_insensitive", "epsilon": 1.0}, y.std() / squared_norms.mean()),
+        "sgd, smooth with a bounded derivative": ({"loss": "huber", "epsilon": 1.0}, 1 / squared_norms.mean()),
         "adam": ({"optimizer": "adam"}, 0.1 * y.std()),  # the features have variance 1
     }
     for arguments, lr in documented.values():

@@ -37,7 +37,7 @@ def test_bars_are_shown_when_asked_and_change_nothing(progress, watched, shown, 
     lc.evaluate(logistic().fit(*IRIS), *IRIS, progress=progress)
     lc.LinearClassifier(max_iter=1, tol=None, progress=progress).fit(*IRIS)
     lt.TorchClassifier(max_epochs=1, progress=progress).fit(IRIS[0].astype(np.float32), IRIS[1])
-    names = ["cross_validate", "evaluate: intervals", "LinearClassifier", "TorchClassifier"]
+    names = ["cross_validate", "evaluate: ROC curves", "LinearClassifier", "TorchClassifier"]
     assert told == [(name, shown) for name in names]
     monkeypatch.undo()
     np.testing.assert_array_equal(result["test_score"], lc.cross_validate(logistic(), *IRIS)["test_score"])

@@ -742,7 +742,7 @@ def test_headers_that_parsers_disagree_about(file):
         "occurs twice",
     )
     deep = b'\\"metadata\\":' + b"[" * 100_000 + b"]" * 100_000
-    corrupt(file, forged(data, keep, lambda h: h.replace(b'\\"metadata\\":null', deep, 1)), "malformed")
+    corrupt(file, forged(data, keep, lambda h: h.replace(b'\\"metadata\\":null', deep, 1)), "nests deeper")
 
 
 def test_json_is_strict():

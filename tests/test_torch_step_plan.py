@@ -204,6 +204,7 @@ def test_a_compiled_training_step(backend, options):
 
 INTERRUPTED = """
 import itertools, signal, sys, torch, lifecycle.torch as lt
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may start without it
 grad, start = torch.linspace(-1, 1, 5000), torch.linspace(1, 2, 5000)
 def make():
     p = torch.nn.Parameter(start.clone())
