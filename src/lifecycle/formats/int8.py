@@ -19,7 +19,6 @@ DTYPE = np.dtype(np.uint8)
 BLOCK = 256
 STOCHASTIC = True
 pattern = magnitude_bits  # their maximum over a block is fast, and is what `scale` takes
-pattern = magnitude_bits  # the maximum over a block is fast, and is what `scale` takes
 _DROPPED_BITS = 20  # of the 23 bits of a float32's mantissa
 _EXPONENT_MASK = np.uint32(0x7F800000)
 _SIGN_MASK = np.uint32(0x80000000)

@@ -281,7 +281,7 @@ def _kernel_works(name: str) -> bool:
     try:
         with torch.no_grad():
             return bool(torch.allclose(layer._forward_int8(x), layer._forward_float(x), atol=0.5))
-    except (RuntimeError, AttributeError, NotImplementedError):
+    except (RuntimeError, AttributeError, NotImplementedError):  # a torch without this operator, or without its engine
         return False
 
 
