@@ -92,6 +92,13 @@ def predictions(name, model):
         return model(torch.from_numpy(X).to(next(model.parameters()).dtype).reshape(shape)).double().numpy()
 
 
+def tolerance(name, expected):
+    """The answers are of a CPU without VNNI, where int8 layers round activations to 7 bits; with it they have 8."""
+    if name in ("mlp-tied-int8", "rnn-int8", "torch-classifier-int8"):
+        return {"rtol": 0.0, "atol": np.abs(expected).max() / 127}
+    return {"rtol": 1e-5, "atol": 1e-6}
+
+
 def test_there_is_a_file_of_every_kind():
     kinds = {lc.inspect(FILES / f"{name}.safetensors").kind for name in MODELS + RUNS}
     assert kinds == {"linear.estimator", "torch.module", "torch.estimator", "sklearn.pipeline", "checkpoint"}
@@ -103,7 +110,7 @@ def test_models_predict_the_same_and_are_written_with_the_same_bytes(name, tmp_p
     path = FILES / f"{name}.safetensors"
     model = lc.load(path)
     expected = np.array(json.loads((FILES / "answers.json").read_text())[name])
-    np.testing.assert_allclose(predictions(name, model), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(predictions(name, model), expected, **tolerance(name, expected))
     written_with(path, monkeypatch)
     lc.save(model, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
