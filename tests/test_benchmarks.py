@@ -197,7 +197,7 @@ def test_a_trial_of_the_validation_writes_its_record_page_and_plots(tmp_path, mo
     for name in ("ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"):
         monkeypatch.setenv(name, str(tmp_path / name))
     trials = ("ridge", "alphas x 5 folds, logistic", "SGD: ", "nested", "splitter", "models", "rows")
-    results = [validation.run(rounds=1, threads=1, scale=0.001, only=only) for only in trials]
+    results = [validation.run(rounds=1, threads=1, scale=0.001, only=[only]) for only in trials]
     result = {**results[0], "cases": [one for part in results for one in part["cases"]]}
     assert all("ratio" not in row for one in result["cases"] for row in one.get("rows", {}).values())
     rows = {one["case"]: one["rows"] for one in result["cases"] if "rows" in one}
