@@ -34,7 +34,7 @@ def path(name: str) -> Path:
     """Where a data set lies: the environment variable of its name, else its place in DATA_DIR."""
     found = Path(os.environ.get(name) or Path(os.environ.get("DATA_DIR", "."), FILES[name]))
     if not found.exists():
-        raise FileNotFoundError(f"{name} does not name {found.name}")
+        raise FileNotFoundError(f"{name} does not name {FILES[name]}")
     return found
 
 

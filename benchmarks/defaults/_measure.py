@@ -18,9 +18,13 @@ FOLDS = 5
 ALPHAS = np.logspace(-6, -2, 5)
 LOSS, R2 = 0.01, 0.001  # how much worse an answer may be, for a ratio of the times
 LIMITS = (1_000, 10_000)  # max_iter that are tried where no peer answers as well
-LONGEST = 90.0  # seconds that a larger max_iter may be expected to take
+LONGEST = 60.0  # seconds that all fits with a larger max_iter may be expected to take
 BUDGET, FEWEST = 20.0, 3  # seconds of the timed runs of a case, and rounds if they take longer
 FAR = 3.0  # a peer that took so many times the fastest one's seconds is not timed again
+
+
+Answer = Callable[[Candidate], tuple[dict, float]]
+MakeSide = Callable[[Candidate], Side]
 
 
 def splitter(y: np.ndarray) -> Any:
@@ -47,7 +51,7 @@ def one_fit(X: Any, y: np.ndarray, is_scaled: bool, rounds: int, threads: int) -
     def side(candidate: Candidate) -> Side:
         return Side(candidate.make, X_train, y_train)
 
-    return _compared(candidates(y.dtype.kind == "f", is_scaled, False), answer, side, rounds)
+    return _compared(candidates(y.dtype.kind == "f", is_scaled, False), answer, side, rounds, FOLDS)
 
 
 def grid(X: Any, y: np.ndarray, is_scaled: bool, rounds: int, threads: int) -> dict:
@@ -71,58 +75,68 @@ def grid(X: Any, y: np.ndarray, is_scaled: bool, rounds: int, threads: int) -> d
             return Side(lambda: candidate.search(ALPHAS, len(y), threads), X, y)
         return Side(lambda: candidate.search(ALPHAS, n, threads, cv=cv), X, y)
 
-    return _compared(candidates(y.dtype.kind == "f", is_scaled, True), answer, side, rounds)
+    return _compared(candidates(y.dtype.kind == "f", is_scaled, True), answer, side, rounds, 1)
 
 
-def _compared(
-    all_of_them: list[Candidate], answer: Callable[[Candidate], tuple[dict, float]],
-    side: Callable[[Candidate], Side], rounds: int,
-) -> dict:  # fmt: skip
-    """The rows of a case, by candidate."""
+def _compared(everyone: list[Candidate], answer: Answer, side: MakeSide, rounds: int, n_fits: int) -> dict:
+    """The rows of a case, by candidate, and its verdict; an answer takes so many fits."""
     rows: dict[str, dict] = {}
     sides: dict[str, Side] = {}
 
     def ask(candidate: Candidate) -> None:
+        sides[candidate.name] = side(candidate)
         try:
             found, seconds = answer(candidate)
             rows[candidate.name] = {**found, "first": seconds}
         except ValueError as error:  # SGDRegressor, whose numbers overflow on raw tables
             rows[candidate.name] = {"failed": str(error).partition("\n")[0]}
-        sides[candidate.name] = side(candidate)
+        if candidate.name != OURS and "failed" not in rows[candidate.name]:
+            rows[candidate.name]["reaches"] = reaches(rows[candidate.name], rows[OURS], sides[OURS].y.dtype.kind == "f")
 
-    for candidate in all_of_them:
+    for candidate in everyone:
         ask(candidate)
-    ours, is_regression = rows[OURS], sides[OURS].y.dtype.kind == "f"
-
-    def reaching(scaled: bool) -> dict[str, dict]:
-        peers = {name: row for name, row in rows.items() if name != OURS and name.endswith(SCALED) == scaled}
-        return {name: row for name, row in peers.items() if "failed" not in row and reaches(row, ours, is_regression)}
-
-    (raisable,) = (one for one in all_of_them if one.name == "LogisticRegression") if not is_regression else (None,)
-    for before, limit in pairwise((100, *LIMITS)):
-        last = list(rows.values())[-1] if before > 100 else raisable and rows[raisable.name]
-        if raisable and not reaching(False) and last.get("warnings") and last["first"] * limit / before < LONGEST:
-            ask(with_max_iter(raisable, limit))
-    contenders: list[str] = []
-    for scaled in (False, True):
-        good = reaching(scaled)
-        fastest = min((row["first"] for row in good.values()), default=0.0)
-        for name, row in good.items():
-            row["reaches"] = True
-            if row["first"] <= FAR * fastest:
-                contenders.append(name)
+    for candidate in everyone:
+        if candidate.name == "LogisticRegression":
+            _raise_max_iter(candidate, rows, ask, n_fits)
+    contenders = [*_contenders(rows, scaled=False), *_contenders(rows, scaled=True)]
     _time(rows, {name: sides[name] for name in (OURS, *contenders)}, rounds)
     _measure_gaps(rows, sides)
     return {"rows": rows, **_verdict(rows)}
 
 
+def _reaching(rows: dict[str, dict], *, scaled: bool) -> dict[str, dict]:
+    """The peers that answer as well as ours, on the features as they are or scaled first."""
+    return {name: row for name, row in rows.items() if row.get("reaches") and name.endswith(SCALED) == scaled}
+
+
+def _raise_max_iter(candidate: Candidate, rows: dict[str, dict], ask: Callable[[Candidate], None], n_fits: int) -> None:
+    """While no peer answers as well, and this one used up its max_iter: ask it with more."""
+    last = rows[candidate.name]
+    for before, limit in pairwise((100, *LIMITS)):
+        expected = n_fits * limit / before * last.get("first", np.inf)
+        if _reaching(rows, scaled=False) or not last.get("warnings") or expected > LONGEST:
+            return
+        raised = with_max_iter(candidate, limit)
+        ask(raised)
+        last = rows[raised.name]
+
+
+def _contenders(rows: dict[str, dict], *, scaled: bool) -> list[str]:
+    """Of the peers that answer as well, those that may be the fastest."""
+    good = _reaching(rows, scaled=scaled)
+    fastest = min((row["first"] for row in good.values()), default=0.0)
+    return [name for name, row in good.items() if row["first"] <= FAR * fastest]
+
+
 def _time(rows: dict[str, dict], sides: dict[str, Side], rounds: int) -> None:
     """Add times to the rows, and how many times ours each takes, pair by pair."""
     took = sum(rows[name]["first"] for name in sides)
-    rounds = min(rounds, max(FEWEST, int(BUDGET / took)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seconds = alternate(sides, rounds, warm_up=int(took < BUDGET / 4))
+        if took < BUDGET:  # the answers may have compiled something; a round that is not counted tells
+            took = sum(sum(values) for values in alternate(sides, 1, warm_up=0).values())
+        rounds = min(rounds, max(FEWEST, int(BUDGET / took)))
+        seconds = alternate(sides, rounds, warm_up=0)
     for name, values in seconds.items():
         low, middle, high = quartiles(values)
         rows[name] |= {"median": middle, "q1": low, "q3": high, "runs": rounds}
