@@ -230,7 +230,7 @@ def synthetic_text(n: int, p: int, words: int, scale: float = 1.0) -> tuple[spar
     of norm 1; the label follows from a linear model of a hundredth of the words, with noise."""
     from sklearn.feature_extraction.text import TfidfTransformer
 
-    generator, n = np.random.default_rng(0), max(500, round(scale * n))
+    generator, n, p = np.random.default_rng(0), max(500, round(scale * n)), max(1_000, round(scale * p))
     frequency = 1 / (np.arange(p) + 10.0)
     drawn = generator.choice(p, size=n * words, p=frequency / frequency.sum())
     counts = sparse.csr_matrix((np.ones(n * words), (np.repeat(np.arange(n), words), drawn)), shape=(n, p))

@@ -15,7 +15,7 @@ import lifecycle as lc
 from ..validation import _objectives
 
 NEWTON_VARIABLES = 10_000  # with more, lbfgs gives the reference: Newton's method would take many minutes
-REFERENCE_ITERATIONS = 2_000
+REFERENCE_ITERATIONS = 1_000
 
 
 def scores(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
