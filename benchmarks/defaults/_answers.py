@@ -14,7 +14,7 @@ import lifecycle as lc
 
 from ..validation import _objectives
 
-NEWTON_VARIABLES = 10_000  # with more, lbfgs gives the reference: Newton's method would take many minutes
+NEWTON_VARIABLES = 2_000  # with more, lbfgs gives the reference: Newton's method would take many minutes
 REFERENCE_ITERATIONS = 1_000
 
 
