@@ -1,6 +1,7 @@
 """python -m benchmarks NAME | all | page"""
 
 import argparse
+import inspect
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=20, help="alternating runs of each candidate (default 20)")
     parser.add_argument("--threads", type=int, default=2, help="default 2")
     parser.add_argument("--scale", type=float, default=1.0, help="< 1: a trial at smaller sizes, kept in --out only")
+    parser.add_argument("--only", nargs="+", default=(), metavar="TEXT", help="cases whose names contain one of these")
     parser.add_argument("--out", type=Path, default=_harness.RESULTS, help="folder of the record")
     args = parser.parse_args(arguments)
     if args.rounds < 1 or args.threads < 1 or not 0 < args.scale <= 1:
@@ -29,13 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     if args.name == "page":
         print(f"wrote {_page.write(args.out)}")
         return 0
-    if published and (args.scale != 1 or args.rounds < 10):
-        parser.error("a trial (--scale < 1 or fewer than 10 rounds) is not published: add --out FOLDER")
+    if published and (args.scale != 1 or args.rounds < 10 or args.only):
+        parser.error("a trial (--scale < 1, fewer than 10 rounds, or --only) is not published: add --out FOLDER")
     # numba's cache key ignores compile options: every benchmark compiles anew, before anything imports numba
     with tempfile.TemporaryDirectory(prefix="lifecycle-numba-") as cache:
         os.environ["NUMBA_CACHE_DIR"] = cache
         module = import_module(f"benchmarks.{args.name}")
-        result = module.run(rounds=args.rounds, threads=args.threads, scale=args.scale)
+        only = {"only": args.only} if args.only else {}
+        if only and "only" not in inspect.signature(module.run).parameters:
+            parser.error(f"--only is not for {args.name}, which is measured whole")
+        result = module.run(rounds=args.rounds, threads=args.threads, scale=args.scale, **only)
     print(_page.part(result))
     print(f"wrote {_harness.write(result, args.out)}")
     if published:

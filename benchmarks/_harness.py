@@ -50,6 +50,11 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def chosen(name: str, only: Sequence[str]) -> bool:
+    """Whether a case is to be measured: its name contains one of `only`, or that is empty."""
+    return not only or any(part in name for part in only)
+
+
 def machine() -> dict[str, str | int]:
     """Processor, cores that this process may use, memory, system, Python."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

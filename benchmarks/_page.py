@@ -8,7 +8,9 @@ from statistics import fmean
 
 from ._harness import RESULTS, markdown
 
-NAMES = ("optimizers", "quality", "rules", "training", "validation", "adult", "coverage")  # in the order of the page
+NAMES = (  # in the order of the page
+    "defaults", "optimizers", "quality", "rules", "training", "validation", "adult", "coverage",
+)  # fmt: skip
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
 GUIDE = DOCS / "optimizers.md"  # one table in it is generated

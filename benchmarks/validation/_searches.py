@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 import lifecycle as lc
 
-from . import _data
+from .. import _data
 from ._objectives import of_folds
 from ._sides import Side, answered, compared, is_ours
 

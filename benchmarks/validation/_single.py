@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 
 import lifecycle as lc
 
-from . import _data
+from .. import _data
 from ._objectives import log_loss, squares
 from ._searches import shape_of
 from ._sides import Side, answered, compared, is_ours
