@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import element, magnitude_bits, memory, native, searchsorted_right, to_fixed_tuple
+from lifecycle._jit import element, magnitude_bits, memory, native, searchsorted_right, to_fixed_tuple, wide_vectors
 from lifecycle._threads import ParallelFor
 from lifecycle.loops._update import (
     EXAMINED,
@@ -113,6 +113,7 @@ def compiled(
             mean[i] = running_mean(mean[i], x, ema_weight)
 
     def loop(arguments, begin, end):
+        wide_vectors()
         table = memory(arguments, 0, 8, INT64)
         n_segments = table[1]
         addresses = memory(table[0], 0, n_segments * (last + 1), INT64)
