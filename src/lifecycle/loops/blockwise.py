@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import clip_for_square, memory, native, searchsorted_right, to_fixed_tuple, wide_vectors
+from lifecycle._jit import clip_for_square, memory, native, prefetch, searchsorted_right, to_fixed_tuple, wide_vectors
 from lifecycle._threads import ParallelFor
 from lifecycle.loops._update import is_large, keeps_squares, rounding_noise, three_slot_update
 from lifecycle.loops.averaging import running_mean
@@ -116,6 +116,14 @@ def compiled(
                         max_c = max(max_c, pattern(vc))
                     if averaged:
                         mean[o + i] = running_mean(mean[o + i], x, ema_weight)
+                following = o + size
+                prefetch(p, following, size)
+                prefetch(g, following, size)
+                prefetch(a, following, size)
+                if n_slots > 1:
+                    prefetch(b, following, size)
+                if n_slots > 2:
+                    prefetch(c, following, size)
                 inverse_a, scale_a[block] = scale(max_a, old_a)
                 inverse_b, inverse_c = inverse_a, inverse_a
                 if n_slots > 1:
