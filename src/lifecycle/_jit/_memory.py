@@ -1,4 +1,4 @@
-"""Raw memory in kernels: arrays at addresses and on the stack, atomic additions, calls of C functions."""
+"""Raw memory in kernels: arrays at addresses and on the stack, prefetches, atomic additions, calls of C functions."""
 
 import sys
 from typing import Any
@@ -100,9 +100,8 @@ def _prefetch(typingctx, array, i):
 
 @element
 def prefetch(array, begin, n):
-    """Load n elements of an array from `begin` on, which may lie beyond its end, into the cache (compiled code only)."""
-    step = 64 // array.itemsize
-    for i in range(begin, begin + n, step):
+    """Load n elements from `begin` on, which may lie beyond the end, into the cache (compiled code only)."""
+    for i in range(begin, begin + n, 64 // array.itemsize):
         _prefetch(array, i)
 
 

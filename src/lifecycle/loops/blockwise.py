@@ -116,14 +116,12 @@ def compiled(
                         max_c = max(max_c, pattern(vc))
                     if averaged:
                         mean[o + i] = running_mean(mean[o + i], x, ema_weight)
-                following = o + size
-                prefetch(p, following, size)
-                prefetch(g, following, size)
-                prefetch(a, following, size)
-                if n_slots > 1:
-                    prefetch(b, following, size)
-                if n_slots > 2:
-                    prefetch(c, following, size)
+                # while the loop below computes within the cache; slots that do not exist are other columns
+                prefetch(p, o + size, size)
+                prefetch(g, o + size, size)
+                prefetch(a, o + size, size)
+                prefetch(b, o + size, size)
+                prefetch(c, o + size, size)
                 inverse_a, scale_a[block] = scale(max_a, old_a)
                 inverse_b, inverse_c = inverse_a, inverse_a
                 if n_slots > 1:
