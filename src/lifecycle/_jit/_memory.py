@@ -102,7 +102,7 @@ def _prefetch(typingctx, array, i):
 def prefetch(array, begin, n):
     """Load n elements from `begin` on, which may lie beyond the end, into the cache (compiled code only)."""
     for i in range(begin, begin + n, 64 // array.itemsize):
-        _prefetch(array, i)
+        _prefetch(array, i)  # type: ignore[call-arg]
 
 
 @element
