@@ -175,7 +175,6 @@ class RuleOptimizer(torch.optim.Optimizer):
         # torch.compile cannot trace kernels: its graph ends here. A step outside of it pays for the check alone
         return _step_outside_graphs(self, closure) if torch.compiler.is_compiling() else self._step(closure)
 
-    @torch.no_grad()
     def _step(self, closure: Callable | None) -> Any:
         if self.averaging:
             raise ValueError("a step inside averaged_weights() would be lost when the block ends: leave it first")
