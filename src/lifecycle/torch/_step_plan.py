@@ -88,7 +88,7 @@ class StepPlan:
         if len(optimizer.state) != len(self.states) or not identical(optimizer.state.values(), self.states):
             return False
         grads: list[Any] = [p.grad for p in params]
-        if any(grads[index] is not None for index in self.without_grad):
+        if self.without_grad and any(grads[index] is not None for index in self.without_grad):
             return False
         try:
             next_steps = [group.next_step() for group in self.groups]
