@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch.optim import optimizer as _torch
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from lifecycle import optim
 from lifecycle._check import NonFiniteGradient, number, one_of
@@ -185,7 +185,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _observed(self) -> bool:
         """Whether a hook of a step or the profiler is on."""
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
-        of_all = _torch._global_optimizer_pre_hooks or _torch._global_optimizer_post_hooks
+        of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
         return bool(hooks or of_all) or torch.autograd._profiler_enabled()
 
     def _step(self, closure: Callable | None = None) -> Any:
