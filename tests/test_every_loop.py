@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llvmlite import binding
+from numba.core.caching import NullCache
 
 import lifecycle as lc
 from lifecycle import _jit, _threads
@@ -200,6 +202,21 @@ def test_the_norm(name, monkeypatch):
     stored[2][5] = form.store(np.float32(np.nan), np.uint32(0)) if form.DTYPE.kind != "f" else np.nan
     assert np.isnan(total())
     assert norm.prepare(form, addresses[:0], lengths[:0])() == 0.0
+
+
+@pytest.mark.parametrize("slot", ["float32", "bfloat16", "int8"])
+def test_loops_use_the_widest_vectors_of_the_machine(slot, monkeypatch):
+    if "+avx512f" not in binding.get_host_cpu_features().flatten():
+        pytest.skip("this machine has no vectors of 64 bytes")
+    monkeypatch.setattr("lifecycle._jit._compile.disk_cache", lambda function: NullCache())  # which shows no code
+    loop = elementwise if FORMATS[slot].BLOCK == 1 else blockwise
+    rule = list_rules()["adamw"]
+    update, slots = rule.variant(rule.defaults)
+    arguments = (update, tuple(slots.values()), FORMATS["float32"], FORMATS[slot], np.dtype(np.float32), 7, False)
+    code = loop.compiled.__wrapped__(*arguments)._library.get_asm_str()
+    roots = [line for line in code.splitlines() if "vsqrtps" in line]
+    assert any("zmm" in line for line in roots)
+    assert not any("ymm" in line for line in roots)
 
 
 def test_a_rule_has_three_slots_at_most():

@@ -7,6 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.optim.optimizer import (  # noqa: E402
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
 import lifecycle as lc  # noqa: E402
 import lifecycle.torch as lt  # noqa: E402
 from lifecycle.rules import list_rules  # noqa: E402
@@ -205,6 +210,49 @@ def test_hooks_scaler_deepcopy_and_pickle():
         scaler.update()
         assert (not torch.equal(before, net[0].weight)) == moves
         before = net[0].weight.detach().clone()
+
+
+@pytest.mark.parametrize("made_by", [lt.SGD, torch.optim.SGD])
+def test_hooks_and_the_profiler_see_the_steps_while_they_are_on(made_by):
+    p, seen = torch.nn.Parameter(torch.ones(3)), []
+    p.grad = torch.ones(3)
+    optimizer = made_by([p], lr=0.1)
+    optimizer.step()
+    for closure in ((), (lambda: 7.0,)):
+        for register in (
+            register_optimizer_step_pre_hook,
+            register_optimizer_step_post_hook,
+            optimizer.register_step_pre_hook,
+            optimizer.register_step_post_hook,
+        ):
+            handle = register(lambda *given: seen.append(given))
+            assert optimizer.step(*closure) == (7.0 if closure else None)
+            handle.remove()
+            optimizer.step()
+            assert seen == [(optimizer, (optimizer, *closure), {})]
+            seen.clear()
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    assert "Optimizer.step#SGD.step" in {event.key for event in profile.key_averages()}
+    assert torch.allclose(p, torch.full((3,), 1 - 0.1 * 18))
+
+
+@pytest.mark.parametrize("name", ["lr", "betas", "weight_decay"])
+def test_a_hyperparameter_that_changes_between_steps_is_read_again(name):
+    start, ends = torch.randn(5), []
+    for by_us in (True, False):
+        p = torch.nn.Parameter(start.clone())
+        lr = torch.tensor(0.1)
+        optimizer = lt.Adam([p], lr=lr) if by_us else torch.optim.Adam([p], lr=lr, foreach=False)
+        for k in range(4):
+            p.grad = start + k
+            if name == "lr":
+                lr.fill_(0.1 / (k + 1))
+            else:
+                optimizer.param_groups[0][name] = {"betas": (0.5 + k / 10, 0.99), "weight_decay": k / 10}[name]
+            optimizer.step()
+        ends.append(p.detach())
+    torch.testing.assert_close(*ends)
 
 
 def test_autograd_sees_the_step():

@@ -5,9 +5,9 @@ same cores slow each other down. Otherwise a pool of Python threads runs them. B
 them; a forked child makes a new pool. Below `SERIAL_BELOW` elements threads cost more time than they save.
 """
 
+import _signal  # without the conversion to enums of `signal`, which takes as long as a small step
 import os
 import re
-import signal
 import sys
 import threading
 from collections import deque
@@ -121,9 +121,9 @@ class uninterrupted:
         self.handler: Any = None
         self.pending: tuple | None = None
         if threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGINT)
+            handler = _signal.getsignal(_signal.SIGINT)
             if callable(handler):
-                signal.signal(signal.SIGINT, self._keep)  # raises what came before it
+                _signal.signal(_signal.SIGINT, self._keep)  # raises what came before it
                 self.handler = handler
 
     def _keep(self, *arguments: Any) -> None:
@@ -131,7 +131,7 @@ class uninterrupted:
 
     def __exit__(self, *_: object) -> None:
         if self.handler is not None:
-            signal.signal(signal.SIGINT, self.handler)
+            _signal.signal(_signal.SIGINT, self.handler)
             if self.pending is not None:
                 self.handler(*self.pending)
 
@@ -157,8 +157,9 @@ class ParallelFor:
     def __call__(self) -> None:
         size, unit = self.size, self.unit
         on_team = _team is not None and _team_usable
-        n = min(num_threads(), -(-size * unit // _MIN_CHUNK))
-        if n <= 1 or size * unit < SERIAL_BELOW["team" if on_team else "pool"]:
+        serial = size * unit < SERIAL_BELOW["team" if on_team else "pool"]
+        n = 1 if serial else min(num_threads(), -(-size * unit // _MIN_CHUNK))
+        if n <= 1:
             self.kernel.call(self.arguments, 0, size)
             return
         align = max(1, _ALIGN // unit)

@@ -25,7 +25,15 @@ from lifecycle._jit._elementwise import (
     where,
 )
 from lifecycle._jit._exp_log import exp, log1p
-from lifecycle._jit._memory import call_native, fetch_and_add, memory, searchsorted_right, stack_array, to_fixed_tuple
+from lifecycle._jit._memory import (
+    call_native,
+    fetch_and_add,
+    memory,
+    prefetch,
+    searchsorted_right,
+    stack_array,
+    to_fixed_tuple,
+)
 from lifecycle._jit._vectors import add_product, wide_vectors
 
 __all__ = [
@@ -51,6 +59,7 @@ __all__ = [
     "minimum",
     "native",
     "noise",
+    "prefetch",
     "searchsorted_right",
     "sign",
     "sqrt",

@@ -1,4 +1,4 @@
-"""Raw memory in kernels: arrays at addresses and on the stack, atomic additions, calls of C functions."""
+"""Raw memory in kernels: arrays at addresses and on the stack, prefetches, atomic additions, calls of C functions."""
 
 import sys
 from typing import Any
@@ -12,7 +12,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple as _array_to_tuple
 
 from lifecycle._jit._compile import element
 
-_I64 = ir.IntType(64)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 @intrinsic
@@ -82,6 +82,27 @@ def fetch_and_add(typingctx, address, n):
         return builder.atomic_rmw("add", builder.inttoptr(args[0], _I64.as_pointer()), args[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _prefetch(typingctx, array, i):
+    def codegen(context, builder, sig, args):
+        data = cgutils.create_struct_proxy(array)(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [address.type, _I32, _I32, _I32]), "llvm.prefetch.p0i8"
+        )
+        builder.call(function, [address, *(ir.Constant(_I32, x) for x in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@element
+def prefetch(array, begin, n):
+    """Load n elements from `begin` on, which may lie beyond the end, into the cache (compiled code only)."""
+    for i in range(begin, begin + n, 64 // array.itemsize):
+        _prefetch(array, i)  # type: ignore[call-arg]
 
 
 @element

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import clip_for_square, memory, native, searchsorted_right, to_fixed_tuple
+from lifecycle._jit import clip_for_square, memory, native, prefetch, searchsorted_right, to_fixed_tuple, wide_vectors
 from lifecycle._threads import ParallelFor
 from lifecycle.loops._update import is_large, keeps_squares, rounding_noise, three_slot_update
 from lifecycle.loops.averaging import running_mean
@@ -54,6 +54,7 @@ def compiled(
     load_p, store_p, pattern, scale = param.load, param.store, slot.pattern, slot.scale
 
     def loop(arguments, begin, end):
+        wide_vectors()
         table = memory(arguments, 0, 10, INT64)
         n_segments = table[1]
         addresses = memory(table[0], 0, n_segments * (last + 1), INT64)
@@ -115,6 +116,12 @@ def compiled(
                         max_c = max(max_c, pattern(vc))
                     if averaged:
                         mean[o + i] = running_mean(mean[o + i], x, ema_weight)
+                # while the loop below computes within the cache; slots that do not exist are other columns
+                prefetch(p, o + size, size)
+                prefetch(g, o + size, size)
+                prefetch(a, o + size, size)
+                prefetch(b, o + size, size)
+                prefetch(c, o + size, size)
                 inverse_a, scale_a[block] = scale(max_a, old_a)
                 inverse_b, inverse_c = inverse_a, inverse_a
                 if n_slots > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._jit import element, magnitude_bits, memory, native, searchsorted_right, to_fixed_tuple
+from lifecycle._jit import element, magnitude_bits, memory, native, searchsorted_right, to_fixed_tuple, wide_vectors
 from lifecycle._threads import ParallelFor
 from lifecycle.loops._update import (
     EXAMINED,
@@ -92,27 +92,38 @@ def compiled(
     n_slots = len(kinds)
     width, last = n_scalars + 2, 1 + n_slots + averaged
     p_dtype, slot_dtype = param.DTYPE, slot.DTYPE
-    step = step_of_codes(update, kinds, param, slot)
-    clipped_step = step_of_codes(clipped_update(update, kinds), kinds, param, slot)
     # beside the rounding of 16-bit parameters it takes less time to clip each element than to examine it
     squares, load_p = keeps_squares(kinds), param.load
     examined = squares and not param.STOCHASTIC
     no_size, one = np.uint32(0), dtype.type(1.0)
 
-    @element
-    def write(p, a, b, c, mean, i, new, ema_weight):
-        x, new_p, new_a, new_b, new_c = new
-        p[i] = new_p
-        if n_slots > 0:
-            a[i] = new_a
-        if n_slots > 1:
-            b[i] = new_b
-        if n_slots > 2:
-            c[i] = new_c
-        if averaged:
-            mean[i] = running_mean(mean[i], x, ema_weight)
+    def block_of(step):
+        """Function that steps a block, and returns the size of the largest gradient of the next one."""
+
+        def step_block(p, g, a, b, c, mean, s, factor, ema_weight, start, key, next_g):
+            wide_vectors()
+            largest = no_size
+            for i in range(p.size):
+                x, p[i], new_a, new_b, new_c = step(p[i], g[i], a[i], b[i], c[i], s, factor, start, i, key)
+                if n_slots > 0:
+                    a[i] = new_a
+                if n_slots > 1:
+                    b[i] = new_b
+                if n_slots > 2:
+                    c[i] = new_c
+                if averaged:
+                    mean[i] = running_mean(mean[i], x, ema_weight)
+                if examined:  # costs less here than in a loop of its own
+                    largest = max(largest, magnitude_bits(np.float32(load_p(next_g[i]))))
+            return largest
+
+        return element(step_block)
+
+    step_block = block_of(step_of_codes(update, kinds, param, slot))
+    step_clipped_block = block_of(step_of_codes(clipped_update(update, kinds), kinds, param, slot))
 
     def loop(arguments, begin, end):
+        wide_vectors()
         table = memory(arguments, 0, 8, INT64)
         n_segments = table[1]
         addresses = memory(table[0], 0, n_segments * (last + 1), INT64)
@@ -128,46 +139,30 @@ def compiled(
             row = addresses[k * (last + 1) : (k + 1) * (last + 1)]
             s = to_fixed_tuple(scalars[k * width : (k + 1) * width], n_scalars)
             factor, ema_weight, key = scalars[k * width + n_scalars], scalars[k * width + n_scalars + 1], keys[k]
-            p = memory(row[0], lo, n, p_dtype)
-            g = memory(row[1], lo, n, p_dtype)
-            # a slot that the rule does not have is another column, which is not written
-            a = memory(row[min(2, 1 + n_slots)], lo, n, slot_dtype)
-            b = memory(row[min(3, 1 + n_slots)], lo, n, slot_dtype)
-            c = memory(row[min(4, 1 + n_slots)], lo, n, slot_dtype)
-            mean = memory(row[last], lo, n, dtype)
             largest = no_size
-            for block in range(-(-n // EXAMINED)):  # from 0: see `blockwise`
-                o = block * EXAMINED
-                m = min(EXAMINED, n - o)
-                following, ahead = no_size, o
+            for block in range(-(-n // EXAMINED)):
+                start = lo + block * EXAMINED
+                m = min(EXAMINED, lo + n - start)
+                p = memory(row[0], start, m, p_dtype)
+                g = memory(row[1], start, m, p_dtype)
+                # a slot that the rule does not have is another column, which is not written
+                a = memory(row[min(2, 1 + n_slots)], start, m, slot_dtype)
+                b = memory(row[min(3, 1 + n_slots)], start, m, slot_dtype)
+                c = memory(row[min(4, 1 + n_slots)], start, m, slot_dtype)
+                mean = memory(row[last], start, m, dtype)
+                next_g = g
                 if examined:
                     if block == 0 or m < EXAMINED:
                         largest = no_size
                         for i in range(m):
-                            largest = max(largest, magnitude_bits(np.float32(load_p(g[o + i]))))
-                    if o + 2 * EXAMINED <= n:
-                        ahead = o + EXAMINED
+                            largest = max(largest, magnitude_bits(np.float32(load_p(g[i]))))
+                    if start + 2 * EXAMINED <= lo + n:
+                        next_g = memory(row[1], start + EXAMINED, m, p_dtype)
                 if (squares and not examined) or is_large(largest):
-                    for i in range(m):
-                        j = o + i
-                        new = clipped_step(p[j], g[j], a[j], b[j], c[j], s, factor, lo + o, i, key)
-                        write(p, a, b, c, mean, j, new, ema_weight)
-                        if examined:
-                            following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
+                    largest = step_clipped_block(p, g, a, b, c, mean, s, factor, ema_weight, start, key, next_g)
                 elif examined and factor == one:  # without a multiplication, which pays for the examination
-                    for i in range(m):
-                        j = o + i
-                        new = step(p[j], g[j], a[j], b[j], c[j], s, one, lo + o, i, key)
-                        write(p, a, b, c, mean, j, new, ema_weight)
-                        # of the next block, which costs less here than in a loop of its own
-                        following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
+                    largest = step_block(p, g, a, b, c, mean, s, one, ema_weight, start, key, next_g)
                 else:
-                    for i in range(m):
-                        j = o + i
-                        new = step(p[j], g[j], a[j], b[j], c[j], s, factor, lo + o, i, key)
-                        write(p, a, b, c, mean, j, new, ema_weight)
-                        if examined:
-                            following = max(following, magnitude_bits(np.float32(load_p(g[ahead + i]))))
-                largest = following
+                    largest = step_block(p, g, a, b, c, mean, s, factor, ema_weight, start, key, next_g)
 
     return native(loop)

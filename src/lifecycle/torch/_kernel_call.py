@@ -44,6 +44,8 @@ class TensorGroup:
         self.states: list[dict[str, Any]] = []
         self.indices: list[int] = []  # of the parameters among all of the optimizer
         self.ema_weights: list[float] = []
+        self.hyper: dict[str, Any] = {}  # the hyperparameters as numbers,
+        self.values: list | None = None  # and as the group has them; None where one may change in place, as a tensor
 
     def append(self, p: torch.Tensor, grad: torch.Tensor, state: dict[str, Any], index: int, ema_weight: float) -> None:
         self.params.append(p)
@@ -55,17 +57,20 @@ class TensorGroup:
     def next_step(self) -> tuple[int, tuple[float, ...]] | None:
         """Number and coefficients of the next step; None if the group asks for another kernel now."""
         rule, signature = self.signature.rule, self.signature
-        hyper = hyperparameters(rule, self.options)
-        update, slots = rule.variant(hyper)
-        if update is not signature.update or tuple(slots.items()) != signature.slots:
-            return None
+        values = [self.options[name] for name in rule.defaults]
+        if self.values is None or not identical(values, self.values):
+            self.hyper = hyperparameters(rule, self.options)
+            update, slots = rule.variant(self.hyper)
+            if update is not signature.update or tuple(slots.items()) != signature.slots:
+                return None
+            self.values = values if all(map(_is_constant, values)) else None
         if not identical(map(_step_of, self.states), repeat(self.t)):
             return None
         scalars = dict(zip(rule.scalars, self.coefficients, strict=False))
         for name, value in scalars.items():
             if not identical((state.get(name) for state in self.states), repeat(value)):
                 return None
-        return self.t + 1, rule.advance(self.t + 1, hyper, scalars)
+        return self.t + 1, rule.advance(self.t + 1, self.hyper, scalars)
 
     def noise_keys(self) -> np.ndarray:
         """A key of the stochastic rounding for each parameter, from the seed, the number of the step and its own."""
@@ -90,16 +95,14 @@ class KernelCall:
         self.dtypes = [p.dtype for p in self.params]
         self.complex = any(p.is_complex() for p in self.params)
         self.sizes = [p.numel() for p in self.params]
-        self.nonempty = np.array(self.sizes) > 0
         self.strides = None if all(p.is_contiguous() for p in self.params) else [p.stride() for p in self.params]
         starts = np.cumsum([0, *(len(group.params) for group in groups)])
         self.rows = [slice(*pair) for pair in pairwise(starts)]  # of each group
 
         self.fixed_pointers = list(map(_pointer, self.fixed))
-        self.grad_pointers = np.array(list(map(_pointer, self.grads)), np.int64)
         self.lengths = np.array([n * (1 + p.is_complex()) for p, n in zip(self.params, self.sizes, strict=True)])
         fixed = np.array(self.fixed_pointers, np.int64).reshape(1 + len(names), len(self.params))
-        self.addresses = np.ascontiguousarray(np.insert(fixed, 1, self.grad_pointers, axis=0).T)
+        self.addresses = np.ascontiguousarray(np.insert(fixed, 1, list(map(_pointer, self.grads)), axis=0).T)
         dtype = np.float64 if signature.param_format == "float64" else np.float32
         # of each tensor: the coefficients, the factor of its gradient, the weight in its average
         self.scalars = np.empty((len(self.params), len(groups[0].coefficients) + 2), dtype)
@@ -112,9 +115,16 @@ class KernelCall:
         self.call = loop.prepare(signature.update, kinds, param, slot, *arrays, signature.averaged)
 
     @cached_property
-    def sum_of_squares(self) -> Callable[[], float]:
+    def _norm(self) -> tuple[np.ndarray, Callable[[], float]]:
+        """The addresses that it reads, and the call."""
+        pointers = np.zeros(len(self.params), np.int64)
+        return pointers, norm.prepare(list_formats()[self.signature.param_format], pointers, self.lengths)
+
+    def sum_of_squares(self) -> float:
         """Of the gradients."""
-        return norm.prepare(list_formats()[self.signature.param_format], self.grad_pointers, self.lengths)
+        pointers, total = self._norm
+        pointers[:] = self.addresses[:, 1]
+        return total()
 
     def replace_gradients(self, grads: list) -> bool:
         """Take the gradients of the next step, if they fit and all else is where it was; whether that is so.
@@ -134,12 +144,12 @@ class KernelCall:
                 and list(map(_pointer, self.fixed)) == self.fixed_pointers
             ):
                 return False
-            self.grad_pointers[:] = list(map(_pointer, grads))
-            if not self.grad_pointers[self.nonempty].all():  # a tensor without memory
-                return False
+            pointers = list(map(_pointer, grads))
+            if 0 in pointers and any(n and not at for n, at in zip(self.sizes, pointers, strict=True)):
+                return False  # a tensor without memory
         except (AttributeError, KeyError, RuntimeError, TypeError):  # no gradient, or a sparse one; a slot is missing
             return False
-        self.addresses[:, 1], self.grads = self.grad_pointers, grads
+        self.addresses[:, 1], self.grads = pointers, grads
         if self.signature.averaged:
             for group, rows in zip(self.groups, self.rows, strict=True):
                 self.scalars[rows, -1] = 1.0 - group.options["ema_decay"]
@@ -153,15 +163,18 @@ class KernelCall:
     def step(self, factor: float) -> None:
         """Step every tensor by its gradient times `factor`."""
         for group, rows in zip(self.groups, self.rows, strict=True):
-            self.scalars[rows, :-2] = group.coefficients
+            self.scalars[rows, :-1] = (*group.coefficients, factor)
             if self.stochastic:
                 self.keys[rows] = group.noise_keys()
-        self.scalars[:, -2] = factor
         self.call()
 
 
 _pointer, _dtype, _is_cpu = torch.Tensor.data_ptr, attrgetter("dtype"), attrgetter("is_cpu")
 _step_of = itemgetter("step")
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, tuple) and all(map(_is_constant, value)))
 
 
 def identical(objects: Iterable, others: Iterable) -> bool:

@@ -19,6 +19,7 @@ _TORCH_DEVICES = ("cuda", "xpu", "mps")  # where the rule runs as torch operatio
 class StepPlan:
     """What one step does, made before any parameter moves; the next steps use it while only the gradients change."""
 
+    @torch.no_grad()
     def __init__(self, optimizer: Any):
         self.groups: list[TensorGroup] = []
         self.sharded = False
@@ -87,7 +88,7 @@ class StepPlan:
         if len(optimizer.state) != len(self.states) or not identical(optimizer.state.values(), self.states):
             return False
         grads: list[Any] = [p.grad for p in params]
-        if any(grads[index] is not None for index in self.without_grad):
+        if self.without_grad and any(grads[index] is not None for index in self.without_grad):
             return False
         try:
             next_steps = [group.next_step() for group in self.groups]
@@ -103,6 +104,7 @@ class StepPlan:
             group.t, group.coefficients = step
         return True
 
+    @torch.no_grad()
     def gradient_norm(self) -> float:
         """The norm of all gradients together."""
         total = sum(call.sum_of_squares() for call in self.calls)
@@ -131,8 +133,8 @@ class StepPlan:
             call.step(factor)
             torch.autograd.graph.increment_version(call.params)  # autograd does not see writes through a pointer
             call.grads = []  # not kept alive
-        for group in self.on_device:
-            _device_step.step(group, factor, group.noise_keys())
+        if not self.reusable:
+            self._step_by_torch(factor)
         for group in self.groups:
             t, group.grads = group.t, []
             for state in group.states:
@@ -140,10 +142,14 @@ class StepPlan:
             for name, value in zip(group.signature.rule.scalars, group.coefficients, strict=False):
                 for state in group.states:
                     state[name] = value
-        if self._dense_copies:
-            with serial_in_forked_child():
-                for p, dense in self._dense_copies:
-                    p.copy_(dense)
+
+    @torch.no_grad()
+    @serial_in_forked_child()
+    def _step_by_torch(self, factor: float) -> None:
+        for group in self.on_device:
+            _device_step.step(group, factor, group.noise_keys())
+        for p, dense in self._dense_copies:
+            p.copy_(dense)
 
 
 def _check_tensors(p: torch.Tensor, g: torch.Tensor) -> None:

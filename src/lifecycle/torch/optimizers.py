@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from lifecycle import optim
 from lifecycle._check import NonFiniteGradient, number, one_of
@@ -172,11 +173,22 @@ class RuleOptimizer(torch.optim.Optimizer):
         NonFiniteGradient
             With nonfinite="raise"; nothing has moved then.
         """
-        # torch.compile cannot trace kernels: its graph ends here. A step outside of it pays for the check alone
-        return _step_outside_graphs(self, closure) if torch.compiler.is_compiling() else self._step(closure)
+        if torch.compiler.is_compiling():  # it cannot trace kernels: its graph ends here
+            return _step_outside_graphs(self, closure)
+        if not self._observed():
+            return self._step(closure)
+        return self._observed_step(closure) if closure is not None else self._observed_step()
 
-    @torch.no_grad()
-    def _step(self, closure: Callable | None) -> Any:
+    # else torch would surround every step by its hooks and marks for its profiler, which take as long as a small step
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _observed(self) -> bool:
+        """Whether a hook of a step or the profiler is on."""
+        hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        of_all = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+        return bool(hooks or of_all) or torch.autograd._profiler_enabled()
+
+    def _step(self, closure: Callable | None = None) -> Any:
         if self.averaging:
             raise ValueError("a step inside averaged_weights() would be lost when the block ends: leave it first")
         loss = None
@@ -204,10 +216,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._plan = plan
         return loss
 
+    _observed_step = torch.optim.Optimizer.profile_hook_step(_step)
+
 
 @torch._disable_dynamo
 def _step_outside_graphs(optimizer: RuleOptimizer, closure: Callable | None) -> Any:
-    return optimizer._step(closure)
+    return optimizer.step(closure)
 
 
 @cache
