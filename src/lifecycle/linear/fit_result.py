@@ -19,6 +19,7 @@ class FitResult:
     coef : (n_outputs, n_features);  intercept : (n_outputs,), of centred features
     objectives : the objective in each epoch or iteration
     validation_losses : the loss on the rows that early stopping holds out, after each epoch
+    gap : a bound or an estimate of what the objective is above its minimum, or None
     warning : half a sentence that says why the model has not converged, or None
     error : what made training impossible, or None
     """
@@ -28,4 +29,5 @@ class FitResult:
     objectives: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
     warning: str | None = None
+    gap: float | None = None
     error: Exception | None = None
