@@ -85,12 +85,8 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
         target, weight, loss, product = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
         lr, free, eps, norm2 = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
         a, center_dot_u = vector(dtype), vector(dtype)
-        w, c, d, sums = (
-            vector(dtype),
-            vector(dtype),
-            vector(dtype),
-            vector(dtype),
-        )  # copies without an alias can stay in registers
+        # copies without an alias can stay in registers
+        w, c, d, sums = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
         x_rows = np.empty((2, features), dtype)
         for v in range(width):
             b[v], lr[v], free[v], eps[v], loss[v] = intercept[v], step_size[v], has_intercept[v], epsilon[v], 0.0
@@ -137,7 +133,7 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
             for v in range(width):
                 step[v] = weighted(weight[v], step[v] if multinomial else dloss(target[v], z[v], eps[v])) * lr[v]
                 b[v] -= step[v] * free[v]
-                sums[v] = 0.0
+                d[v], sums[v] = step[v], 0.0
                 if prox_scales:
                     a[v] = prox(a[v] - step[v], params_of(params, v, width))
                     center_dot_u[v] = prox(center_dot_u[v] - step[v] * product[v], params_of(params, v, width))
@@ -159,10 +155,7 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
                         for k in range(n_params * width):
                             params[k] = prox_params[of_j + k]
                     for v in range(width):
-                        if preconditioned:
-                            w[v] = prox(w[v] - d[v] * (x - c[v]), params_of(params, v, width))
-                        else:
-                            w[v] = prox(w[v] - step[v] * (x - c[v]), params_of(params, v, width))
+                        w[v] = prox(w[v] - d[v] * (x - c[v]), params_of(params, v, width))
                         sums[v] += (x_ahead - c[v]) * w[v]
                 for v in range(width):
                     theta[j * width + v] = w[v]

@@ -20,6 +20,7 @@ FEW_FEATURES = 500
 _FAR_FROM_ZERO = {"float32": 4.0, "float64": 1e3}
 _CENTERS_APART = 4.0  # the same, of centres of training sets that share a shift
 _UNEQUAL_SCALES = 10.0  # ratio of standard deviations
+_LARGE_SHARE = 0.95  # of the variance of all features
 _SPREAD_ELEMENTS = 1 << 18  # elements of X from which the spread is estimated
 _POWER_ITERATIONS = 60
 
@@ -96,6 +97,12 @@ class FeatureStatistics:
     def is_preconditioned(self) -> np.ndarray:
         """(n_sets,): whether the preconditioner is not all ones."""
         return (self.preconditioner != 1.0).any(axis=1)
+
+    def large_feature(self, k: int) -> int | None:
+        """The feature that has nearly all variance of a training set, so that others move little; or None."""
+        variance = self.variance[k]
+        j = int(variance.argmax())
+        return j if len(variance) > 1 and variance[j] > _LARGE_SHARE * variance.sum() else None
 
     def _sample(self, k: int) -> np.ndarray:
         """Some rows of a training set; which of them depends on the shape of X only."""

@@ -27,6 +27,8 @@ from lifecycle.linear.objective import Objective
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.optim import Optimizer
 
+_STALLED = "stopped where steps gained little: scale the features, or try another optimizer"
+
 __all__ = ["fit_by_epochs", "fit_one_epoch"]
 
 
@@ -62,12 +64,13 @@ def fit_by_epochs(
     first = options.n_iter_no_change if decay_power == 1 else -(-options.n_iter_no_change // 2)
     ends = stage_ends(first, options.max_iter) if is_staged else [options.max_iter]
     schedule = StepSizeSchedule(optimizers, ends, not keeps_lr and full_batch, decay_power)
+    n_rows = problem.weights.n_rows()[problem.train_set]
     tolerance = (options.tol or 0.0) * problem.null_loss
     rule: StoppingRule
     if isinstance(solver, AcceleratedGradient):
         rule = Accelerated(tolerance, options.n_iter_no_change, solver)
     elif is_staged:
-        rule = DecayToZero(tolerance, options.n_iter_no_change, ends)
+        rule = DecayToZero(tolerance, options.n_iter_no_change, ends, n_rows)
     else:
         rule = Plateau(tolerance, options.n_iter_no_change, schedule.shrink)
     with single_threaded_blas():  # BLAS threads keep spinning after their work, on cores that the kernels need
@@ -143,8 +146,7 @@ class _EpochLoop:
             if not models.size:
                 break
         self._keep(models)
-        for result, gap in zip(self.results, self.rule.gap, strict=True):
-            result.gap = None if np.isnan(gap) else float(gap)
+        self._tell_gaps()
         if self.validation is None and self.options.tol is not None and not self.finds_lr:
             self._warn_of_overshoot()
         return self.results
@@ -171,6 +173,22 @@ class _EpochLoop:
         for m in models[~finite]:
             self.results[m].error = _divergence(epoch, self.schedule.optimizers[m])
         return models[finite], objectives[finite]
+
+    def _tell_gaps(self) -> None:
+        """Add what is left to gain, and the feature that makes steps short; such a model has not converged."""
+        for m, (result, gap, null_loss) in enumerate(
+            zip(self.results, self.rule.gap, self.problem.null_loss, strict=True)
+        ):
+            result.gap, result.null_loss = None if np.isnan(gap) else float(gap), float(null_loss)
+            if not is_gradient_rule(self.schedule.optimizers[0]) or self.options.tol is None:
+                continue
+            is_certain = isinstance(self.rule, Accelerated) and self.rule.solver.gap_bound[m] <= self.rule.tolerance[m]
+            k = self.problem.train_set[m]
+            is_preconditioned = self.options.preconditioned and self.problem.features.is_preconditioned[k]
+            if not (is_certain or is_preconditioned):
+                result.large_feature = self.problem.features.large_feature(k)
+                if result.warning is None and result.large_feature is not None:
+                    result.gap, result.warning = None, _STALLED
 
     def _warn_of_overshoot(self) -> None:
         """Warn where a constant lr was so large that the loss ended above what was reached before."""

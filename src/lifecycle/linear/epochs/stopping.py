@@ -8,6 +8,7 @@ import numpy as np
 from lifecycle.linear.epochs.accelerated_gradient import AcceleratedGradient
 
 _EPOCH_TOLERANCE = 10.0  # times tol: what an epoch of mini-batches must be predicted to gain
+_ROWS_OF_EPOCH = 2_000  # so many rows, where the training set has fewer
 
 
 def estimate_gap(fall: np.ndarray, before: np.ndarray | float, after: np.ndarray | float, order: int) -> np.ndarray:
@@ -61,11 +62,12 @@ class Plateau(StoppingRule):
 class DecayToZero(StoppingRule):
     """At the ends of stages, where step sizes have decayed to zero: another epoch is predicted to gain too little.
 
-    The gap of t epochs, of which the last stage were the last t - s, is estimated from the fall in that stage.
+    Where the training set has few rows, that is as many epochs as make 2,000 rows. The gap of t epochs, of which the last stage were the last t - s, is estimated from the fall in that stage.
     """
 
-    def __init__(self, tolerance: np.ndarray, n_iter_no_change: int, stage_ends: list[int]):
+    def __init__(self, tolerance: np.ndarray, n_iter_no_change: int, stage_ends: list[int], n_rows: np.ndarray):
         super().__init__(tolerance, n_iter_no_change)
+        self.least_gain = _EPOCH_TOLERANCE * tolerance * np.minimum(1.0, n_rows / _ROWS_OF_EPOCH)
         self.stage_ends, self.at_end = stage_ends, np.full(len(tolerance), np.nan)
 
     def has_converged(self, models: np.ndarray, epoch: int, objectives: np.ndarray) -> np.ndarray:
@@ -75,7 +77,7 @@ class DecayToZero(StoppingRule):
             before = self.stage_ends[self.stage_ends.index(epoch) - 1]
             self.gap[models] = estimate_gap(self.at_end[models] - objectives, before, epoch, order=1)
         self.at_end[models] = objectives
-        return self.gap[models] <= _EPOCH_TOLERANCE * self.tolerance[models] * epoch
+        return self.gap[models] <= self.least_gain[models] * epoch
 
 
 class Accelerated(StoppingRule):
