@@ -137,6 +137,7 @@ cases = st.fixed_dictionaries(
         "weighted": st.booleans(),
         "n_classes": st.sampled_from([2, 3]),
         "lr": st.sampled_from([None, 1e-3]),
+        "scales": st.sampled_from([(1.0, 1.0, 1.0, 1.0), (1e-3, 1.0, 1e3, 1.0)]),
     }
 )
 
@@ -152,6 +153,7 @@ def make_case(case, loss):
         y = np.digitize(y, np.quantile(y, np.arange(1, case["n_classes"]) / case["n_classes"]))
     train = SETS[case["sets"]](rng)
     weights = rng.uniform(0.5, 2.0, 60) if case["weighted"] else None
+    X = X * case["scales"]
     outside = np.setdiff1d(np.arange(60), train[0])
     outside = outside[:1] if case["rows"] == "one" else outside
     other_X, other_y = X.copy(), y.copy()

@@ -13,6 +13,7 @@ NOT_CONVERGED = (
     "stopped at max_iter={} before the loss stopped falling: increase max_iter, scale the features, try another "
     "optimizer, or pass tol=None to make exactly max_iter epochs"
 )
+_LIBRARIES = ("lifecycle", "sklearn", "joblib")  # that may stand between the user and a model
 _N_NAMED = 3  # models that a warning of many describes
 
 
@@ -44,7 +45,7 @@ class FitResult:
 
 
 def warn_not_converged(models: Sequence[Any], results: dict[int, FitResult], names: Sequence[str]) -> None:
-    """One ConvergenceWarning of the models that `results` has, at the line outside of this library that asked for them.
+    """One ConvergenceWarning of the models that `results` has, at the line of the user that asked for them.
 
     Parameters
     ----------
@@ -101,9 +102,8 @@ def describe_models(params: Sequence[dict[str, Any]], digests: Sequence[Any], ro
 
 
 def _stacklevel_of_caller() -> int:
-    """The stacklevel with which a warning of the calling function points to the first line outside of this library."""
-    package = __name__.partition(".")[0]
+    """The stacklevel with which a warning of the calling function points to the line of the user."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
         level, frame = level + 1, frame.f_back
     return level

@@ -179,7 +179,9 @@ class _EpochLoop:
         for m, (result, gap, null_loss) in enumerate(
             zip(self.results, self.rule.gap, self.problem.null_loss, strict=True)
         ):
-            result.gap, result.null_loss = None if np.isnan(gap) else float(gap), float(null_loss)
+            if not np.isnan(gap) and result.objectives:  # no objective is below zero
+                result.gap = float(min(gap, result.objectives[-1]))
+            result.null_loss = float(null_loss)
             if not is_gradient_rule(self.schedule.optimizers[0]) or self.options.tol is None:
                 continue
             is_certain = isinstance(self.rule, Accelerated) and self.rule.solver.gap_bound[m] <= self.rule.tolerance[m]
