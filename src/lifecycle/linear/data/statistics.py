@@ -89,7 +89,8 @@ class FeatureStatistics:
             if not varying.any() or std[varying].max() <= _UNEQUAL_SCALES * std[varying].min():
                 continue
             unit = std.max()
-            scale = np.maximum(std, (((X - self.center[k]) / unit) ** 4).mean(axis=0) ** 0.25 * unit)
+            squares = np.square((X - self.center[k]) / unit)
+            scale = np.maximum(std, np.square(squares).mean(axis=0) ** 0.25 * unit)
             factors[k] = 1.0 / np.where(varying, scale, scale.max()) ** 2
         return factors
 
