@@ -41,7 +41,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     max_iter : int, default=100
         Largest number of epochs, or of Newton's steps.
     tol : float or None, default=1e-4
-        In units of the loss of zero coefficients. With lr=None, batches end where an epoch (or 2,000 rows, if there are
+        In units of the loss of zero coefficients. With lr=None, batches end where an epoch (or 1,000 rows, if there are
         fewer) is predicted to lower the objective (with early_stopping the validation loss) by at most 10 tol, and
         "gd" where the objective is at most tol above its minimum, by a bound or an estimate. Otherwise training
         stalls when n_iter_no_change epochs in a row do not fall by more than tol below the least so far; then it

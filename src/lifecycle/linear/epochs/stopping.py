@@ -8,7 +8,7 @@ import numpy as np
 from lifecycle.linear.epochs.accelerated_gradient import AcceleratedGradient
 
 _EPOCH_TOLERANCE = 10.0  # times tol: what an epoch of mini-batches must be predicted to gain
-_ROWS_OF_EPOCH = 2_000  # so many rows, where the training set has fewer
+_ROWS_OF_EPOCH = 1_000  # so many rows, where the training set has fewer
 
 
 def estimate_gap(fall: np.ndarray, before: np.ndarray | float, after: np.ndarray | float, order: int) -> np.ndarray:
@@ -62,7 +62,8 @@ class Plateau(StoppingRule):
 class DecayToZero(StoppingRule):
     """At the ends of stages, where step sizes have decayed to zero: another epoch is predicted to gain too little.
 
-    Where the training set has few rows, that is as many epochs as make 2,000 rows. The gap of t epochs, of which the last stage were the last t - s, is estimated from the fall in that stage.
+    Where the training set has few rows, that is as many epochs as make 1,000 rows. The gap of t epochs, of which the
+    last stage were the last t - s, is estimated from the fall in that stage.
     """
 
     def __init__(self, tolerance: np.ndarray, n_iter_no_change: int, stage_ends: list[int], n_rows: np.ndarray):
