@@ -22,6 +22,7 @@ def noisy_digits(n):
 def test_early_stopping_keeps_the_epoch_that_was_best_on_the_rows_held_out(optimizer):
     X, y = noisy_digits(150)
     arguments = {"optimizer": optimizer, "alpha": 0.0, "random_state": 0}
+    arguments |= {"lr": 0.05} if optimizer == "sgd" else {}  # step sizes that decay depend on max_iter
     arguments |= {"early_stopping": True, "validation_fraction": 0.3}
     model = lc.LinearClassifier(max_iter=200, tol=None, **arguments).fit(X, y)
     losses = [epoch["valid_loss"] for epoch in model.history_]

@@ -250,7 +250,7 @@ def test_models_that_converge_leave_and_the_others_are_trained_further(loss, lr)
     test = [np.arange(k % 5, 120, 5) for k in range(20)]
     params = [{"alpha": float(a)} for a in np.logspace(-5, 1, 20)]
     models = estimator.fit_many(X, y, train=train, params=params, test=test)
-    assert len({m.n_iter_ for m in models}) > 2
+    assert len({m.n_iter_ for m in models}) > (1 if lr is None else 2)  # lr=None: training ends with a stage
     for i, model in enumerate(models):
         mask = np.isin(np.arange(120), train[i]).astype(float)
         assert_same_model(clone(estimator).set_params(**params[i]).fit(X, y, mask), model, 1e-6)

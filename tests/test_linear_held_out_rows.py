@@ -141,7 +141,7 @@ cases = st.fixed_dictionaries(
 )
 
 
-def make_case(case, loss):
+def make_case(case, loss, scales=(1.0, 1.0, 1.0, 1.0)):
     """A table, its training sets, and the same table with other values in rows outside of the first of these."""
     rng = np.random.RandomState(case["seed"])
     X = rng.randn(60, 4) + case["mean"]
@@ -152,6 +152,7 @@ def make_case(case, loss):
         y = np.digitize(y, np.quantile(y, np.arange(1, case["n_classes"]) / case["n_classes"]))
     train = SETS[case["sets"]](rng)
     weights = rng.uniform(0.5, 2.0, 60) if case["weighted"] else None
+    X = X * scales
     outside = np.setdiff1d(np.arange(60), train[0])
     outside = outside[:1] if case["rows"] == "one" else outside
     other_X, other_y = X.copy(), y.copy()
@@ -184,9 +185,10 @@ def fit_first(model, X, y, weights, train, params):
 
 @pytest.mark.parametrize("optimizer", ["exact", "gd", "sgd", "adam"])
 @given(case=cases, loss=st.sampled_from(["log_loss", "hinge", "squared_error", "huber"]),
-       penalty=st.sampled_from(["l2", "l1", "elasticnet"]))  # fmt: skip
+       penalty=st.sampled_from(["l2", "l1", "elasticnet"]),
+       scales=st.sampled_from([(1.0, 1.0, 1.0, 1.0), (1e-3, 1.0, 1e3, 1.0)]))  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_other_rows_change_no_bit(optimizer, case, loss, penalty):
+def test_other_rows_change_no_bit(optimizer, case, loss, penalty, scales):
     if optimizer == "exact":
         loss, penalty, case = "squared_error", "l2", {**case, "lr": None}
     if case["is_sparse"]:
@@ -194,7 +196,7 @@ def test_other_rows_change_no_bit(optimizer, case, loss, penalty):
         case = {**case, "mean": 0.0}
     if case["is_sparse"] and optimizer == "adam":
         optimizer = "gd"
-    train, before, after = make_case(case, loss)
+    train, before, after = make_case(case, loss, scales)
     model = make_model(loss, optimizer=optimizer, penalty=penalty, lr=case["lr"], max_iter=12, tol=1e-3, random_state=0)
     params = [{"alpha": 1e-3}, {"alpha": 0.1}]
     for one, other in zip(*(fit_first(model, *data, train, params) for data in (before, after)), strict=True):

@@ -128,6 +128,7 @@ def run_sgd(models, penalty, prox_scales):
         train_set=m.train_set,
         label=cast(m.label),
         step_size=cast(m.lr),
+        preconditioner=cast(np.empty(0)),
         prox_params=cast(np.array(prox_params).T.ravel()),
         epsilon=cast(np.full(WIDTH, 0.1)),
         has_intercept=cast(m.fit_intercept),
@@ -164,6 +165,7 @@ def run_minibatches(models, penalty, optimizers, batch_size, average_from, kind,
     )
     parameters = BatchModels(
         center=np.tile(m.center.T.ravel(), tiles),
+        preconditioner=np.empty(0),
         train_set=train_set,
         label=np.tile(m.label, tiles),
         alpha=np.tile(m.alpha, tiles),
@@ -187,7 +189,7 @@ def single_model_kernel(optimizer, loss, is_multinomial, penalty):
     hyper = tuple(optimizer.get_params()[name] for name in optimizer.rule.defaults)
 
     def epoch(rows, theta, slots, mean, settings, t, average_from):
-        model = Model(np.zeros(rows.X.shape[1]), *settings, hyper)
+        model = Model(np.zeros(rows.X.shape[1]), np.empty(0), *settings, hyper)
         return kernel(rows, model, ModelState(theta, slots, mean, np.empty(0)), t, average_from)
 
     return epoch, len(slots)

@@ -28,7 +28,7 @@ def test_every_optimizer_comes_near_the_best_objective_with_lr_none(loss):
             if optimizer == "gd":  # many cheap epochs
                 model.set_params(max_iter=3000, tol=1e-5)
             reached[optimizer] = objective(model.fit(X, y), X, y)
-        tolerance = 0.015 * null_loss(loss, y)
+        tolerance = 0.02 * null_loss(loss, y)
         assert all(value <= min(reached.values()) + tolerance for value in reached.values()), reached
         if "newton" in reached:
             assert reached["newton"] <= min(reached.values()) + 1e-4 * null_loss(loss, y)

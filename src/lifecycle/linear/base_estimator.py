@@ -1,6 +1,5 @@
 """The base class of the linear estimators: their arguments, and how one or many of them are fitted."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -17,7 +15,7 @@ from lifecycle._check import ModelsFailed, integer, number, one_of
 from lifecycle._progress import progress_bar
 from lifecycle.linear.capabilities import check_arguments
 from lifecycle.linear.data.frame import CentredFrame
-from lifecycle.linear.fit_result import FitResult
+from lifecycle.linear.fit_result import FitResult, describe_models, warn_not_converged
 from lifecycle.linear.incremental import partial_fit
 from lifecycle.linear.row_sets import RowSets
 from lifecycle.linear.scoring import TestScores
@@ -61,6 +59,7 @@ class LinearEstimator(BaseEstimator, ABC):
             fit_models([self], request)
         if request.errors:
             raise request.errors[0]
+        warn_not_converged([self], request.unconverged, [""])
         return self
 
     def fit_many(
@@ -166,6 +165,11 @@ class LinearEstimator(BaseEstimator, ABC):
             raise callback_errors[0]
         if callback is not None and n_done < n_models:
             callback(n_models, n_models)
+        if request.unconverged:
+            sets = [
+                row_sets(rows) if request.training_sets[i] is not None else ("", []) for i, rows in enumerate(train)
+            ]
+            warn_not_converged(models, request.unconverged, list(describe_models(params, *zip(*sets, strict=True))))
         if scores is not None:
             scores.score_fitted([i for i in range(n_models) if i not in request.errors])
         if request.errors:
@@ -284,8 +288,6 @@ class LinearEstimator(BaseEstimator, ABC):
         self.history_ = [{"epoch": i, "train_loss": value} for i, value in enumerate(result.objectives, 1)]
         for record, value in zip(self.history_, result.validation_losses, strict=False):
             record["valid_loss"] = value
-        if result.warning is not None and self.tol is not None:
-            warnings.warn(f"{type(self).__name__} {result.warning}", ConvergenceWarning, stacklevel=6)
 
     def _copy_with(self, coef: np.ndarray, intercept: np.ndarray) -> Any:
         """A copy that predicts with these coefficients."""

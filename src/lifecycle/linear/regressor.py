@@ -39,9 +39,11 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     max_iter : int, default=100
         Largest number of epochs, or of Newton's steps.
     tol : float or None, default=1e-4
-        Training stalls when in n_iter_no_change epochs in a row the objective (with early_stopping the validation
-        loss) does not fall by more than tol times the loss of the mean of y; then it ends, or goes on with
-        smaller steps (Notes); None: exactly max_iter epochs. Newton's method ends with a
+        In units of the loss of the mean of y. With lr=None, batches end where an epoch (or 1,000 rows, if there are
+        fewer) is predicted to lower the objective (with early_stopping the validation loss) by at most 10 tol, and
+        "gd" where the objective is at most tol above its minimum, by a bound or an estimate. Otherwise training
+        stalls when n_iter_no_change epochs in a row do not fall by more than tol below the least so far; then it
+        ends, or goes on with smaller steps (Notes). None: exactly max_iter epochs. Newton's method ends with a
         step that is predicted to lower the objective by less, and changes no coefficient by more than 1e-8 (float32:
         1e-5) of the largest.
     fit_intercept : bool, default=True
@@ -52,6 +54,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     validation_fraction : float, default=0.1
         Share of the rows held out by early_stopping.
     n_iter_no_change : int, default=5
+        Epochs over which progress is judged; where batches are taken, the second stage ends after nearly twice as many.
     average : bool or int, default=False
         True: the coefficients are the mean over all steps; a number: over the steps after that many rows.
     warm_start : bool, default=False
@@ -91,9 +94,14 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
       1 / (c mean ‖x‖²), times d over the bound of the slope where that is more than 1;
     * another rule: 0.1 d over the root mean square of the elements of the x.
 
-    1/L is kept. The others shrink to a fifth whenever training stalls, and the fifth stall is the end. Of steps for a
-    part of the rows, epoch e takes (1 - (e - 1) / max_iter)² of that (not squared for "squared_error"), so that the
-    noise of single rows fades however many epochs there are (Defazio et al., 2023).
+    1/L is kept. Steps for a part of the rows decay to zero, so that the noise of single rows fades (Defazio et al.,
+    2023): epoch e of a stage of n takes (1 - (e - 1) / n)² of that (not squared for "squared_error"). For
+    n_iter_no_change=5 the stages end after 3, 9, 27, … epochs ("squared_error": 5, 15, 45, …) and with max_iter, and
+    training ends with one of them; with tol=None all epochs are one stage. Other steps on all rows shrink to a fifth
+    whenever training stalls, and the fifth stall is the end.
+
+    On a dense X whose features have standard deviations that differ by more than ten, steps of "sgd" have a factor
+    for each feature, as if each were divided by its scale; the penalty is that of the coefficients as they are.
     """
 
     _task = "regression"

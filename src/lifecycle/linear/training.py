@@ -65,7 +65,8 @@ class FitRequest:
     """Checked X with a training set and a spec for each model, and the callbacks of the training.
 
     `max_abs`: the largest absolute value in X. `is_single`: `fit` asks for the only model. The errors of models that
-    cannot be fitted are in `errors`, by the index of the model. Models that train on rows with NaN are in `discarded`:
+    cannot be fitted are in `errors`, by the index of the model, the results of those that have not converged in
+    `unconverged`. Models that train on rows with NaN are in `discarded`:
     they are trained with zeros in place of these rows, because the last bits of sums that training sets share depend on
     how many take part, and their results are not kept.
     """
@@ -78,6 +79,7 @@ class FitRequest:
     on_progress: Callable[[int], Any] = lambda n: None
     is_single: bool = False
     errors: dict[int, Exception] = field(default_factory=dict)
+    unconverged: dict[int, FitResult] = field(default_factory=dict)
     discarded: dict[int, Exception] = field(default_factory=dict)
 
 
@@ -193,6 +195,8 @@ def _fit_group(models: list[Any], group: list[int], request: FitRequest,
             request.errors[i] = result.error
         elif i not in request.discarded:
             model._store_result(result, problem.features.frame, k, classes)
+            if result.warning is not None and model.tol is not None:
+                request.unconverged[i] = result
 
 
 def _solve(models: list[Any], optimizers: list[Any], problem: Problem, options: TrainingOptions) -> list[FitResult]:

@@ -21,6 +21,7 @@ class TrainingOptions:
         Of centred features, (n_models, n_outputs, n_features) and (n_models, n_outputs), to go on from.
     validation : weights of the rows whose loss decides on early stopping, or None
     is_single : whether there is one model only, for which SIMD runs across the features
+    preconditioned : whether steps have the factors of `FeatureStatistics.preconditioner`
     on_progress : called with the number of models that are still trained, after each epoch
     on_epoch : called with (models, the `EpochSolver` that trains them), after each epoch
     """
@@ -34,5 +35,6 @@ class TrainingOptions:
     initial: tuple[np.ndarray, np.ndarray] | None = None
     validation: SampleWeights | None = None
     is_single: bool = False
+    preconditioned: bool = False
     on_progress: Callable[[int], Any] = lambda n: None
     on_epoch: Callable[[np.ndarray, Any], Any] | None = None

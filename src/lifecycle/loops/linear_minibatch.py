@@ -12,6 +12,7 @@ from lifecycle._jit import element, kernel, stack_array
 from lifecycle.loops.averaging import running_mean
 from lifecycle.loops.linear_update import (
     ORTHANT,
+    PRECONDITIONED,
     PROXIMAL,
     compiled_updates,
     rule_arguments,
@@ -35,12 +36,14 @@ class BatchRows(NamedTuple):
 class BatchModels(NamedTuple):
     """What differs between the models, (models,) unless said otherwise.
 
-    center (tiles * features * width,): of the features; train_set: column of the weights; label: class code;
+    center (tiles * features * width,): of the features; preconditioner: as long, of the kind PRECONDITIONED;
+    train_set: column of the weights; label: class code;
     alpha, l1_ratio, epsilon; has_intercept: 0 where the intercept is fixed; hyper (models, numbers of
     `flatten_hyperparameters`).
     """
 
     center: np.ndarray
+    preconditioner: np.ndarray
     train_set: np.ndarray
     label: np.ndarray
     alpha: np.ndarray
@@ -98,7 +101,7 @@ def _minibatch_epoch(update, n_slots, step, n_coefficients, n_scalars, defaults,
 
     def epoch(rows, models, state, n_outputs, kind, t, average_from, total):
         X, y, weights, order, batch_size = rows
-        center, train_set, label, alpha, l1_ratio, epsilon, has_intercept, hyper = models
+        center, preconditioner, train_set, label, alpha, l1_ratio, epsilon, has_intercept, hyper = models
         theta, intercept, slots, intercept_slots, mean, intercept_mean, scalars = state
         dtype, features, n_models = theta.dtype, X.shape[1], intercept.size
         step_v, sums = vector(dtype), vector(dtype)
@@ -164,6 +167,12 @@ def _minibatch_epoch(update, n_slots, step, n_coefficients, n_scalars, defaults,
                             e, m = base + v, tile + v
                             theta[e] = proximal(theta[e], g[e], slots, e, coefficients_of(s, m, n_models),
                                                 params_of(params, m, n_models))  # fmt: skip
+                    elif kind == PRECONDITIONED:
+                        for v in range(width):
+                            e, m = base + v, tile + v
+                            d = preconditioner[e]
+                            of_prox = prox_params_of(hyper[m, 0] * alpha[m] * d, l1_ratio[m])
+                            theta[e] = proximal(theta[e], g[e] * d, slots, e, coefficients_of(s, m, n_models), of_prox)
                     elif kind == ORTHANT:
                         for v in range(width):
                             e, m = base + v, tile + v

@@ -9,15 +9,18 @@ import numpy as np
 from lifecycle._jit import element, kernel, to_fixed_tuple
 from lifecycle.loops.averaging import running_mean
 from lifecycle.loops.linear_minibatch import BatchRows
-from lifecycle.loops.linear_update import ORTHANT, PROXIMAL, compiled_updates, sample_loss
+from lifecycle.loops.linear_update import ORTHANT, PRECONDITIONED, PROXIMAL, compiled_updates, sample_loss
 
 __all__ = ["BatchRows", "Model", "ModelState", "single_minibatch_epoch"]
 
 
 class Model(NamedTuple):
-    """center (features,); kind: of `linear_update.update_kind`; hyper: arguments of the rule's `step` after t."""
+    """center (features,); preconditioner (features,), of the kind PRECONDITIONED; kind: of
+    `linear_update.update_kind`; hyper: arguments of the rule's `step` after t.
+    """
 
     center: np.ndarray
+    preconditioner: np.ndarray
     epsilon: float
     alpha: float
     l1_ratio: float
@@ -68,7 +71,7 @@ def _single_minibatch_epoch(update, n_slots, step, n_scalars, functions, penalty
 
     def epoch(rows, model, state, t, average_from):
         X, Y, weights, order, batch_size = rows
-        center, epsilon, alpha, l1_ratio, kind, fit_intercept, hyper = model
+        center, preconditioner, epsilon, alpha, l1_ratio, kind, fit_intercept, hyper = model
         theta, slots, mean, scalars = state
         outputs, features = Y.shape[1], X.shape[1]
         size = outputs * features
@@ -103,6 +106,12 @@ def _single_minibatch_epoch(update, n_slots, step, n_scalars, functions, penalty
                 params = prox_params_of(hyper[0] * alpha, l1_ratio)
                 for e in range(size):
                     theta[e] = proximal(theta[e], g[e], slots, e, s, params)
+            elif kind == PRECONDITIONED:
+                for k in range(outputs):
+                    for j in range(features):
+                        e, d = k * features + j, preconditioner[j]
+                        params = prox_params_of(hyper[0] * alpha * d, l1_ratio)
+                        theta[e] = proximal(theta[e], g[e] * d, slots, e, s, params)
             elif kind == ORTHANT:
                 for e in range(size):
                     theta[e] = orthant(theta[e], g[e], slots, e, s, alpha, l1_ratio, l1_weight)

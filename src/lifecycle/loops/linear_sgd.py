@@ -34,7 +34,8 @@ class SgdModels(NamedTuple):
     """What differs between the models of a block, (width,) unless said otherwise.
 
     center, like theta; center_norm2: center @ center; train_set: column of the weights; label: class code;
-    prox_params: coefficients of the proximal steps, one parameter after another; has_intercept: 0 where the intercept
+    preconditioner: factors of the steps, like theta, or none; prox_params: coefficients of the proximal steps, one
+    parameter after another, and with a preconditioner one feature after another; has_intercept: 0 where the intercept
     is fixed.
     """
 
@@ -43,18 +44,21 @@ class SgdModels(NamedTuple):
     train_set: np.ndarray
     label: np.ndarray
     step_size: np.ndarray
+    preconditioner: np.ndarray
     prox_params: np.ndarray
     epsilon: np.ndarray
     has_intercept: np.ndarray
 
 
-def sgd_epoch(loss: Any, multinomial: bool, penalty: Any, width: int, prox_scales: bool) -> Any:
+def sgd_epoch(loss: Any, multinomial: bool, penalty: Any, width: int, prox_scales: bool,
+              preconditioned: bool = False) -> Any:  # fmt: skip
     """Kernel of an epoch of steps -step_size * dloss, one for each row, each followed by the penalty's proximal step.
 
     The step of a row and the scores of the next row are computed in one loop over the coefficients. Features are those
     of X minus the centre of the model. `prox_scales`: the proximal step multiplies w by a factor. Then all steps along
     the centre are one number: theta = u - a * center, and the loop is over u, with the same features for all models.
-    `multinomial`: the loss sees the scores of `n_outputs` neighbouring models together.
+    `multinomial`: the loss sees the scores of `n_outputs` neighbouring models together. `preconditioned`: a step has a
+    factor for each feature, and the proximal step is as long.
 
     Returns
     -------
@@ -63,11 +67,11 @@ def sgd_epoch(loss: Any, multinomial: bool, penalty: Any, width: int, prox_scale
     """
     n_params = len(penalty.prox_params(0.0, 0.0))
     functions, encode = loss.functions(multinomial), target_encoder(loss.task)
-    return _sgd_epoch(functions, multinomial, penalty.prox, encode, n_params, width, prox_scales)
+    return _sgd_epoch(functions, multinomial, penalty.prox, encode, n_params, width, prox_scales, preconditioned)
 
 
 @cache
-def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scales):
+def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scales, preconditioned):
     *_, dloss, value = functions
     of_outputs = sample_loss(functions)
     vector, parameters, params_of = stack_array(width), stack_array(n_params * width), strided_tuple(n_params)
@@ -75,18 +79,19 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
     def epoch(rows, models, n_outputs, theta, intercept, total):
         wide_vectors()
         X, y, weights, center_products, order = rows
-        center, center_norm2, train_set, label, step_size, prox_params, epsilon, has_intercept = models
+        center, center_norm2, train_set, label, step_size, preconditioner, prox_params, epsilon, has_intercept = models
         dtype, features = theta.dtype, X.shape[1]
         z, step, b, params = vector(dtype), vector(dtype), vector(dtype), parameters(dtype)
         target, weight, loss, product = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
         lr, free, eps, norm2 = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
         a, center_dot_u = vector(dtype), vector(dtype)
-        w, c, sums = vector(dtype), vector(dtype), vector(dtype)  # copies without an alias can stay in registers
+        # copies without an alias can stay in registers
+        w, c, d, sums = vector(dtype), vector(dtype), vector(dtype), vector(dtype)
         x_rows = np.empty((2, features), dtype)
         for v in range(width):
             b[v], lr[v], free[v], eps[v], loss[v] = intercept[v], step_size[v], has_intercept[v], epsilon[v], 0.0
             a[v], center_dot_u[v], sums[v], norm2[v], product[v] = 0.0, 0.0, 0.0, center_norm2[v], 0.0
-        for k in range(n_params * width):
+        for k in range(0 if preconditioned else n_params * width):
             params[k] = prox_params[k]
         for j in range(features):
             x = X[order[0], j]
@@ -128,7 +133,7 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
             for v in range(width):
                 step[v] = weighted(weight[v], step[v] if multinomial else dloss(target[v], z[v], eps[v])) * lr[v]
                 b[v] -= step[v] * free[v]
-                sums[v] = 0.0
+                d[v], sums[v] = step[v], 0.0
                 if prox_scales:
                     a[v] = prox(a[v] - step[v], params_of(params, v, width))
                     center_dot_u[v] = prox(center_dot_u[v] - step[v] * product[v], params_of(params, v, width))
@@ -143,8 +148,14 @@ def _sgd_epoch(functions, multinomial, prox, encode, n_params, width, prox_scale
                 else:
                     for v in range(width):
                         c[v] = center[j * width + v]
+                    if preconditioned:
+                        of_j = j * n_params * width
+                        for v in range(width):
+                            d[v] = step[v] * preconditioner[j * width + v]
+                        for k in range(n_params * width):
+                            params[k] = prox_params[of_j + k]
                     for v in range(width):
-                        w[v] = prox(w[v] - step[v] * (x - c[v]), params_of(params, v, width))
+                        w[v] = prox(w[v] - d[v] * (x - c[v]), params_of(params, v, width))
                         sums[v] += (x_ahead - c[v]) * w[v]
                 for v in range(width):
                     theta[j * width + v] = w[v]

@@ -1,9 +1,10 @@
 """One update of the coefficients of linear models, the same for one model and for many, in kernels and on arrays.
 
-A rule moves a coefficient w along the gradient g of the mean loss, and the penalty α P(w) enters in one of three ways:
+A rule moves a coefficient w along the gradient g of the mean loss, and the penalty α P(w) enters in one of these ways:
 
 * smooth penalty: w ← rule(w, g + α P'(w));
 * proximal step, where the rule is w - lr g: w ← prox(rule(w, g)), the minimizer over u of lr α P(u) + (u - w)²/2;
+* the same with a diagonal preconditioner d: w ← prox(w - lr d g), of lr d α P;
 * orthant-wise step (Andrew & Gao, 2007), which brings an l1 term into any rule: w ← project(rule(w, d)), where d is
   the pseudo-gradient and the projection stops at zero a coefficient that would change its sign.
 """
@@ -15,12 +16,12 @@ from typing import Any, NamedTuple
 from lifecycle._jit import element, like, maximum, minimum, sign, where
 from lifecycle.loops._update import three_slot_update
 
-SMOOTH, PROXIMAL, ORTHANT = 0, 1, 2
+SMOOTH, PROXIMAL, ORTHANT, PRECONDITIONED = 0, 1, 2, 3
 
 
-def update_kind(is_proximal: bool, l1_weight: float) -> int:
+def update_kind(is_proximal: bool, l1_weight: float, is_preconditioned: bool = False) -> int:
     """How the penalty enters; `is_proximal`: the rule is -lr g; `l1_weight`: alpha times the weight of |w|."""
-    return PROXIMAL if is_proximal else ORTHANT if l1_weight > 0 else SMOOTH
+    return PRECONDITIONED if is_preconditioned else PROXIMAL if is_proximal else ORTHANT if l1_weight > 0 else SMOOTH
 
 
 @element

@@ -5,7 +5,7 @@ With weights w_i of mean 1 over the n rows, for training set k: the centre c = Î
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ FEW_FEATURES = 500
 # standard deviations; a mean so far from zero takes 4 of 24 and 20 of 53 bits of a sum of squares
 _FAR_FROM_ZERO = {"float32": 4.0, "float64": 1e3}
 _CENTERS_APART = 4.0  # the same, of centres of training sets that share a shift
+_UNEQUAL_SCALES = 10.0  # ratio of standard deviations
+_LARGE_SHARE = 0.95  # of the variance of all features
 _SPREAD_ELEMENTS = 1 << 18  # elements of X from which the spread is estimated
 _POWER_ITERATIONS = 60
 
@@ -64,9 +66,49 @@ class FeatureStatistics:
         p = self.design.n_features
         if self.design.sparse:
             return np.zeros((self.weights.n_sets, p))
+        samples = map(self._sample, range(self.weights.n_sets))
+        return np.stack([X.std(axis=0, dtype=np.float64) if len(X) else np.zeros(p) for X in samples])
+
+    @cached_property
+    def preconditioner(self) -> np.ndarray:
+        """(n_sets, n_features): factors of steps that make features of different scales move alike, 1/sÂ².
+
+        The scale s is the standard deviation, or the root of the root of the mean fourth power of centred features if
+        that is larger: a feature of few large values would else make some rows far longer than others. Fourth powers
+        are of some rows of the training set; a feature that is constant there has the largest s. Ones where X is sparse
+        or the standard deviations are within a factor of ten.
+        """
+        factors = np.ones((self.weights.n_sets, self.design.n_features))
+        for k in range(0 if self.design.sparse else len(factors)):
+            X = self._sample(k).astype(np.float64)
+            if len(X) == 0:
+                continue
+            rounding = 10.0 * np.finfo(self.design.dtype).eps * np.abs(X).max(axis=0)
+            varying = self.sampled_std[k] > rounding
+            std = np.maximum(np.sqrt(self.variance[k]), self.sampled_std[k])
+            if not varying.any() or std[varying].max() <= _UNEQUAL_SCALES * std[varying].min():
+                continue
+            unit = std.max()
+            squares = np.square((X - self.center[k]) / unit)
+            scale = np.maximum(std, np.square(squares).mean(axis=0) ** 0.25 * unit)
+            factors[k] = 1.0 / np.where(varying, scale, scale.max()) ** 2
+        return factors
+
+    @cached_property
+    def is_preconditioned(self) -> np.ndarray:
+        """(n_sets,): whether the preconditioner is not all ones."""
+        return (self.preconditioner != 1.0).any(axis=1)
+
+    def large_feature(self, k: int) -> int | None:
+        """The feature that has nearly all variance of a training set, so that others move little; or None."""
+        variance = self.variance[k]
+        j = int(variance.argmax())
+        return j if len(variance) > 1 and variance[j] > _LARGE_SHARE * variance.sum() else None
+
+    def _sample(self, k: int) -> np.ndarray:
+        """Some rows of a training set; which of them depends on the shape of X only."""
         sampled = slice(None, None, max(1, self.design.n_stored // _SPREAD_ELEMENTS))
-        X, in_set = self.design.X[sampled], self.weights.counts[sampled] != 0
-        return np.stack([X[rows].std(axis=0, dtype=np.float64) if rows.any() else np.zeros(p) for rows in in_set.T])
+        return self.design.X[sampled][self.weights.counts[sampled, k] != 0]
 
     @cached_property
     def far_from_zero(self) -> np.ndarray:
@@ -149,12 +191,25 @@ class FeatureStatistics:
         """(n_sets,): the largest weight times squared norm of a row, the 1 of the intercept included."""
         return self._by_shift(self._max_squared_norm)
 
-    def _max_squared_norm(self, sets: Any, shift: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    @cached_property
+    def preconditioned_max_squared_norm(self) -> np.ndarray:
+        """(n_sets,): the same of features times the roots of the preconditioner."""
+        if not self.is_preconditioned.any():
+            return self.max_squared_norm
+        norms = self._by_shift(partial(self._max_squared_norm, factors=self.preconditioner))
+        return np.where(self.is_preconditioned, norms, self.max_squared_norm)
+
+    def _max_squared_norm(
+        self, sets: Any, shift: np.ndarray, offset: np.ndarray, factors: np.ndarray | None = None
+    ) -> np.ndarray:
         largest = np.zeros(len(offset))
+        scaled = offset if factors is None else offset * factors[sets]
         for begin, end in self.design.chunks():
             X = self.design.read(begin, end, shift)
-            squares = X.multiply(X).sum(axis=1) if self.design.sparse else (X * X).sum(axis=1)
-            norms = np.asarray(squares).reshape(-1, 1) - 2.0 * (X @ offset.T) + (offset**2).sum(axis=1)
+            squares = X.multiply(X) if self.design.sparse else X * X
+            squares = squares.sum(axis=1) if factors is None else squares @ factors[sets].T
+            norms = np.asarray(squares).reshape(end - begin, -1)
+            norms = norms - 2.0 * (X @ scaled.T) + (offset * scaled).sum(axis=1)
             weights = self.weights.read(begin, end)[:, sets]
             largest = np.maximum(largest, (weights * (norms + self.fit_intercept)).max(axis=0))
         return largest

@@ -1,6 +1,7 @@
 """Training by epochs of an update rule: which solver fits, and the loop over epochs until models stop."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,20 @@ from lifecycle.linear.epochs.full_batch import FullBatch
 from lifecycle.linear.epochs.minibatch_many import ManyModels
 from lifecycle.linear.epochs.minibatch_single import SingleModel
 from lifecycle.linear.epochs.solver import EpochSolver
+from lifecycle.linear.epochs.stopping import Accelerated, DecayToZero, Plateau, StoppingRule
 from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
-from lifecycle.linear.learning_rate import StepSizeSchedule, initial_step_sizes, is_gradient_rule
+from lifecycle.linear.learning_rate import (
+    StepSizeSchedule,
+    initial_step_sizes,
+    is_gradient_rule,
+    is_proximal,
+    stage_ends,
+)
 from lifecycle.linear.objective import Objective
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.optim import Optimizer
+
+_STALLED = "stopped where steps gained little: scale the features, or try another optimizer"
 
 __all__ = ["fit_by_epochs", "fit_one_epoch"]
 
@@ -29,7 +39,10 @@ def fit_by_epochs(
     full_batch = batch_size >= problem.design.n_samples
     optimizers = [type(o)(**o.get_params()) for o in optimizers]
     if finds_lr:
-        for optimizer, lr in zip(optimizers, initial_step_sizes(problem, optimizers[0], full_batch), strict=True):
+        preconditioned = is_proximal(optimizers[0]) and not full_batch and not problem.design.sparse
+        options = replace(options, preconditioned=preconditioned)
+        step_sizes = initial_step_sizes(problem, optimizers[0], full_batch, preconditioned)
+        for optimizer, lr in zip(optimizers, step_sizes, strict=True):
             optimizer.set_params(lr=float(lr))
     initial = options.initial or problem.initial_coefficients()
     coef, intercept = (a.astype(np.float64) for a in initial)
@@ -47,9 +60,21 @@ def fit_by_epochs(
         solver = ManyModels(problem, frame, coef, intercept, optimizers, batch_size, options)
     # the noise of mini-batches fades only as steps do; where no row may overshoot, steps are small from the first
     decay_power = 0 if keeps_lr or full_batch else 2 if problem.loss.dloss_bound is not None else 1
-    schedule = StepSizeSchedule(optimizers, options.max_iter, not keeps_lr, decay_power)
+    is_staged = decay_power and options.tol is not None
+    first = options.n_iter_no_change if decay_power == 1 else -(-options.n_iter_no_change // 2)
+    ends = stage_ends(first, options.max_iter) if is_staged else [options.max_iter]
+    schedule = StepSizeSchedule(optimizers, ends, not keeps_lr and full_batch, decay_power)
+    n_rows = problem.weights.n_rows()[problem.train_set]
+    tolerance = (options.tol or 0.0) * problem.null_loss
+    rule: StoppingRule
+    if isinstance(solver, AcceleratedGradient):
+        rule = Accelerated(tolerance, options.n_iter_no_change, solver)
+    elif is_staged:
+        rule = DecayToZero(tolerance, options.n_iter_no_change, ends, n_rows)
+    else:
+        rule = Plateau(tolerance, options.n_iter_no_change, schedule.shrink)
     with single_threaded_blas():  # BLAS threads keep spinning after their work, on cores that the kernels need
-        return _EpochLoop(problem, options, solver, schedule, finds_lr, full_batch, coef, intercept).run()
+        return _EpochLoop(problem, options, solver, schedule, rule, finds_lr, full_batch, coef, intercept).run()
 
 
 def fit_one_epoch(
@@ -83,16 +108,16 @@ class _EpochLoop:
     """Epochs of a solver until each model has converged, diverged, or made max_iter of them."""
 
     def __init__(self, problem: Problem, options: TrainingOptions, solver: EpochSolver, schedule: StepSizeSchedule,
-                 finds_lr: bool, full_batch: bool, coef: np.ndarray, intercept: np.ndarray):  # fmt: skip
+                 rule: StoppingRule, finds_lr: bool, full_batch: bool, coef: np.ndarray,
+                 intercept: np.ndarray):  # fmt: skip
         self.problem, self.options, self.solver, self.schedule = problem, options, solver, schedule
+        self.rule = rule
         self.finds_lr, self.full_batch = finds_lr, full_batch
         self.validation: Objective | None = None
         if options.validation is not None:
             self.validation = Objective(problem, problem.features.frame, weights=options.validation)
             coef, intercept = coef.copy(), intercept.copy()  # the result, should no epoch be better
-        n = problem.n_models
-        self.best, self.best_validation = np.full(n, np.inf), np.full(n, np.inf)
-        self.n_stalled = np.zeros(n, int)  # epochs in a row without progress
+        self.best_validation = np.full(problem.n_models, np.inf)
         warning = NOT_CONVERGED.format(options.max_iter)
         self.results = [FitResult(c, b, warning=warning) for c, b in zip(coef, intercept, strict=True)]
 
@@ -110,16 +135,18 @@ class _EpochLoop:
             monitored = objectives if self.validation is None else self._validate(models)
             if self.options.on_epoch is not None:
                 self.options.on_epoch(models, self.solver)
-            has_converged = self._check_convergence(models, monitored)
+            has_converged = self.rule.has_converged(models, epoch, monitored)
+            if self.options.tol is None:
+                has_converged[:] = False
+            for m in models[has_converged]:
+                self.results[m].warning = None
             self._keep(models[has_converged])
             models = models[~has_converged]
             self.options.on_progress(len(models))
             if not models.size:
                 break
         self._keep(models)
-        if self.schedule.decay_power:  # a model that no longer makes progress has converged
-            for m in models[self.n_stalled[models] > 0]:
-                self.results[m].warning = None
+        self._tell_gaps()
         if self.validation is None and self.options.tol is not None and not self.finds_lr:
             self._warn_of_overshoot()
         return self.results
@@ -147,25 +174,23 @@ class _EpochLoop:
             self.results[m].error = _divergence(epoch, self.schedule.optimizers[m])
         return models[finite], objectives[finite]
 
-    def _check_convergence(self, models: np.ndarray, monitored: np.ndarray) -> np.ndarray:
-        """Which models have converged: on a plateau, where no restart or smaller step size is left to try."""
-        tol = 0.0 if self.options.tol is None else self.options.tol * self.problem.null_loss[models]
-        has_progress = monitored < self.best[models] - tol
-        self.n_stalled[models] = np.where(has_progress, 0, self.n_stalled[models] + 1)
-        self.best[models] = np.minimum(self.best[models], monitored)
-        accelerated = self.solver if isinstance(self.solver, AcceleratedGradient) else None
-        if accelerated is not None:
-            accelerated.note_progress(models[has_progress])
-        has_converged = np.zeros(len(models), bool)
-        for i, m in enumerate(models):
-            if self.n_stalled[m] < self.options.n_iter_no_change:
+    def _tell_gaps(self) -> None:
+        """Add what is left to gain, and the feature that makes steps short; such a model has not converged."""
+        for m, (result, gap, null_loss) in enumerate(
+            zip(self.results, self.rule.gap, self.problem.null_loss, strict=True)
+        ):
+            if not np.isnan(gap) and result.objectives:  # no objective is below zero
+                result.gap = float(min(gap, result.objectives[-1]))
+            result.null_loss = float(null_loss)
+            if not is_gradient_rule(self.schedule.optimizers[0]) or self.options.tol is None:
                 continue
-            self.n_stalled[m] = 0
-            if accelerated is not None and accelerated.restart(m):
-                continue
-            if not self.schedule.shrink(m) and self.options.tol is not None:
-                self.results[m].warning, has_converged[i] = None, True
-        return has_converged
+            is_certain = isinstance(self.rule, Accelerated) and self.rule.solver.gap_bound[m] <= self.rule.tolerance[m]
+            k = self.problem.train_set[m]
+            is_preconditioned = self.options.preconditioned and self.problem.features.is_preconditioned[k]
+            if not (is_certain or is_preconditioned):
+                result.large_feature = self.problem.features.large_feature(k)
+                if result.warning is None and result.large_feature is not None:
+                    result.gap, result.warning = None, _STALLED
 
     def _warn_of_overshoot(self) -> None:
         """Warn where a constant lr was so large that the loss ended above what was reached before."""

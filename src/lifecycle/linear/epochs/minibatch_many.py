@@ -30,7 +30,8 @@ class ManyModels(EpochSolver):
         self.y = np.asarray(problem.y, problem.design.dtype)
         self.order = RowOrder(problem.design, options.shuffle, options.random_state)
         self.average_from, self.t = first_averaged_step(options.average, batch_size), 0
-        self.state = SharedState(problem, frame, coef, intercept, optimizers, batch_size, self.average_from)
+        self.state = SharedState(problem, frame, coef, intercept, optimizers, batch_size, self.average_from,
+                                 options.preconditioned)  # fmt: skip
         self.blocks: list[ModelBlock] = []
         self.products: np.ndarray | None = None
         is_sgd = is_proximal(optimizers[0]) and batch_size == 1 and not self.average_from
@@ -67,19 +68,22 @@ class ManyModels(EpochSolver):
         """Divide the pairs into blocks, a share for each thread, anew where fewer blocks will do.
 
         Pairs of the same training set are together, and among these those of the same class: a row that no pair of a
-        block trains on, or that moves none, is skipped. Training sets far from zero have blocks of their own.
+        block trains on, or that moves none, is skipped. Training sets far from zero, and those with a preconditioner,
+        have blocks of their own.
         """
         problem, k = self.problem, self.problem.n_outputs
         model, output = (a.ravel() for a in np.meshgrid(models, np.arange(k), indexing="ij"))
         train_set = problem.train_set[model]
         # the outputs of a multinomial model stay together
-        far = problem.features.far_from_zero[train_set] if self.block_type is SgdBlock else np.zeros(len(model), bool)
-        keys = (output, model, train_set, far) if problem.multinomial else (model, output, train_set, far)
+        own = self.state.is_preconditioned[train_set].astype(int)
+        if self.block_type is SgdBlock:
+            own += 2 * problem.features.far_from_zero[train_set]
+        keys = (output, model, train_set, own) if problem.multinomial else (model, output, train_set, own)
         places = np.lexsort(keys)
         pairs = np.stack([model, output], axis=1)[places].reshape(-1, k if problem.multinomial else 1, 2)
         limit = max(1, self.block_type.max_models(problem) // pairs.shape[1])
         size = min(limit, max(1, -(-len(pairs) // num_threads())))
-        parts = np.split(pairs, [len(pairs) - np.count_nonzero(far) // pairs.shape[1]])
+        parts = np.split(pairs, np.cumsum(np.bincount(own, minlength=4) // pairs.shape[1])[:-1])
         shares = [share for part in parts if len(part) for share in np.array_split(part, -(-len(part) // size))]
         if len(shares) != len(self.blocks):
             self._write_back(models, keep_scale=True)

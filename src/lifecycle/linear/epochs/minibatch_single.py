@@ -38,9 +38,11 @@ class SingleModel(EpochSolver):
         self.fraction = problem.weights.fraction[k]
         self.weights = problem.weights.of_set(k) * self.fraction
         alpha, l1_ratio = float(problem.alpha[0] * self.fraction), float(problem.l1_ratio[0])
-        kind = update_kind(is_proximal(optimizer), alpha * problem.penalty.l1_weight(l1_ratio))
+        preconditioned = options.preconditioned and bool(problem.features.is_preconditioned[k])
+        kind = update_kind(is_proximal(optimizer), alpha * problem.penalty.l1_weight(l1_ratio), preconditioned)
+        factors = problem.features.preconditioner[k] if preconditioned else np.empty(0)
         epsilon, fit_intercept = float(problem.epsilon[0]), bool(problem.fit_intercept)
-        self.model = Model(frame.center[k], epsilon, alpha, l1_ratio, kind, fit_intercept, ())
+        self.model = Model(frame.center[k], factors, epsilon, alpha, l1_ratio, kind, fit_intercept, ())
 
     def epoch(self, models: np.ndarray) -> np.ndarray:
         problem, hyper, total = self.problem, self.optimizer.get_params(), 0.0

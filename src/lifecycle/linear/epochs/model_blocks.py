@@ -33,10 +33,14 @@ class SharedState:
     """
 
     def __init__(self, problem: Problem, frame: CentredFrame, coef: np.ndarray, intercept: np.ndarray,
-                 optimizers: Sequence[Optimizer], batch_size: int, average_from: int):  # fmt: skip
+                 optimizers: Sequence[Optimizer], batch_size: int, average_from: int,
+                 preconditioned: bool = False):  # fmt: skip
         self.problem, self.frame, self.optimizers = problem, frame, optimizers
         self.batch_size, self.average_from = batch_size, average_from
         self.dtype = problem.design.dtype
+        self.is_preconditioned = np.zeros(problem.weights.n_sets, bool)
+        if preconditioned:
+            self.is_preconditioned = problem.features.is_preconditioned
         self.coef, self.intercept = coef.astype(self.dtype, copy=False), intercept.astype(self.dtype, copy=False)
         self.scale = np.ones(intercept.shape, self.dtype)
         rule, names = optimizers[0].rule, optimizers[0].rule.variant(optimizers[0].get_params()).slots
@@ -75,6 +79,9 @@ class ModelBlock(ABC):
         self.train_set = problem.train_set[self.vector_model]
         self.total = np.zeros(len(self.vector_model))
         self.scale = self.pad(state.scale[model, output])  # of theta
+        self.is_preconditioned = bool(state.is_preconditioned[problem.train_set[model[0]]])  # all of a block or none
+        factors = problem.features.preconditioner[problem.train_set[model]] if self.is_preconditioned else None
+        self.preconditioner = np.empty(0, state.dtype) if factors is None else self.pack(factors)
         self.has_intercept = np.full(len(self.vector_model), float(problem.fit_intercept), state.dtype)
         self.fraction = problem.weights.fraction[self.train_set]
         self.epsilon, self.alpha, self.l1_ratio = (
@@ -116,15 +123,17 @@ class ModelBlock(ABC):
         return np.array([h["lr"] for h in hyper], self.state.dtype)
 
     def prox_params(self, hyper: list[dict[str, Any]]) -> np.ndarray:
-        """(parameters, tiles * width): of the proximal step of a single row."""
-        problem = self.problem
-        lengths = [
-            h["lr"] * problem.alpha[m] * problem.weights.fraction[problem.train_set[m]]
-            for h, m in zip(hyper, self.vector_model, strict=True)
-        ]
-        ratios = problem.l1_ratio[self.vector_model]
-        params = [problem.penalty.prox_params(length, ratio) for length, ratio in zip(lengths, ratios, strict=True)]
-        return np.array(params).T.astype(self.state.dtype)
+        """(parameters, tiles * width): of the proximal step of a single row; with a preconditioner (features, …)."""
+        problem, m = self.problem, self.vector_model
+        alpha = problem.alpha[m] * problem.weights.fraction[problem.train_set[m]]
+        lengths, ratios = np.array([h["lr"] for h in hyper]) * alpha, problem.l1_ratio[m]
+        if not self.is_preconditioned:
+            pairs = zip(lengths, ratios, strict=True)
+            params = [problem.penalty.prox_params(length, ratio) for length, ratio in pairs]
+            return np.array(params).T.astype(self.state.dtype)
+        of_features = lengths * problem.features.preconditioner[problem.train_set[m]].T
+        params = problem.penalty.prox_params(of_features, ratios)
+        return np.stack([np.broadcast_to(p, of_features.shape) for p in params], axis=1).astype(self.state.dtype)
 
     @abstractmethod
     def begin_epoch(self) -> None:
@@ -168,7 +177,10 @@ class ModelBlock(ABC):
 
 
 class SgdBlock(ModelBlock):
-    """A step for each row of a dense X: the fastest kernel. The training sets are all near zero, or all far from it."""
+    """A step for each row of a dense X: the fastest kernel.
+
+    The training sets are all near zero, or all far from it; all have a preconditioner, or none.
+    """
 
     def __init__(self, state: SharedState, model: np.ndarray, output: np.ndarray):
         super().__init__(state, model, output)
@@ -176,14 +188,17 @@ class SgdBlock(ModelBlock):
         # a far centre would be lost in differences of large numbers
         far = bool(problem.features.far_from_zero[problem.train_set[model[0]]])
         prox_scales = not far and not any(map(problem.penalty.l1_weight, problem.l1_ratio[model]))
-        self.kernel = sgd_epoch(problem.loss, problem.multinomial, problem.penalty, self.width, prox_scales)
+        prox_scales = prox_scales and not self.is_preconditioned
+        self.kernel = sgd_epoch(
+            problem.loss, problem.multinomial, problem.penalty, self.width, prox_scales, self.is_preconditioned
+        )
         self.center = self.pack(center[problem.train_set[model]])
         self.center_norm2 = (center**2).sum(axis=1)[self.train_set].astype(state.dtype)
 
     def begin_epoch(self) -> None:
         hyper = [self.state.optimizers[m].get_params() for m in self.vector_model]
         self.models = SgdModels(
-            self.center, self.center_norm2, self.train_set, self.label, self.step_sizes(hyper),
+            self.center, self.center_norm2, self.train_set, self.label, self.step_sizes(hyper), self.preconditioner,
             self.prox_params(hyper).reshape(-1), self.epsilon, self.has_intercept,
         )  # fmt: skip
 
@@ -247,14 +262,14 @@ class MinibatchBlock(ModelBlock):
             state.scalars[self.vector_model, 0] if n_scalars else np.zeros(len(self.vector_model)),
         )
         l1_weight = problem.alpha[model[0]] * problem.penalty.l1_weight(problem.l1_ratio[model[0]])
-        self.kind = update_kind(is_proximal(optimizer), l1_weight)
+        self.kind = update_kind(is_proximal(optimizer), l1_weight, self.is_preconditioned)
 
     def begin_epoch(self) -> None:
         defaults = self.rule.defaults
         hyper = [flatten_hyperparameters(defaults, self.state.optimizers[m].get_params()) for m in self.vector_model]
         alpha = (self.alpha * self.fraction).astype(self.state.dtype)
-        self.models = BatchModels(self.center, self.train_set, self.label, alpha, self.l1_ratio, self.epsilon,
-                                  self.has_intercept, np.array(hyper))  # fmt: skip
+        self.models = BatchModels(self.center, self.preconditioner, self.train_set, self.label, alpha, self.l1_ratio,
+                                  self.epsilon, self.has_intercept, np.array(hyper))  # fmt: skip
 
     def train(self, X: Any, y: np.ndarray, weights: np.ndarray, products: np.ndarray | None, order: np.ndarray,
               t: int) -> None:  # fmt: skip
