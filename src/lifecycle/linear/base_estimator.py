@@ -19,7 +19,7 @@ from lifecycle.linear.fit_result import FitResult, describe_models, warn_not_con
 from lifecycle.linear.incremental import partial_fit
 from lifecycle.linear.row_sets import RowSets
 from lifecycle.linear.scoring import TestScores
-from lifecycle.linear.solver_choice import WITHOUT_STEPS
+from lifecycle.linear.solver_choice import WITHOUT_STEPS, choose_solver
 from lifecycle.linear.training import FitRequest, ModelSpec, TrainingSet, fit_models
 from lifecycle.linear.usable_rows import describe_unusable_row, find_unusable_rows, without_rows
 from lifecycle.losses import find_loss
@@ -48,8 +48,9 @@ class LinearEstimator(BaseEstimator, ABC):
         self.__dict__.update({name: value for name, value in arguments.items() if name != "self"})
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        spec = self._check_arguments()
+        self._check_arguments()  # before the data
         X, y, weights = self._check_data(X, y, sample_weight, reset=not self._is_warm_start())
+        spec = self._check_arguments(X)
         unusable, max_abs = find_unusable_rows(X, y, weights)
         if unusable is not None:
             raise ValueError(describe_unusable_row(X, y, weights, unusable[0]))
@@ -127,7 +128,7 @@ class LinearEstimator(BaseEstimator, ABC):
         for i, model in enumerate(models):
             model.__dict__.update(learned)
             try:
-                request.specs[i] = model._check_arguments()
+                request.specs[i] = model._check_arguments(X)
                 digest, rows = row_sets(train[i])
                 if unusable is not None and np.isin(unusable, rows).any():
                     request.discarded[i] = ValueError(describe(unusable[np.isin(unusable, rows)][0]))
@@ -240,7 +241,8 @@ class LinearEstimator(BaseEstimator, ABC):
     def _set_coefficients(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         """Set coef_ and intercept_ from coefficients (n_outputs, n_features) and intercepts (n_outputs,)."""
 
-    def _check_arguments(self) -> ModelSpec:
+    def _check_arguments(self, X: Any = None) -> ModelSpec:
+        """The checked arguments; optimizer="auto" is what fits the rows X, or "sgd" where these are not known."""
         loss, penalty = find_loss(self.loss, self._task), find_penalty(self.penalty)
         number("alpha", self.alpha, low=0.0)
         number("l1_ratio", self.l1_ratio, low=0.0, high=1.0)
@@ -264,20 +266,27 @@ class LinearEstimator(BaseEstimator, ABC):
         else:
             integer("batch_size", self.batch_size, low=1)
         if isinstance(self.optimizer, str):
-            one_of("optimizer", self.optimizer, [*sorted(list_rules()), *sorted(WITHOUT_STEPS, reverse=True)])
-            if self.optimizer in WITHOUT_STEPS:
-                check_arguments(WITHOUT_STEPS[self.optimizer], self, loss, penalty)
-                return ModelSpec(loss, penalty, None)
-        optimizer = resolve(self.optimizer, lr=self.lr)
+            others = ["auto", *sorted(WITHOUT_STEPS, reverse=True)]
+            one_of("optimizer", self.optimizer, [*sorted(list_rules()), *others])
+        solver = self.optimizer
+        if isinstance(solver, str) and solver == "auto":
+            solver = "sgd" if X is None else choose_solver(self, loss, penalty, X)
+        if isinstance(solver, str) and solver in WITHOUT_STEPS:
+            check_arguments(WITHOUT_STEPS[solver], self, loss, penalty)
+            return ModelSpec(loss, penalty, None, solver)
+        optimizer = resolve(solver, lr=self.lr)
         hyper = optimizer.get_params()
         if isinstance(self.optimizer, str) and "weight_decay" in hyper:
             optimizer.set_params(weight_decay=0.0)  # the objective of a name does not depend on the rule
         if hyper.get("maximize"):
             raise ValueError(f"{self.optimizer!r} would maximize the loss: leave maximize out")
-        return ModelSpec(loss, penalty, optimizer)
+        return ModelSpec(loss, penalty, optimizer, optimizer.rule.name)
 
-    def _store_result(self, result: FitResult, frame: CentredFrame, train_set: int, classes: np.ndarray | None) -> None:
+    def _store_result(
+        self, result: FitResult, frame: CentredFrame, train_set: int, classes: np.ndarray | None, solver: str
+    ) -> None:
         """Set the fitted attributes."""
+        self.solver_ = solver
         if classes is not None:
             self.classes_ = classes
         (intercept,) = frame.to_raw(result.coef[None], result.intercept[None], np.array([train_set]))

@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+# arguments that have a meaning only where a solver takes steps, and their defaults
+STEP_ARGUMENTS = (("lr", None), ("early_stopping", False), ("average", False), ("batch_size", "auto"))
+
 Losses = Literal["any", "smooth", "squared_error"]
 Penalties = Literal["any", "without l1", "none"]
 
@@ -34,20 +37,28 @@ class Capabilities:
 def check_arguments(capabilities: Capabilities, model: Any, loss: Any, penalty: Any) -> None:
     """Refuse an estimator whose arguments a solver cannot serve; raises ValueError."""
     name = f"optimizer={model.optimizer!r}"
-    if capabilities.losses == "smooth" and not loss.smooth:
-        raise ValueError(f"{name} needs a smooth loss, which {model.loss!r} is not: use 'gd', 'sgd' or 'adam'")
-    if capabilities.losses == "squared_error" and model.loss != "squared_error":
-        raise ValueError(f"{name} needs loss='squared_error'; with {model.loss!r} use another optimizer")
-    if capabilities.penalties == "without l1" and penalty.l1_weight(model.l1_ratio) > 0:
-        raise ValueError(f"{name} needs penalty='l2' or None; with {model.penalty!r} use 'gd', 'sgd' or 'adam'")
+    reason = why_not(capabilities, model, loss, penalty)
+    if reason is not None:
+        raise ValueError(f"{name} {reason}")
     if capabilities.takes_steps:
         return
-    for argument, unset in (("lr", None), ("early_stopping", False), ("average", False), ("batch_size", "auto")):
+    for argument, unset in STEP_ARGUMENTS:
         value = getattr(model, argument)
         if value != unset:
             raise ValueError(
                 f"{argument}={value!r} has no meaning with {name}, which takes all rows at once: leave it at {unset!r}"
             )
+
+
+def why_not(capabilities: Capabilities, model: Any, loss: Any, penalty: Any) -> str | None:
+    """What a solver lacks for the loss and the penalty of an estimator, and what to use; None where it lacks nothing."""
+    if capabilities.losses == "smooth" and not loss.smooth:
+        return f"needs a smooth loss, which {model.loss!r} is not: use 'gd', 'sgd' or 'adam'"
+    if capabilities.losses == "squared_error" and model.loss != "squared_error":
+        return f"needs loss='squared_error'; with {model.loss!r} use another optimizer"
+    if capabilities.penalties == "without l1" and penalty.l1_weight(model.l1_ratio) > 0:
+        return f"needs penalty='l2' or None; with {model.penalty!r} use 'gd', 'sgd' or 'adam'"
+    return None
 
 
 def check_data(capabilities: Capabilities, model: Any, optimizer: Any, problem: Any, batch_size: int) -> None:

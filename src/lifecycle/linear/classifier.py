@@ -29,7 +29,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         Share of "l1" in "elasticnet"; the other penalties do not use it.
     epsilon : float, default=0.1
         Not used by these losses.
-    optimizer : str or optimizer, default="sgd"
+    optimizer : str or optimizer, default="auto"
         "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not "hinge",
         "perceptron") with penalty "l2" or None; a few steps.
         An object such as `lc.Adam(lr=0.01)` brings its own hyperparameters; its weight_decay comes on top of the
@@ -111,7 +111,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     _task = "classification"
     classes_: np.ndarray
 
-    def __init__(self, loss="log_loss", *, penalty="l2", alpha=1e-4, l1_ratio=0.15, epsilon=0.1, optimizer="sgd",
+    def __init__(self, loss="log_loss", *, penalty="l2", alpha=1e-4, l1_ratio=0.15, epsilon=0.1, optimizer="auto",
                  lr=None, batch_size="auto", max_iter=100, tol=1e-4, fit_intercept=True, shuffle=True,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=5, average=False, class_weight=None,
                  warm_start=False, random_state=None, progress=None):  # fmt: skip

@@ -26,7 +26,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         Share of "l1" in "elasticnet"; the other penalties do not use it.
     epsilon : float, default=0.1
         Error from which "huber" is linear, and up to which "epsilon_insensitive" sees no error, in units of y.
-    optimizer : str or optimizer, default="sgd"
+    optimizer : str or optimizer, default="auto"
         "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not
         "epsilon_insensitive") with penalty "l2" or None; a few steps. "exact": "squared_error"
         with penalty "l2" or None, in closed form; the solution of least norm where there are many.
@@ -106,7 +106,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
 
     _task = "regression"
 
-    def __init__(self, loss="squared_error", *, penalty="l2", alpha=1e-4, l1_ratio=0.15, epsilon=0.1, optimizer="sgd",
+    def __init__(self, loss="squared_error", *, penalty="l2", alpha=1e-4, l1_ratio=0.15, epsilon=0.1, optimizer="auto",
                  lr=None, batch_size="auto", max_iter=100, tol=1e-4, fit_intercept=True, shuffle=True,
                  early_stopping=False, validation_fraction=0.1, n_iter_no_change=5, average=False, warm_start=False,
                  random_state=None, progress=None):  # fmt: skip

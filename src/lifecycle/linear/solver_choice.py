@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import numpy as np
+
 from lifecycle.linear import exact, newton
-from lifecycle.linear.capabilities import Capabilities
+from lifecycle.linear.capabilities import STEP_ARGUMENTS, Capabilities, why_not
 from lifecycle.linear.epochs import full_batch, minibatch_many
 from lifecycle.linear.learning_rate import is_proximal
 from lifecycle.optim import Optimizer
 
 WITHOUT_STEPS = {"exact": exact.CAPABILITIES, "newton": newton.CAPABILITIES}  # by the argument `optimizer`
+# multiplications and elements of the moments or singular vectors of "exact", beyond which "newton" takes less time
+_MAX_EXACT_PRODUCTS, _MAX_EXACT_ELEMENTS = 1 << 37, 1 << 25
 _AUTO_BATCH_SIZES = {"gd": None, "sgd": 1}  # of batch_size="auto"; None: all rows
 _AUTO_BATCH_SIZE = 64  # of the other rules
 
@@ -20,6 +24,28 @@ SOLVERS: dict[str, Capabilities] = {
     '"sgd" with batch_size 1, without momentum and average': minibatch_many.SGD_CAPABILITIES,
     'other rules, such as "adam", and other batch sizes': minibatch_many.MINIBATCH_CAPABILITIES,
 }
+
+
+def choose_solver(model: Any, loss: Any, penalty: Any, X: Any) -> str:
+    """The solver of optimizer="auto": the first of "exact", "newton" and "sgd" that serves the arguments and the data.
+
+    Arguments that only steps have, such as early_stopping, ask for steps. Where the steps of "sgd" would make X dense,
+    it is "gd".
+    """
+    if all(getattr(model, argument) == unset for argument, unset in STEP_ARGUMENTS):
+        for name, capabilities in WITHOUT_STEPS.items():
+            affordable = name != "exact" or _is_exact_affordable(*X.shape)
+            if affordable and why_not(capabilities, model, loss, penalty) is None:
+                return name
+    is_sparse = not isinstance(X, np.ndarray)
+    return "gd" if is_sparse and penalty.l1_weight(model.l1_ratio) > 0 else "sgd"
+
+
+def _is_exact_affordable(n_samples: int, n_features: int) -> bool:
+    rank = min(n_samples, n_features)
+    return (
+        n_samples * n_features * rank <= _MAX_EXACT_PRODUCTS and max(n_features, rank) * rank <= _MAX_EXACT_ELEMENTS
+    )
 
 
 def resolve_batch_size(model: Any, optimizer: Optimizer, n_rows: int) -> int:

@@ -30,11 +30,15 @@ _PER_MODEL = {"alpha", "l1_ratio", "epsilon", "class_weight", "lr", "optimizer",
 
 
 class ModelSpec(NamedTuple):
-    """The checked arguments of an estimator as objects; optimizer is None for a solver that takes no steps."""
+    """The checked arguments of an estimator as objects; optimizer is None for a solver that takes no steps.
+
+    `solver`: the name of the solver or rule, which optimizer="auto" leaves to the arguments and the data.
+    """
 
     loss: Loss
     penalty: Penalty
     optimizer: Optimizer | None
+    solver: str
 
 
 @dataclass(eq=False)
@@ -124,7 +128,7 @@ def _group_key(model: Any, spec: ModelSpec, training_set: TrainingSet) -> tuple:
     """What two models must have in common to be trained together."""
     params = {name: getattr(model, name) for name in model._get_param_names()}
     has_l1 = params["alpha"] * spec.penalty.l1_weight(params["l1_ratio"]) > 0
-    optimizer: Any = params["optimizer"]
+    optimizer: Any = spec.solver
     if spec.optimizer is not None:
         hyper = spec.optimizer.get_params()
         flags = tuple((k, v) for k, v in hyper.items() if isinstance(v, bool))
@@ -165,7 +169,7 @@ def _fit_group(models: list[Any], group: list[int], request: FitRequest,
                held_out: dict[TrainingSet, np.ndarray] | None, order_seed: int, n_waiting: int) -> None:  # fmt: skip
     """Fit models of one kind; `n_waiting`: how many models come after these."""
     first, spec, X = models[0], request.specs[group[0]], request.X
-    if X.dtype == np.float32 and X.size <= _SMALL_TABLE and isinstance(X, np.ndarray) and first.optimizer != "newton":
+    if X.dtype == np.float32 and X.size <= _SMALL_TABLE and isinstance(X, np.ndarray) and spec.solver != "newton":
         X = X.astype(np.float64)  # costs nothing, and rounding that grows stays below what is promised of float32
     training_sets = list(dict.fromkeys(request.training_sets[i] for i in group))
     counts, validation = np.stack([s.counts for s in training_sets], axis=1), None
@@ -189,21 +193,21 @@ def _fit_group(models: list[Any], group: list[int], request: FitRequest,
         for model in models:  # which are not the user's before they are fitted
             model.__dict__.update({} if classes is None else {"classes_": classes})
         options.on_epoch = partial(request.on_epoch, group)
-    results = _solve(models, [request.specs[i].optimizer for i in group], problem, options)
+    results = _solve(models, spec.solver, [request.specs[i].optimizer for i in group], problem, options)
     for i, model, result, k in zip(group, models, results, train_set, strict=True):
         if result.error is not None:
             request.errors[i] = result.error
         elif i not in request.discarded:
-            model._store_result(result, problem.features.frame, k, classes)
+            model._store_result(result, problem.features.frame, k, classes, spec.solver)
             if result.warning is not None and model.tol is not None:
                 request.unconverged[i] = result
 
 
-def _solve(models: list[Any], optimizers: list[Any], problem: Problem, options: TrainingOptions) -> list[FitResult]:
+def _solve(models: list[Any], solver: str, optimizers: list[Any], problem: Problem, options: TrainingOptions) -> list[FitResult]:
     first = models[0]
-    if isinstance(first.optimizer, str) and first.optimizer in WITHOUT_STEPS:
-        check_data(WITHOUT_STEPS[first.optimizer], first, None, problem, problem.design.n_samples)
-        return fit_exact(problem) if first.optimizer == "exact" else fit_newton(problem, options)
+    if solver in WITHOUT_STEPS:
+        check_data(WITHOUT_STEPS[solver], first, None, problem, problem.design.n_samples)
+        return fit_exact(problem) if solver == "exact" else fit_newton(problem, options)
     batch_size = resolve_batch_size(first, optimizers[0], problem.design.n_samples)
     capabilities = rule_capabilities(first, optimizers[0], batch_size, problem.design.n_samples)
     check_data(capabilities, first, optimizers[0], problem, batch_size)

@@ -22,13 +22,11 @@ from lifecycle.linear.newton.preconditioner import Preconditioner
 from lifecycle.linear.newton.regularization_path import RegularizationPath
 from lifecycle.linear.newton.shared_preconditioner import STEP, FullObjective, run_lbfgs
 from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
+from lifecycle.linear.newton.truncated import fit_truncated
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.solvers.convergence import Tolerances
 
-# a Hessian of 20,000 variables takes 3 GB
-CAPABILITIES = Capabilities(
-    losses="smooth", penalties="without l1", sparse_penalties="without l1", max_variables=20_000, takes_steps=False
-)
+CAPABILITIES = Capabilities(losses="smooth", penalties="without l1", sparse_penalties="without l1", takes_steps=False)
 
 
 def fit_newton(problem: Problem, options: TrainingOptions) -> list[FitResult]:
@@ -36,15 +34,17 @@ def fit_newton(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     # BLAS threads keep spinning after their work, on cores that other threads need
     with single_threaded_blas() if problem.n_joint_variables <= FEW_FEATURES else nullcontext():
         groups = problem.features.similar_sets()
+        # the cost of a Hessian grows with the square of the variables, that of its product with a vector does not
+        minimize = fit_truncated if problem.n_joint_variables > FEW_FEATURES else _minimize
         if len(groups) == 1:
-            return _minimize(problem, options)
+            return minimize(problem, options)
         # models share digits and curvature only with those whose features have similar means
         results: dict[int, FitResult] = {}
         for sets in groups:
             models = np.flatnonzero(np.isin(problem.train_set, sets))
             n_others = problem.n_models - len(results) - len(models)
             of_group = replace(options, on_progress=partial(_report_progress, options.on_progress, n_others))
-            results.update(zip(models.tolist(), _minimize(problem.isolate(models), of_group), strict=True))
+            results.update(zip(models.tolist(), minimize(problem.isolate(models), of_group), strict=True))
         return [results[m] for m in range(problem.n_models)]
 
 

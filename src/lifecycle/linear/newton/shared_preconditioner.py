@@ -24,7 +24,7 @@ from lifecycle.solvers.convergence import Tolerances
 
 _MAX_RENEWALS, _RENEWAL_INTERVAL = 20, 3  # of a model's preconditioner, and iterations between two at least
 _FLOAT32_STEP = 1e-3  # relative to the largest coefficient: after smaller steps float64 takes over
-_LARGEST_FLOAT32 = 1e15  # in X: beyond it, squares in single precision overflow
+LARGEST_FLOAT32 = 1e15  # in X: beyond it, squares in single precision overflow
 _LEAST_GAP = 1e-12  # of the objective to its minimum, relative to the loss of a constant, that a gradient can show
 # steps after which the coefficients no longer depend on where the steps began
 STEP = {"float64": 1e-8, "float32": 1e-5}
@@ -65,7 +65,7 @@ def run_lbfgs(
         (np.float64, tolerance, STEP[str(problem.design.dtype)]),
     ):
         final, last_renewal = dtype == np.float64, 0
-        if not final and problem.design.max_abs > _LARGEST_FLOAT32:
+        if not final and problem.design.max_abs > LARGEST_FLOAT32:
             continue
         if final:
             no_penalty = np.array([m for m in shared if problem.l2_weight[m] == 0], int)
@@ -91,18 +91,23 @@ def run_lbfgs(
 
 class FullObjective:
     """The mean loss over all rows + ½ α ‖w‖² of each model as functions of θ: its coefficients, (n_outputs, n_features)
-    in C order, then its intercepts if they are fitted."""
+    in C order, then its intercepts if they are fitted. `centred`: of features seen from the means of each training set,
+    else from the shift that all share."""
 
-    def __init__(self, problem: Problem, dtype: Any):
+    def __init__(self, problem: Problem, dtype: Any, centred: bool = False):
         self.problem, self.n_coef = problem, problem.n_outputs * problem.design.n_features
-        self.losses = Objective(problem, problem.features.shared_frame.without_offset(), dtype)
+        frame = problem.features.shared_frame
+        self.losses = Objective(problem, frame if centred else frame.without_offset(), dtype)
         self.dtype = str(self.losses.dtype)
         self.l2_weight = problem.l2_weight
 
-    def pack(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    def pack(self, coef: np.ndarray, intercept: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
         """θ (models, variables)."""
-        blocks = [coef.reshape(len(coef), -1), *([intercept] if self.problem.fit_intercept else [])]
-        return np.hstack(blocks).astype(np.float64)
+        theta = np.empty((len(coef), self.n_coef + self.problem.n_outputs * self.problem.fit_intercept), dtype)
+        theta[:, : self.n_coef] = coef.reshape(len(coef), -1)
+        if self.problem.fit_intercept:
+            theta[:, self.n_coef :] = intercept
+        return theta
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (models, n_outputs, n_features) and intercepts (models, n_outputs)."""

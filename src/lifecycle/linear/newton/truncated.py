@@ -1,0 +1,209 @@
+"""Truncated Newton method for models of many variables, whose Hessians would be dear: products with X in their place.
+
+The Hessian of a model over rows x̃ with curvatures h = v ℓ″(z) is X̃ᵀ diag(h) X̃ + α I; its product with a vector takes
+two products with X, made for all models together. That of the multinomial loss with probabilities p applies
+v (diag(p) − p pᵀ) to the scores of a row in between.
+
+The preconditioner comes from the second moments S of the training set's own features, which are seen from their means:
+c_k S + α I for output k, with its mean curvature c_k. Up to 500 features it is inverted by the eigenvalues of S, once
+for all penalties and curvatures; beyond, by the diagonal of S. Products are in float32, which a direction does not
+need to exceed; objectives and gradients are in float64.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from lifecycle._threads import map_ordered, num_threads, single_threaded_blas
+from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.data.statistics import FEW_FEATURES
+from lifecycle.linear.exact import moments_by_train_set
+from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
+from lifecycle.linear.newton.shared_preconditioner import LARGEST_FLOAT32, FullObjective
+from lifecycle.linear.training_options import TrainingOptions
+from lifecycle.loops.linear_loss import loss_dloss_hessian
+from lifecycle.solvers import newton_cg
+from lifecycle.solvers.convergence import Tolerances
+
+_CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
+_BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
+_SAFETY = 0.25  # of tol: what the predicted decrease may be, as the directions are inexact
+
+
+def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]:
+    """Minimize until a step is predicted to lower the objective by less than a quarter of tol."""
+    preconditioners = _preconditioners(problem)
+    per_model = problem.n_outputs * (problem.design.n_features + problem.design.n_samples)
+    size = max(1, _BATCH_ELEMENTS // per_model)
+    if problem.design.sparse:  # whose products run on the thread of their models
+        size = min(size, -(-problem.n_models // num_threads()))
+    batches = [np.arange(b, min(b + size, problem.n_models)) for b in range(0, problem.n_models, size)]
+    n_left, results = problem.n_models, list[FitResult]()
+    run = partial(_minimize, problem, options, preconditioners)
+    products = problem.design.n_stored * problem.n_models * problem.n_outputs if problem.design.sparse else 0
+    for batch in map_ordered(run, batches, products):
+        results += batch
+        n_left -= len(batch)
+        options.on_progress(n_left)
+    return results
+
+
+def _minimize(
+    problem: Problem, options: TrainingOptions, preconditioners: dict[int, Any], models: np.ndarray
+) -> list[FitResult]:
+    of_batch = problem.subset(models)
+    objective = FullObjective(of_batch, np.float64, centred=True)
+    coef, intercept = of_batch.initial_coefficients()
+    if options.initial is not None:
+        coef, intercept = (a[models] for a in options.initial)
+    theta, null_loss = objective.pack(coef, intercept), of_batch.null_loss
+    tolerance = np.zeros(len(models)) if options.tol is None else _SAFETY * options.tol * null_loss
+    hessian = partial(_Hessians, objective, preconditioners)
+    curves: list[list[float]] = [[] for _ in models]
+    converged, gap = np.zeros(len(models), bool), np.full(len(models), np.inf)
+    tolerances = Tolerances(tolerance, np.inf, value_error=1e-14)
+    iterations = newton_cg.minimize(objective.evaluate, hessian, theta, np.arange(len(models)), tolerances)
+    for i, (functions, values, done, failed, decrease) in enumerate(iterations, 1):
+        converged[functions[done | failed]], gap[functions] = True, decrease
+        for m, value in zip(functions.tolist(), values.tolist(), strict=True):
+            curves[m].append(value)
+        if i >= options.max_iter:
+            break
+    coef, intercept = objective.unpack(theta)
+    if problem.multinomial:  # softmax does not depend on what all classes share, and the penalty is least without it
+        coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean(axis=1, keepdims=True)
+    warning = NOT_CONVERGED.format(options.max_iter)
+    return [
+        FitResult(coef[m], intercept[m], curves[m], warning=None if converged[m] else warning,
+                  gap=float(gap[m]), null_loss=float(null_loss[m]))
+        for m in range(len(models))
+    ]  # fmt: skip
+
+
+def _preconditioners(problem: Problem) -> dict[int, Any]:
+    """For each training set the eigenvectors and eigenvalues of its second moments, or None and their diagonal."""
+    sets = np.unique(problem.train_set)
+    if problem.design.n_features > min(FEW_FEATURES, problem.design.n_samples):
+        return {k: (None, problem.features.variance[k]) for k in sets.tolist()}
+    moments = moments_by_train_set(problem)
+    of_sets = {}
+    for k in sets.tolist():
+        eigenvalues, vectors = np.linalg.eigh(moments[k].covariance[:-1, :-1])
+        of_sets[k] = vectors, np.maximum(eigenvalues, 0.0)
+    return of_sets
+
+
+class _Hessians:
+    """The Hessians of models at θ (models, variables), of features that are seen from the means of their rows."""
+
+    def __init__(self, objective: FullObjective, preconditioners: dict[int, Any], theta: np.ndarray, models: np.ndarray):
+        self.objective, self.problem, self.models = objective, objective.problem, models
+        self.preconditioners, design = preconditioners, self.problem.design
+        self.dtype = np.dtype(np.float32 if design.max_abs <= LARGEST_FLOAT32 else np.float64)
+        self.frame, self.k = objective.losses.frame, self.problem.n_outputs
+        self.X = design.X.astype(self.dtype, copy=False) if design.sparse else None
+        coef, intercept = objective.unpack(theta)
+        self.state = np.empty((len(models), self.k, design.n_samples), self.dtype)  # curvatures, or probabilities
+        flat, at_shift = self._at_shift(coef, intercept, np.arange(len(models)))
+        self._for_chunks(lambda rows: self._curvatures(rows, flat, at_shift), len(models))
+        weighted = self.state * (1.0 - self.state) if self.problem.multinomial else self.state
+        if self.problem.multinomial:
+            weights = self.problem.weights
+            sums = [weights.of_set(k) @ w.T / design.n_samples for k, w in zip(self._sets, weighted, strict=True)]
+        else:
+            sums = weighted.sum(axis=2, dtype=np.float64)
+        largest = self.problem.max_curvature
+        self.mean_curvature = np.maximum(np.asarray(sums), 1e-6 * largest)
+
+    @property
+    def _sets(self) -> list[int]:
+        return self.problem.train_set[self.models].tolist()
+
+    def _for_chunks(self, work: Any, n_models: int) -> list[Any]:
+        design = self.problem.design
+        if design.sparse:
+            return [work((0, design.n_samples))]
+        elements = max(1, min(_CHUNK_ELEMENTS, _CHUNK_ELEMENTS // (n_models * self.k) * design.n_features))
+        with single_threaded_blas():
+            return list(map_ordered(work, list(design.chunks(elements)), n_models * self.k * design.n_stored))
+
+    def _at_shift(self, coef: np.ndarray, intercept: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (models * outputs, features), and intercepts of features as they are read."""
+        offset = self.frame.offset[self.problem.train_set[self.models[places]]]
+        at_shift = intercept - np.einsum("mkp,mp->mk", coef, offset)
+        return coef.reshape(-1, coef.shape[2]).astype(self.dtype), at_shift.reshape(-1, 1).astype(self.dtype)
+
+    def _read(self, rows: tuple[int, int]) -> Any:
+        return self.X if self.X is not None else self.problem.design.read(*rows, self.frame.shift, self.dtype)
+
+    def _scores(self, X: Any, flat: np.ndarray, at_shift: np.ndarray) -> np.ndarray:
+        z = (X @ flat.T).T if self.X is not None else flat @ X.T
+        return (z + at_shift).reshape(-1, self.k, z.shape[1])
+
+    def _curvatures(self, rows: tuple[int, int], flat: np.ndarray, at_shift: np.ndarray) -> None:
+        problem, z = self.problem, self._scores(self._read(rows), flat, at_shift)
+        out = self.state[:, :, slice(*rows)]
+        if problem.multinomial:
+            out[:] = softmax(z, axis=1)
+            return
+        targets = problem.encode_targets(problem.y[slice(*rows)]).astype(self.dtype)
+        weights = np.ascontiguousarray((problem.weights.read(*rows, self.dtype) / problem.design.n_samples).T)
+        kernel = loss_dloss_hessian(problem.loss)
+        for i, m in enumerate(self.models):
+            scores, curvature = np.ascontiguousarray(z[i]), np.empty(z[i].shape, self.dtype)
+            weight = np.ascontiguousarray(weights[problem.train_set[m]].astype(self.dtype))
+            kernel(scores, targets, weight, self.dtype.type(problem.epsilon[m]), np.empty_like(scores), curvature)
+            out[i] = curvature
+
+    def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """H v of the models at these places, (len(places), variables)."""
+        problem, objective = self.problem, self.objective
+        coef, intercept = objective.unpack(v)
+        flat, at_shift = self._at_shift(coef, intercept, places)
+        everything = len(places) == len(self.models)
+        sets = problem.train_set[self.models[places]]
+
+        def product(rows: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+            X = self._read(rows)
+            u = self._scores(X, flat, at_shift)
+            state = self.state[:, :, slice(*rows)] if everything else self.state[places, :, slice(*rows)]
+            if problem.multinomial:
+                weights = (problem.weights.read(*rows, self.dtype) / problem.design.n_samples).T[sets]
+                u -= (state * u).sum(axis=1, keepdims=True)
+                u *= state
+                u *= weights[:, None, :].astype(self.dtype)
+            else:
+                u *= state
+            d = u.reshape(-1, u.shape[2])
+            by_coef = (X.T @ d.T).T if self.X is not None else d @ X
+            return by_coef, d.sum(axis=1)
+
+        parts = self._for_chunks(product, len(places))
+        by_coef = np.sum([part[0] for part in parts], axis=0) if len(parts) > 1 else parts[0][0]
+        by_intercept = np.sum([part[1] for part in parts], axis=0).reshape(-1, self.k)
+        by_coef = by_coef.reshape(coef.shape)
+        by_coef = by_coef - by_intercept[:, :, None] * self.frame.offset[sets][:, None, :].astype(self.dtype)
+        result = objective.pack(by_coef, by_intercept, self.dtype)
+        result[:, : objective.n_coef] += (
+            objective.l2_weight[self.models[places], None].astype(self.dtype) * v[:, : objective.n_coef]
+        )
+        return result
+
+    def precondition(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """(c_k S + α I)⁻¹ r for coefficients, r / c_k for intercepts."""
+        objective, models = self.objective, self.models[places]
+        coef, intercept = objective.unpack(r)
+        c, result = self.mean_curvature[places], np.empty(coef.shape, self.dtype)
+        train_set = self.problem.train_set[models]
+        for k in np.unique(train_set):
+            vectors, squares = self.preconditioners[k]
+            at = np.flatnonzero(train_set == k)
+            diagonal = c[at][:, :, None] * squares + objective.l2_weight[models[at]][:, None, None]
+            diagonal = np.where(diagonal > 0, diagonal, 1.0)
+            if vectors is None:
+                result[at] = coef[at] / diagonal
+            else:
+                result[at] = ((coef[at] @ vectors) / diagonal) @ vectors.T
+        return objective.pack(result, intercept / c, self.dtype)

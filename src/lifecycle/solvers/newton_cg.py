@@ -1,0 +1,120 @@
+"""Truncated Newton method for many functions at once: directions from preconditioned conjugate gradients.
+
+At x with gradient g and Hessian H, conjugate gradients with a preconditioner M solve H s = −g until the residual r has
+
+    rᵀM⁻¹r ≤ η² gᵀM⁻¹g.
+
+The step predicts a decrease of −½ gᵀs, and a backtracking line search shortens it where it brings less. No Hessian is
+stored: each iteration takes one product with it, for all functions together. Sources: Dembo & Steihaug (1983); Nocedal
+& Wright, Numerical Optimization (2006), algorithms 5.3 and 7.1.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from lifecycle.solvers.convergence import Tolerances
+from lifecycle.solvers.line_search import Points, backtracking
+
+_RESIDUAL = 0.1  # η
+_MAX_INNER = 500  # conjugate gradients for one direction
+
+
+class Hessian(Protocol):
+    """The Hessians of some functions where these are; `places` are numbers within these functions."""
+
+    def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """H v, (len(places), variables)."""
+        ...
+
+    def precondition(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """M⁻¹ r, (len(places), variables)."""
+        ...
+
+
+class Iteration(NamedTuple):
+    """The functions that took part (m,), their values, which have converged, which are done because no step gains
+    anything, and the decreases that are predicted from where they were."""
+
+    functions: np.ndarray
+    value: np.ndarray
+    converged: np.ndarray
+    failed: np.ndarray
+    predicted_decrease: np.ndarray
+
+
+def minimize(
+    evaluate: Callable, hessian: Callable[..., Hessian], x: np.ndarray, functions: np.ndarray, tolerances: Tolerances
+) -> Iterator[Iteration]:
+    """Yield after each iteration, until all functions are done: by `tolerances`, which x then meets without a further
+    step, or where rounding hides what a step gains.
+
+    Parameters
+    ----------
+    evaluate : (points (m, variables), functions (m,)) -> values (m,), gradients (m, variables)
+    hessian : (points, functions) -> Hessian
+    x : float64, (all functions, variables)
+        The start, changed in place, except where a function is not finite.
+    functions : numbers of those that are minimized
+    """
+    points = Points(functions, x[functions], *evaluate(x[functions], functions))
+    points = points.select(np.isfinite(points.value))
+    tolerance = np.broadcast_to(tolerances.predicted_decrease, len(x))
+    while points.functions.size:
+        functions = points.functions
+        direction = conjugate_gradients(hessian(points.x, functions), points.gradient).astype(np.float64)
+        decrease = -0.5 * (points.gradient * direction).sum(axis=1)
+        noise = 0.1 * tolerances.value_error * np.abs(points.value)
+        converged = decrease <= np.maximum(tolerance[functions], noise)
+        going = ~converged
+        values, failed = points.value, np.zeros(len(functions), bool)
+        if going.any():
+            start = points.select(going)
+            points, _, accepted = backtracking(
+                evaluate, start, direction[going], np.ones(len(start.value), bool), tolerances.value_error
+            )
+            x[points.functions], values = points.x, values.copy()
+            values[going], failed[going] = points.value, ~accepted
+            points = points.select(accepted)
+        else:
+            points = points.select(going)
+        yield Iteration(functions, values, converged, failed, decrease)
+
+
+def conjugate_gradients(hessian: Hessian, gradient: np.ndarray) -> np.ndarray:
+    """About −H⁻¹ g of each function, (m, variables), in the precision of the Hessian's products."""
+    places = np.arange(len(gradient))
+    r = hessian.precondition(-gradient, places)
+    direction = np.zeros_like(r)
+    r, z = (-gradient).astype(r.dtype), r
+    p, rz = z.copy(), _dot(r, z)
+    limit = _RESIDUAL**2 * rz
+    places = np.flatnonzero(rz > 0)
+    if len(places) < len(gradient):
+        r, p, rz, limit = r[places], p[places], rz[places], limit[places]
+    for _ in range(_MAX_INNER):
+        if not places.size:
+            break
+        product = hessian.multiply(p, places)
+        curvature = _dot(p, product)
+        positive = curvature > 0
+        length = np.divide(rz, curvature, out=np.zeros_like(rz), where=positive).astype(r.dtype)[:, None]
+        if len(places) == len(direction):
+            direction += length * p
+        else:
+            direction[places] += length * p
+        r -= length * product
+        z = hessian.precondition(r, places)
+        before, rz = rz, _dot(r, z)
+        going = positive & (rz > limit)
+        p *= (rz / before).astype(p.dtype)[:, None]
+        p += z
+        if not going.all():
+            places, r, p, rz, limit = places[going], r[going], p[going], rz[going], limit[going]
+    return direction
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(m,): inner products of rows."""
+    return np.array([np.dot(u, v) for u, v in zip(a, b, strict=True)], np.float64)
