@@ -8,6 +8,7 @@ import numpy as np
 from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.data.products import multiply, multiply_transposed
 from lifecycle.linear.data.sample_weights import SampleWeights
 from lifecycle.loops.linear_loss import loss_dloss
 from lifecycle.loops.linear_softmax import multinomial_loss_dloss
@@ -95,9 +96,9 @@ class Objective:
         overflow: Any = None if dtype == design.dtype else "ignore"
 
         def chunk_sums(chunk: tuple[int, int]) -> tuple:
-            X, y = design.read(*chunk, shift, dtype), problem.y[slice(*chunk)].astype(dtype)
+            X, y = design.read_products(*chunk, shift, dtype), problem.y[slice(*chunk)].astype(dtype)
             weights = np.ascontiguousarray((self.weights.read(*chunk, dtype) / dtype.type(design.n_samples)).T)
-            z = np.ascontiguousarray((X @ flat.T).T) if design.sparse else flat @ X.T
+            z = multiply(X, flat)
             z += at_shift[:, None]
             dloss = np.empty_like(z)
             if problem.multinomial:
@@ -108,7 +109,7 @@ class Objective:
                 losses = z.sum(axis=1).reshape(m, k).sum(axis=1, dtype=np.float64)
             if not gradient:
                 return (losses,)
-            by_coef = (X.T @ dloss.T).T if design.sparse else dloss @ X
+            by_coef = multiply_transposed(X, dloss)
             return losses, by_coef.reshape(m, k, -1), dloss.sum(axis=1).reshape(m, k)
 
         def quiet_chunk_sums(chunk: tuple[int, int]) -> tuple:
@@ -117,4 +118,4 @@ class Objective:
 
         with single_threaded_blas():
             elements = min(_CHUNK_ELEMENTS, _CHUNK_SCORES // (m * k) * design.n_features)
-            yield from map_ordered(quiet_chunk_sums, list(design.chunks(elements)), m * k * design.n_stored)
+            yield from map_ordered(quiet_chunk_sums, list(design.sum_chunks(elements)), m * k * design.n_stored)

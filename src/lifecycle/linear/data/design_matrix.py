@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle.linear.data.products import CsrRows
+
 _CACHE_ELEMENTS = 1 << 18  # elements of a chunk that stays in the cache
 _FILE_ELEMENTS = 1 << 26  # elements of a chunk that is read from a file at once
 
@@ -18,6 +20,7 @@ class DesignMatrix:
         self.dtype = X.dtype
         self.sparse = not isinstance(X, np.ndarray)
         self.n_stored = X.size  # numbers in memory
+        self._stored: dict[Any, np.ndarray] = {}  # those of a sparse X, by precision
 
     def chunks(
         self, elements: int = _CACHE_ELEMENTS, begin: int = 0, end: int | None = None
@@ -26,6 +29,12 @@ class DesignMatrix:
         size, end = max(64, elements // max(1, self.n_features)), self.n_samples if end is None else end
         for first in range(begin, end, size):
             yield first, min(first + size, end)
+
+    def sum_chunks(self, elements: int = _CACHE_ELEMENTS) -> Iterator[tuple[int, int]]:
+        """The same for sums of the length of a row: few where X is sparse, as each takes the time of a dense row."""
+        if self.sparse:
+            elements = max(elements, self.n_features * min(-(-self.n_samples // 4), 8 * self.n_features))
+        return self.chunks(elements)
 
     def file_chunks(self) -> list[tuple[int, int]]:
         """The pieces within which rows are visited in any order: all of X unless it is large and dense."""
@@ -38,6 +47,15 @@ class DesignMatrix:
             return part if dtype is None else part.astype(dtype, copy=False)
         shifted = np.subtract(part, shift, dtype=self.dtype)  # before digits are given up
         return shifted if dtype is None else shifted.astype(dtype, copy=False)
+
+    def read_products(self, begin: int, end: int, shift: np.ndarray | None, dtype: Any) -> Any:
+        """The same as an argument of `multiply`; sparse rows are no copy."""
+        if not self.sparse:
+            return self.read(begin, end, shift, dtype)
+        dtype = np.dtype(dtype)
+        if dtype not in self._stored:
+            self._stored[dtype] = self.X.data.astype(dtype, copy=False)
+        return CsrRows(self._stored[dtype], self.X.indices, self.X.indptr[begin : end + 1], self.n_features)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Rows with these increasing numbers as a dense float64 array that must not be written to."""

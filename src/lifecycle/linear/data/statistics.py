@@ -180,7 +180,7 @@ class FeatureStatistics:
 
     def _variance(self, sets: Any, shift: np.ndarray, offset: np.ndarray) -> np.ndarray:
         sums = np.zeros(offset.shape)
-        for begin, end in self.design.chunks():
+        for begin, end in self.design.sum_chunks():
             X = self.design.read(begin, end, shift)
             squares = X.multiply(X) if self.design.sparse else X * X
             sums += self.weights.read(begin, end)[:, sets].T @ squares

@@ -18,6 +18,7 @@ from scipy.special import softmax
 
 from lifecycle._threads import map_ordered, num_threads, single_threaded_blas
 from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.data.products import multiply, multiply_transposed
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.linear.exact import moments_by_train_set
 from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
@@ -103,7 +104,6 @@ class _Hessians:
         self.preconditioners, design = preconditioners, self.problem.design
         self.dtype = np.dtype(np.float32 if design.max_abs <= LARGEST_FLOAT32 else np.float64)
         self.frame, self.k = objective.losses.frame, self.problem.n_outputs
-        self.X = design.X.astype(self.dtype, copy=False) if design.sparse else None
         coef, intercept = objective.unpack(theta)
         self.state = np.empty((len(models), self.k, design.n_samples), self.dtype)  # curvatures, or probabilities
         flat, at_shift = self._at_shift(coef, intercept, np.arange(len(models)))
@@ -123,11 +123,9 @@ class _Hessians:
 
     def _for_chunks(self, work: Any, n_models: int) -> list[Any]:
         design = self.problem.design
-        if design.sparse:
-            return [work((0, design.n_samples))]
         elements = max(1, min(_CHUNK_ELEMENTS, _CHUNK_ELEMENTS // (n_models * self.k) * design.n_features))
         with single_threaded_blas():
-            return list(map_ordered(work, list(design.chunks(elements)), n_models * self.k * design.n_stored))
+            return list(map_ordered(work, list(design.sum_chunks(elements)), n_models * self.k * design.n_stored))
 
     def _at_shift(self, coef: np.ndarray, intercept: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (models * outputs, features), and intercepts of features as they are read."""
@@ -136,10 +134,10 @@ class _Hessians:
         return coef.reshape(-1, coef.shape[2]).astype(self.dtype), at_shift.reshape(-1, 1).astype(self.dtype)
 
     def _read(self, rows: tuple[int, int]) -> Any:
-        return self.X if self.X is not None else self.problem.design.read(*rows, self.frame.shift, self.dtype)
+        return self.problem.design.read_products(*rows, self.frame.shift, self.dtype)
 
     def _scores(self, X: Any, flat: np.ndarray, at_shift: np.ndarray) -> np.ndarray:
-        z = (X @ flat.T).T if self.X is not None else flat @ X.T
+        z = multiply(X, flat)
         return (z + at_shift).reshape(-1, self.k, z.shape[1])
 
     def _curvatures(self, rows: tuple[int, int], flat: np.ndarray, at_shift: np.ndarray) -> None:
@@ -177,14 +175,16 @@ class _Hessians:
             else:
                 u *= state
             d = u.reshape(-1, u.shape[2])
-            by_coef = (X.T @ d.T).T if self.X is not None else d @ X
-            return by_coef, d.sum(axis=1)
+            return multiply_transposed(X, d), d.sum(axis=1)
 
-        parts = self._for_chunks(product, len(places))
-        by_coef = np.sum([part[0] for part in parts], axis=0) if len(parts) > 1 else parts[0][0]
-        by_intercept = np.sum([part[1] for part in parts], axis=0).reshape(-1, self.k)
-        by_coef = by_coef.reshape(coef.shape)
-        by_coef = by_coef - by_intercept[:, :, None] * self.frame.offset[sets][:, None, :].astype(self.dtype)
+        (by_coef, by_intercept), *others = self._for_chunks(product, len(places))
+        for part in others:
+            by_coef += part[0]
+            by_intercept += part[1]
+        by_coef, by_intercept = by_coef.reshape(coef.shape), by_intercept.reshape(-1, self.k)
+        offset = self.frame.offset[sets]
+        if offset.any():
+            by_coef -= by_intercept[:, :, None] * offset[:, None, :].astype(self.dtype)
         result = objective.pack(by_coef, by_intercept, self.dtype)
         result[:, : objective.n_coef] += (
             objective.l2_weight[self.models[places], None].astype(self.dtype) * v[:, : objective.n_coef]
