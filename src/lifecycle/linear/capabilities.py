@@ -51,7 +51,7 @@ def check_arguments(capabilities: Capabilities, model: Any, loss: Any, penalty: 
 
 
 def why_not(capabilities: Capabilities, model: Any, loss: Any, penalty: Any) -> str | None:
-    """What a solver lacks for the loss and the penalty of an estimator, and what to use; None where it lacks nothing."""
+    """What a solver needs that the loss and penalty of an estimator are not, and what to use; None: it serves them."""
     if capabilities.losses == "smooth" and not loss.smooth:
         return f"needs a smooth loss, which {model.loss!r} is not: use 'gd', 'sgd' or 'adam'"
     if capabilities.losses == "squared_error" and model.loss != "squared_error":

@@ -43,9 +43,7 @@ def choose_solver(model: Any, loss: Any, penalty: Any, X: Any) -> str:
 
 def _is_exact_affordable(n_samples: int, n_features: int) -> bool:
     rank = min(n_samples, n_features)
-    return (
-        n_samples * n_features * rank <= _MAX_EXACT_PRODUCTS and max(n_features, rank) * rank <= _MAX_EXACT_ELEMENTS
-    )
+    return n_samples * n_features * rank <= _MAX_EXACT_PRODUCTS and max(n_features, rank) * rank <= _MAX_EXACT_ELEMENTS
 
 
 def resolve_batch_size(model: Any, optimizer: Optimizer, n_rows: int) -> int:

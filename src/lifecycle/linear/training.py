@@ -203,7 +203,9 @@ def _fit_group(models: list[Any], group: list[int], request: FitRequest,
                 request.unconverged[i] = result
 
 
-def _solve(models: list[Any], solver: str, optimizers: list[Any], problem: Problem, options: TrainingOptions) -> list[FitResult]:
+def _solve(
+    models: list[Any], solver: str, optimizers: list[Any], problem: Problem, options: TrainingOptions
+) -> list[FitResult]:
     first = models[0]
     if solver in WITHOUT_STEPS:
         check_data(WITHOUT_STEPS[solver], first, None, problem, problem.design.n_samples)

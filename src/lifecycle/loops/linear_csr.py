@@ -43,8 +43,8 @@ def csr_products(width: int) -> Any:
 def csr_transposed_products(width: int) -> Any:
     """Kernel (data, indices, indptr, vectors, out): add the products of transposed CSR rows with vectors to out.
 
-    vectors (rows, n), out (features, n); n is a multiple of `width`. Rows whose elements of the vectors are all zero are
-    skipped, whatever they hold.
+    vectors (rows, n), out (features, n); n is a multiple of `width`. Where all elements of the
+    vectors for a row are zero, the row is skipped, whatever it holds.
     """
 
     elements = stack_array(width)

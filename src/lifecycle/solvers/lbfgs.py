@@ -80,8 +80,11 @@ def minimize(
         flat = np.isinf(gradient_norm[functions])
         if not flat.all():
             flat = np.linalg.norm(points.gradient, axis=1) <= gradient_norm[functions]
-        small, exhausted = tolerances.is_small(direction, points.x) & flat, decrease <= rounding[functions]
-        done = (decrease <= tolerance[functions]) & (small | stagnant) | exhausted
+        exhausted = decrease <= rounding[functions]
+        done = (decrease <= tolerance[functions]) & (flat | stagnant) | exhausted
+        if done.all():  # no model needs the step
+            yield Iteration(functions, points.value, done & flat, done & ~flat, slow & ~done)
+            return
         # line search; where a function is done, the full step only
         end, s, accepted = backtracking(evaluate, points, direction, ~done, tolerances.value_error)
         pairs.append(curvature_pair(s, end.gradient - points.gradient))

@@ -68,11 +68,9 @@ def minimize(
         newton_decrease = predicted if damping <= _UNDAMPED else np.inf
         if point.value - trial.value >= 0.5 * predicted:
             damping = max(damping / 10.0, _MIN_DAMPING) if damping > _UNDAMPED else _MIN_DAMPING
-        before, point = point.x, trial
+        point = trial
         values.append(point.value)
-        if newton_decrease > tolerances.predicted_decrease:
-            continue
-        if tolerances.is_small((point.x - before)[None], point.x[None])[0]:
+        if newton_decrease <= tolerances.predicted_decrease:
             break
     else:
         return NewtonResult(point.x, values, newton_decrease, converged=False)

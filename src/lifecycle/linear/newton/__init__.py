@@ -20,9 +20,9 @@ from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
 from lifecycle.linear.newton.dense_objective import run_newton
 from lifecycle.linear.newton.preconditioner import Preconditioner
 from lifecycle.linear.newton.regularization_path import RegularizationPath
-from lifecycle.linear.newton.shared_preconditioner import STEP, FullObjective, run_lbfgs
+from lifecycle.linear.newton.shared_preconditioner import FullObjective, run_lbfgs
 from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
-from lifecycle.linear.newton.truncated import fit_truncated
+from lifecycle.linear.newton.truncated import SAFETY, fit_truncated
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.solvers.convergence import Tolerances
 
@@ -58,14 +58,14 @@ def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     coef, intercept = problem.initial_coefficients() if options.initial is None else options.initial
     frame, train_set = problem.features.shared_frame, problem.train_set
     theta = objective.pack(coef, frame.to_shifted(coef, intercept, train_set))
-    tolerance = np.zeros(problem.n_models) if options.tol is None else options.tol * problem.null_loss
+    tolerance = np.zeros(problem.n_models) if options.tol is None else SAFETY * options.tol * problem.null_loss
     curves, converged = dict[int, list[float]](), np.zeros(problem.n_models, bool)
     single, groups = _split(problem, subsample)
 
     # single models: Newton steps, along the regularization path of each training set and epsilon
     paths: dict[tuple, RegularizationPath] = {}
     for i, m in enumerate(single, 1):
-        on_rows, tolerances = subsample.objective([m]), Tolerances(tolerance[m], STEP["float64"])
+        on_rows, tolerances = subsample.objective([m]), Tolerances(tolerance[m])
         alpha, start = objective.l2_weight[m], theta[m]
         path = paths.setdefault((train_set[m], problem.epsilon[m]), RegularizationPath())
         # without a penalty there may be many minima, or none, and which one is reached depends on the start
@@ -87,7 +87,7 @@ def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     # fallback: Newton steps on all rows for a model that is alone; one among others is solved again without them
     if newton_steps and not converged[0]:
         on_rows = subsample.objective([0], all_rows=True)
-        tolerances = Tolerances(tolerance[0], STEP[str(problem.design.dtype)])
+        tolerances = Tolerances(tolerance[0])
         theta[0], curve, converged[0] = run_newton(on_rows, theta[0], tolerances, newton_steps)
         curves[0] += curve
     failed = [m for group in groups for m in group if not converged[m] and problem.n_models > 1]

@@ -152,7 +152,7 @@ def run_newton(
     """θ at the minimum, the objective after each step, and whether it converged; block by block of the Hessian."""
     theta, results = theta.copy(), []
     for block, variables in objective.blocks():
-        scale, tolerances = block.diagonal_bound(), tolerances._replace(n_scale=block.n_coef)
+        scale = block.diagonal_bound()
         results.append(newton.minimize(block.evaluate, _solve, theta[variables], scale, tolerances, max_iter))
         theta[variables] = results[-1].x
     # a block that has converged keeps its value while others go on

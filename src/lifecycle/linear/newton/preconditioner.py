@@ -56,7 +56,7 @@ class Preconditioner:
         self.shared: set[int] = set()  # models with a Hessian in which there are rows that they do not train on
         previous: tuple[np.ndarray, CholeskyFactors] | None = None  # minimum and factors for the penalty before
         for models in groups:
-            objective, tolerances = subsample.objective(models), Tolerances(tolerance[models].min(), np.inf)
+            objective, tolerances = subsample.objective(models), Tolerances(tolerance[models].min())
             if previous is None:
                 minimum, _, _ = run_newton(objective, theta[models[0]], tolerances, max_iter)
             else:
@@ -76,10 +76,10 @@ class Preconditioner:
             step[at] = factors.solve(gradient[at])
         return step
 
-    def renew(self, models: np.ndarray, theta: np.ndarray) -> None:
-        """Give models the Hessians of their own training sets."""
+    def renew(self, models: np.ndarray, theta: np.ndarray, n_rows: int) -> None:
+        """Give models the Hessians of their own training sets, over a sample of about `n_rows` of all rows."""
         subsample, problem = self.subsample, self.subsample.problem
-        rows, weights = subsample.draw(subsample.trained, subsample.max_rows)
+        rows, weights = subsample.draw(subsample.trained, n_rows)
         counts, base = problem.weights.counts[rows], problem.sample_weight
         base = None if base is None else base[rows]
         design, targets = subsample.read(rows, weights)

@@ -23,11 +23,8 @@ from lifecycle.solvers import lbfgs
 from lifecycle.solvers.convergence import Tolerances
 
 _MAX_RENEWALS, _RENEWAL_INTERVAL = 20, 3  # of a model's preconditioner, and iterations between two at least
-_FLOAT32_STEP = 1e-3  # relative to the largest coefficient: after smaller steps float64 takes over
 LARGEST_FLOAT32 = 1e15  # in X: beyond it, squares in single precision overflow
 _LEAST_GAP = 1e-12  # of the objective to its minimum, relative to the loss of a constant, that a gradient can show
-# steps after which the coefficients no longer depend on where the steps began
-STEP = {"float64": 1e-8, "float32": 1e-5}
 _ROUNDING = {"float64": 1e-18, "float32": 1e-13}  # relative to the loss of a constant
 
 
@@ -43,38 +40,36 @@ def run_lbfgs(
     """
 
     def iterations(
-        problem: Problem, dtype: Any, decrease: np.ndarray, step: float, gradient_norm: Any = np.inf
+        problem: Problem, dtype: Any, decrease: np.ndarray, gradient_norm: Any = np.inf
     ) -> Iterator[lbfgs.Iteration]:
         objective = FullObjective(problem, dtype)
         rounding, error = _ROUNDING[objective.dtype] * null_loss, VALUE_ERROR[objective.dtype]
-        tolerances = Tolerances(decrease, step, objective.n_coef, rounding, error, gradient_norm)
+        tolerances = Tolerances(decrease, rounding, error, gradient_norm)
         return lbfgs.minimize(objective.evaluate, preconditioner, theta, models, tolerances)
 
     models, null_loss = np.array(sorted(preconditioner.factors), int), problem.null_loss
     sample = preconditioner.subsample.sampled_problem() if options.initial is None else None
     if sample is not None:
-        for _ in islice(iterations(sample, np.float64, tolerance, np.inf), SAMPLE_ITERATIONS):
+        for _ in islice(iterations(sample, np.float64, tolerance), SAMPLE_ITERATIONS):
             pass
     curves: dict[int, list[float]] = {m: [] for m in models.tolist()}
     renewals, converged = np.zeros(problem.n_models, int), np.zeros(problem.n_models, bool)
     visible_decrease = np.maximum(tolerance, VALUE_ERROR["float32"] * null_loss)
     shared = set(preconditioner.shared)
     gradient_norm = np.sqrt(2.0 * problem.l2_weight * np.maximum(tolerance, _LEAST_GAP * null_loss))
-    for dtype, decrease, step in (
-        (np.float32, visible_decrease, _FLOAT32_STEP),
-        (np.float64, tolerance, STEP[str(problem.design.dtype)]),
+    for dtype, decrease in (
+        (np.float32, visible_decrease),
+        (np.float64, tolerance),
     ):
         final, last_renewal = dtype == np.float64, 0
         if not final and problem.design.max_abs > LARGEST_FLOAT32:
             continue
         if final:
-            no_penalty = np.array([m for m in shared if problem.l2_weight[m] == 0], int)
-            if no_penalty.size:
-                preconditioner.renew(no_penalty, theta)
-            own = [m for m in models if m not in (preconditioner.shared if problem.l2_weight[m] == 0 else shared)]
-            gradient_norm[own] = np.inf
+            if shared:
+                preconditioner.renew(np.array(sorted(shared)), theta, preconditioner.subsample.n_rows)
+            gradient_norm[[m for m in models if m not in preconditioner.shared]] = np.inf
         converged[:] = False
-        limits = decrease, step, gradient_norm if final else np.inf
+        limits = decrease, gradient_norm if final else np.inf
         for i, (functions, values, done, _, slow) in enumerate(iterations(problem, dtype, *limits), 1):
             converged[functions[done]] = True
             for m, value in zip(functions.tolist(), values.tolist(), strict=True) if final else ():
@@ -84,7 +79,7 @@ def run_lbfgs(
                 break
             slow = functions[slow & (renewals[functions] < _MAX_RENEWALS)]
             if slow.size and i - last_renewal >= _RENEWAL_INTERVAL:
-                preconditioner.renew(slow, theta)
+                preconditioner.renew(slow, theta, preconditioner.subsample.max_rows)
                 renewals[slow], last_renewal = renewals[slow] + 1, i
     return curves, converged
 

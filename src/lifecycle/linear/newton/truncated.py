@@ -30,7 +30,7 @@ from lifecycle.solvers.convergence import Tolerances
 
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
 _BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
-_SAFETY = 0.25  # of tol: what the predicted decrease may be, as the directions are inexact
+SAFETY = 0.25  # of tol: what the predicted decrease may be, as the directions are inexact
 
 
 def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]:
@@ -60,11 +60,11 @@ def _minimize(
     if options.initial is not None:
         coef, intercept = (a[models] for a in options.initial)
     theta, null_loss = objective.pack(coef, intercept), of_batch.null_loss
-    tolerance = np.zeros(len(models)) if options.tol is None else _SAFETY * options.tol * null_loss
+    tolerance = np.zeros(len(models)) if options.tol is None else SAFETY * options.tol * null_loss
     hessian = partial(_Hessians, objective, preconditioners)
     curves: list[list[float]] = [[] for _ in models]
     converged, gap = np.zeros(len(models), bool), np.full(len(models), np.inf)
-    tolerances = Tolerances(tolerance, np.inf, value_error=1e-14)
+    tolerances = Tolerances(tolerance, value_error=1e-14)
     iterations = newton_cg.minimize(objective.evaluate, hessian, theta, np.arange(len(models)), tolerances)
     for i, (functions, values, done, failed, decrease) in enumerate(iterations, 1):
         converged[functions[done | failed]], gap[functions] = True, decrease
@@ -99,7 +99,9 @@ def _preconditioners(problem: Problem) -> dict[int, Any]:
 class _Hessians:
     """The Hessians of models at θ (models, variables), of features that are seen from the means of their rows."""
 
-    def __init__(self, objective: FullObjective, preconditioners: dict[int, Any], theta: np.ndarray, models: np.ndarray):
+    def __init__(
+        self, objective: FullObjective, preconditioners: dict[int, Any], theta: np.ndarray, models: np.ndarray
+    ):
         self.objective, self.problem, self.models = objective, objective.problem, models
         self.preconditioners, design = preconditioners, self.problem.design
         self.dtype = np.dtype(np.float32 if design.max_abs <= LARGEST_FLOAT32 else np.float64)
