@@ -45,7 +45,7 @@ def example(path, images=None):
     print(linear.summary())
 
     # the same model by stochastic gradient descent has a curve
-    epochs = make_pipeline(prepare, lc.LinearClassifier(max_iter=12, tol=None, random_state=0))
+    epochs = make_pipeline(prepare, lc.LinearClassifier(optimizer="sgd", max_iter=12, tol=None, random_state=0))
     curves = lc.cross_validate(epochs, X, y, cv=folds)
     print("mean score after each epoch:", np.round(curves.curves.mean(axis=0), 4), "best:", curves.best_epoch)
 

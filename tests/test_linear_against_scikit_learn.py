@@ -52,7 +52,7 @@ def logistic(total, alpha, **options):
 @pytest.mark.parametrize("data", [cancer, wine, digits], ids=["two classes", "three classes", "ten classes"])
 def test_log_loss_is_logistic_regression_with_c_one_over_n_alpha(data, fit):
     X, y = data()
-    estimator = make_model("log_loss", optimizer="newton", tol=1e-12, max_iter=200)
+    estimator = make_model("log_loss", optimizer="newton", tol=1e-14, max_iter=200)
     grid = [{"alpha": a} for a in ((1e-2, 0.3) if data is digits else (1e-3, 1e-2, 0.1, 0.3))]
     for model, twin, rows in pairs(fit, estimator, logistic, X, y, grid):
         assert_close_to_largest(model.coef_, twin.coef_, 1e-6)
@@ -77,7 +77,7 @@ def test_weighted_log_loss_divides_by_the_sum_of_the_weights(fit):
     X, y = wine()
     per_class = {0: 1.0, 1: 2.0, 2: 0.5}
     weights = np.random.RandomState(0).uniform(0.0, 3.0, len(X))
-    estimator = make_model("log_loss", optimizer="newton", tol=1e-12, class_weight=per_class, max_iter=200)
+    estimator = make_model("log_loss", optimizer="newton", tol=1e-14, class_weight=per_class, max_iter=200)
     train = [np.arange(len(y)), *kfold_rows(len(y))]
     models = fit(estimator, X, y, train, [{"alpha": 0.01}] * 4, weights)
     scaled = fit(estimator, X, y, train, [{"alpha": 0.01}] * 4, 10 * weights)
@@ -138,7 +138,7 @@ def test_l1_and_elasticnet_are_lasso_and_elastic_net_with_the_same_alpha(penalty
 @by_fit_and_fit_many
 def test_squared_hinge_is_linear_svc(fit):
     X, y = cancer()
-    estimator = make_model("squared_hinge", optimizer="newton", fit_intercept=False, tol=1e-12, max_iter=200)
+    estimator = make_model("squared_hinge", optimizer="newton", fit_intercept=False, tol=1e-14, max_iter=200)
 
     def svc(total, alpha):
         return LinearSVC(C=1 / (total * alpha), fit_intercept=False, dual=False, tol=1e-10, max_iter=10_000)

@@ -11,7 +11,7 @@ INVALID_FOR_THE_CLASSIFIER = [
     ({"loss": "logistic"}, r"loss must be one of 'hinge', 'log_loss', .*; got 'logistic'"),
     ({"loss": "huber"}, r"loss must be one of 'hinge', .*; got 'huber'"),
     ({"penalty": "L2"}, r"penalty must be one of 'elasticnet', 'l1', 'l2', None; got 'L2'"),
-    ({"optimizer": "lbfgs"}, r"optimizer must be one of .*'adam', .*'sgd', 'newton', 'exact'; got 'lbfgs'"),
+    ({"optimizer": "lbfgs"}, r"optimizer must be one of .*'adam', .*'sgd', 'auto', 'newton', 'exact'; got 'lbfgs'"),
     ({"optimizer": lc.Adam(lr=0.1), "lr": 0.2}, r"lr is set twice: in Adam\(lr=0.1\) and as lr=0.2; leave one out"),
     ({"optimizer": lc.SGD(maximize=True)}, r"SGD\(maximize=True\) would maximize the loss: leave maximize out"),
     (

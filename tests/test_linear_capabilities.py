@@ -28,14 +28,13 @@ CASES = list(zip(SELECTED_BY, solver_choice.SOLVERS.values(), strict=True))
 
 def table() -> str:
     """The declarations as the table of the page."""
-    rows = ["| optimizer | losses | penalties | sparse X | variables | lr, batch_size, early_stopping, average |"]
-    rows.append("| :-- | :-- | :-- | :-- | :-- | :-- |")
+    rows = ["| optimizer | losses | penalties | sparse X | lr, batch_size, early_stopping, average |"]
+    rows.append("| :-- | :-- | :-- | :-- | :-- |")
     sparse_x = {"any": "yes", "without l1": 'with penalty "l2" or None', "none": "no"}
     for name, can in solver_choice.SOLVERS.items():
         losses = "`squared_error`" if can.losses == "squared_error" else can.losses
         penalties = "any" if can.penalties == "any" else '"l2" or None'
-        variables = "any number" if can.max_variables is None else f"at most {can.max_variables:,}"
-        cells = name, losses, penalties, sparse_x[can.sparse_penalties], variables, "yes" if can.takes_steps else "no"
+        cells = name, losses, penalties, sparse_x[can.sparse_penalties], "yes" if can.takes_steps else "no"
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -78,10 +77,3 @@ def test_arguments_of_steps_are_refused_where_there_are_none(arguments, can):
     else:
         with pytest.raises(ValueError, match="early_stopping=True has no meaning"):
             model.fit(X, Y["regression"])
-
-
-def test_too_many_variables_are_refused_before_any_work(monkeypatch):
-    monkeypatch.setattr("lifecycle.linear.training.fit_newton", lambda *_: pytest.fail("work was done"))
-    wide = sparse.csr_array((100, 20_000))
-    with pytest.raises(ValueError, match="20001 variables at once, and more than 20000"):
-        lc.LinearClassifier(optimizer="newton").fit(wide, Y["classification"])

@@ -77,7 +77,7 @@ def problems(draw, loss, optimizer):
     arguments = {
         "fit_intercept": draw(st.booleans()),
         "max_iter": 500 if optimizer == "newton" else draw(st.integers(1, 6)),
-        "tol": draw(st.sampled_from([None, 1e-4, 1e-2])) if optimizer != "newton" else 1e-8,
+        "tol": draw(st.sampled_from([None, 1e-4, 1e-2])) if optimizer != "newton" else 1e-14,
         "n_iter_no_change": draw(st.integers(1, 5)),
         "epsilon": draw(st.sampled_from([0.1, 1.0])) if optimizer != "newton" else 5.0,
         "l1_ratio": 0.4,
@@ -280,7 +280,7 @@ def test_a_class_that_is_missing_in_a_training_set_does_not_exist_for_its_model(
     y = np.array(["red", "white", "rosé"])[codes]
     rows = np.arange(len(X))
     train = [rows, rows[codes != 1], rows[codes != 0], rows[::2]]
-    estimator = make_model("log_loss", optimizer="newton", alpha=0.01, max_iter=100, tol=1e-8)
+    estimator = make_model("log_loss", optimizer="newton", alpha=0.01, max_iter=100, tol=1e-14)
     test = [rows[:60], rows[codes != 1][::3], rows, rows[1::2]]
     models = estimator.fit_many(X, y, train=train, params=[{}] * 4, test=test)
     three = ["red", "rosé", "white"]

@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
@@ -34,8 +33,8 @@ def record_new_preconditioners(monkeypatch):
     """{model: (problem, product with its inverse Hessian, theta of that Hessian)}; every model gets a new one soon."""
     recorded, renew = {}, Preconditioner.renew
 
-    def renew_and_record(self, models, theta):
-        renew(self, models, theta)
+    def renew_and_record(self, models, theta, n_rows):
+        renew(self, models, theta, n_rows)
         at = theta[models].mean(axis=0)
         recorded.update({m: (self.subsample.problem, self.factors[m].solve, at) for m in models.tolist()})
 
@@ -80,7 +79,7 @@ def test_newton_in_float32_equals_newton_in_float64(classes, alpha, monkeypatch)
         rng = np.random.RandomState(seed)
         X = (rng.randn(200, 3) + rng.randn(3)).astype(np.float32)
         y = (X @ rng.randn(3, classes) + 2 * rng.gumbel(size=(200, classes))).argmax(axis=1)
-        estimator = make_model("log_loss", optimizer="newton", alpha=alpha, max_iter=100, tol=1e-8)
+        estimator = make_model("log_loss", optimizer="newton", alpha=alpha, max_iter=100, tol=1e-14)
         tables = (X, X.astype(float))
         single, double = (estimator.fit_many(a, y, train=kfold_rows(200), params=[{}] * 3) for a in tables)
         for one, other in zip(single, double, strict=True):
@@ -90,7 +89,7 @@ def test_newton_in_float32_equals_newton_in_float64(classes, alpha, monkeypatch)
 def test_newton_converges_to_a_tolerance_that_single_precision_cannot_resolve():
     X, y = make_classification(6000, 20, n_informative=5, n_redundant=10, random_state=0)
     params = [{"alpha": a} for a in (1e-6, 1e-3) for _ in range(5)]
-    model = make_model("log_loss", optimizer="newton", tol=1e-12, max_iter=100)
+    model = make_model("log_loss", optimizer="newton", tol=1e-14, max_iter=100)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         models = model.fit_many(X, y, train=kfold_rows(len(X), 5) * 2, params=params)
@@ -104,7 +103,7 @@ def test_newton_converges_where_the_curvature_is_in_the_rows_of_a_rare_class(cla
     z = X @ rng.normal(size=(40, classes)) / 40**0.5
     z[:, 0] += 8
     y = (z + rng.gumbel(size=(6000, classes))).argmax(axis=1)
-    estimator = make_model("log_loss", optimizer="newton", alpha=1e-6, max_iter=100)
+    estimator = make_model("log_loss", optimizer="newton", alpha=1e-6, tol=1e-14, max_iter=100)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         model = estimator.fit(X, y)
@@ -119,7 +118,7 @@ def test_a_mean_of_y_far_from_zero_does_not_end_newton_earlier():
     X = rng.normal(size=(6000, 12))
     y = X[:, 0] + rng.standard_t(1.5, size=6000)
     train = [rng.permutation(6000)[:4800] for _ in range(2)] + [rng.permutation(6000)[:60]]
-    model = make_model("huber", optimizer="newton", max_iter=100)
+    model = make_model("huber", optimizer="newton", tol=1e-14, max_iter=100)
     for fitted, rows in zip(model.fit_many(X, y + 1e5, train=train, params=[{}] * 3), train, strict=True):
         assert_close_to_largest(fitted.coef_, clone(model).fit(X[rows], y[rows]).coef_, 1e-6)
 
@@ -132,7 +131,7 @@ def test_the_subsample_of_rows_contains_rare_features():
     X[:, 55:] = rng.randn(20_000, 5)
     y = X @ rng.randn(60) + rng.randn(20_000) > 0
     train = [train for train, _ in lc.KFold(5, shuffle=True, random_state=0).split(X)]
-    model = make_model("log_loss", optimizer="newton", max_iter=100)
+    model = make_model("log_loss", optimizer="newton", tol=1e-14, max_iter=100)
     models = model.fit_many(X, y, train=train, params=[{"alpha": 1e-6}] * 5)
     twin = LogisticRegression(C=1 / (16_000 * 1e-6), solver="newton-cholesky", tol=1e-10).fit(X[train[0]], y[train[0]])
     assert_close_to_largest(models[0].coef_, twin.coef_, 1e-5)
@@ -148,15 +147,6 @@ def test_newton_leaves_no_rounding_in_the_direction_that_softmax_ignores(alpha):
     assert model.intercept_.sum() == pytest.approx(0.0, abs=1e-11)
 
 
-def test_newton_refuses_more_variables_than_memory_holds():
-    X = np.zeros((2, 20_001))
-    sentence = r"optimizer='newton' solves for 20002 variables at once, and more than 20000 "
-    with pytest.raises(ValueError, match=sentence):
-        lc.LinearRegressor(optimizer="newton").fit(X, [0.0, 1.0])
-    with pytest.raises(ValueError, match=r"use 'gd' or 'sgd'$"):  # adam would make it dense
-        lc.LinearRegressor(optimizer="newton").fit(csr_matrix(X), [0.0, 1.0])
-
-
 # -- starts ---------------------------------------------------------------------------------------------------------
 
 
@@ -164,14 +154,14 @@ def test_newton_with_warm_start_continues_from_the_last_coefficients():
     rng = np.random.RandomState(0)
     X = rng.randn(20_000, 4) * [1.0, 3.0, 9.0, 27.0]
     y = X @ [4.0, 0.5, -0.3, 0.1] + rng.logistic(size=20_000) > 0
-    model = lc.LinearClassifier(optimizer="newton", max_iter=1, tol=1e-12, alpha=1e-6, warm_start=True)
+    model = lc.LinearClassifier(optimizer="newton", max_iter=1, tol=1e-14, alpha=1e-6, warm_start=True)
     twin = clone(model).set_params(max_iter=100, warm_start=False).fit(X, y)
     distances = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for _ in range(8):
             distances.append(np.abs(model.fit(X, y).coef_ - twin.coef_).max())
-    assert distances[-1] <= 1e-7 < distances[0]
+    assert distances[-1] <= 1e-6 < distances[0]
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
@@ -210,7 +200,7 @@ def test_models_that_converge_slowly_get_the_hessian_of_their_training_rows(monk
     groups = np.arange(len(X)) % 4
     train = [np.flatnonzero(~np.isin(groups, pair)) for pair in combinations(range(4), 2)]  # which overlap
     recorded = record_new_preconditioners(monkeypatch)
-    model = make_model(loss, optimizer="newton", alpha=0.01, tol=1e-12, max_iter=100)
+    model = make_model(loss, optimizer="newton", alpha=0.01, tol=1e-14, max_iter=100)
     model.fit_many(X, y, train=train, params=[{}] * 6)
     assert sorted(recorded) == list(range(6))
     rng = np.random.RandomState(0)

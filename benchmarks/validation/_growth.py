@@ -21,7 +21,7 @@ LEAST_SAVING = 0.05  # of the time per model, for a doubling that pays
 def optimizers(epochs: int) -> dict[str, Any]:
     common = {"progress": False, "random_state": 0}
     return {
-        f"per-sample SGD, {epochs} epochs": lc.LinearClassifier(max_iter=epochs, tol=None, **common),
+        f"per-sample SGD, {epochs} epochs": lc.LinearClassifier(optimizer="sgd", max_iter=epochs, tol=None, **common),
         "newton": lc.LinearClassifier(optimizer="newton", **common),
     }
 

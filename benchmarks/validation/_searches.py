@@ -157,7 +157,7 @@ def sgd(
     data = {dtype: X.astype(dtype) for dtype in targets}
 
     def ours(dtype: str, epochs: int) -> Side:
-        model = lc.LinearClassifier(loss, max_iter=epochs, tol=None, random_state=0, progress=False)
+        model = lc.LinearClassifier(loss, optimizer="sgd", max_iter=epochs, tol=None, random_state=0, progress=False)
         return Side(
             lambda: lc.GridSearchCV(model, {"alpha": alphas}, cv=folds, refit=False, progress=False), data[dtype], y
         )

@@ -20,7 +20,7 @@ ALPHA, EPOCHS = 1e-4, 20
 def sgd_classifiers(n: int, dtype: Any) -> dict[str, Callable]:
     return {
         f"lifecycle, {dtype}": lambda: lc.LinearClassifier(
-            alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0, progress=False
+            alpha=ALPHA, optimizer="sgd", max_iter=EPOCHS, tol=None, random_state=0, progress=False
         ),
         "scikit-learn, SGDClassifier": lambda: SGDClassifier(
             "log_loss", alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0
@@ -31,7 +31,7 @@ def sgd_classifiers(n: int, dtype: Any) -> dict[str, Callable]:
 def sgd_regressors(n: int, dtype: Any) -> dict[str, Callable]:
     return {
         f"lifecycle, {dtype}": lambda: lc.LinearRegressor(
-            alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0, progress=False
+            alpha=ALPHA, optimizer="sgd", max_iter=EPOCHS, tol=None, random_state=0, progress=False
         ),
         "scikit-learn, SGDRegressor": lambda: SGDRegressor(alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=0),
     }

@@ -103,11 +103,11 @@ def _table(path: str | os.PathLike, target: str, keep: Collection[str]) -> _Setu
     shape = {"module__hidden": (64, 64), "module__dropout": 0.1, **_training(max_epochs=40, n_iter_no_change=4)}
     if data.classification:
         model: Any = lt.TorchClassifier(lt.MLP, **shape)
-        linear: Any = lc.LinearClassifier(optimizer="newton")
+        linear: Any = lc.LinearClassifier()
         kind = f"{len(np.unique(data.y))} classes"
     else:
         model = TransformedTargetRegressor(lt.TorchRegressor(lt.MLP, **shape), transformer=StandardScaler())
-        linear = lc.LinearRegressor(optimizer="exact")
+        linear = lc.LinearRegressor()
         kind = "a quantity"
     columns = f"columns of numbers: {len(data.numeric)}, of words: {len(data.categorical)}"
     title = f"{data.name}: {len(data.y):,} rows; {columns}; the target {target!r} is {kind}"

@@ -21,8 +21,6 @@ class Capabilities:
     losses : "any", "smooth" (with a second derivative) or "squared_error"
     penalties : "any" or "without l1" (penalty="l2" or None)
     sparse_penalties : the same where X is sparse; "none": X must be dense
-    max_variables : int or None
-        Coefficients and intercepts that are solved for at once.
     takes_steps : bool
         Whether lr, batch_size, early_stopping, average and partial_fit have a meaning.
     """
@@ -30,7 +28,6 @@ class Capabilities:
     losses: Losses
     penalties: Penalties
     sparse_penalties: Penalties
-    max_variables: int | None = None
     takes_steps: bool = True
 
 
@@ -63,13 +60,7 @@ def why_not(capabilities: Capabilities, model: Any, loss: Any, penalty: Any) -> 
 
 def check_data(capabilities: Capabilities, model: Any, optimizer: Any, problem: Any, batch_size: int) -> None:
     """Refuse a problem whose data a solver cannot serve; raises ValueError."""
-    sparse, n_variables = problem.design.sparse, problem.n_joint_variables
-    if capabilities.max_variables is not None and n_variables > capabilities.max_variables:
-        others = "'gd' or 'sgd'" if sparse else "'gd', 'sgd' or 'adam'"
-        raise ValueError(
-            f"optimizer={model.optimizer!r} solves for {n_variables} variables at once, and more than "
-            f"{capabilities.max_variables} need too much memory: use {others}"
-        )
+    sparse = problem.design.sparse
     has_l1 = bool(np.any(problem.l1_weight > 0))
     if not sparse or capabilities.sparse_penalties == "any":
         return

@@ -27,6 +27,9 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     epsilon : float, default=0.1
         Error from which "huber" is linear, and up to which "epsilon_insensitive" sees no error, in units of y.
     optimizer : str or optimizer, default="auto"
+        "auto": "exact" where it can be and the table is of moderate size, else "newton", else "sgd" ("gd" with penalty
+        "l1" or "elasticnet" and sparse X); `solver_` names the choice. Arguments that only steps have, such as
+        early_stopping, ask for steps.
         "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not
         "epsilon_insensitive") with penalty "l2" or None; a few steps. "exact": "squared_error"
         with penalty "l2" or None, in closed form; the solution of least norm where there are many.
@@ -43,9 +46,8 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         fewer) is predicted to lower the objective (with early_stopping the validation loss) by at most 10 tol, and
         "gd" where the objective is at most tol above its minimum, by a bound or an estimate. Otherwise training
         stalls when n_iter_no_change epochs in a row do not fall by more than tol below the least so far; then it
-        ends, or goes on with smaller steps (Notes). None: exactly max_iter epochs. Newton's method ends with a
-        step that is predicted to lower the objective by less, and changes no coefficient by more than 1e-8 (float32:
-        1e-5) of the largest.
+        ends, or goes on with smaller steps (Notes). None: exactly max_iter epochs. Newton's method ends where a
+        step is predicted to lower the objective by at most a quarter of tol.
     fit_intercept : bool, default=True
     shuffle : bool, default=True
         Take the rows in a new order in each epoch.
@@ -68,6 +70,8 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     ----------
     coef_ : array, shape (n_features,)
     intercept_ : float
+    solver_ : str
+        The optimizer that trained the model.
     n_iter_ : int
         Epochs, or Newton's steps.
     history_ : list of dicts
