@@ -43,8 +43,8 @@ def split_rows_into_many_chunks(monkeypatch):
 
 
 def make_model(loss, **arguments):
-    """The estimator of the loss, with a seed and few epochs unless `arguments` say otherwise."""
-    arguments = {"random_state": 0, "max_iter": 5, **arguments}
+    """The estimator of the loss, with a seed and few epochs of "sgd" unless `arguments` say otherwise."""
+    arguments = {"optimizer": "sgd", "random_state": 0, "max_iter": 5, **arguments}
     return (lc.LinearClassifier if loss in CLASSIFICATION else lc.LinearRegressor)(loss, **arguments)
 
 
@@ -78,7 +78,7 @@ def assert_same_model(model, expected, tolerance, smallest_unit=1e-3):
     unit = max(np.abs(expected.coef_).max(), np.abs(expected.intercept_).max(), smallest_unit)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=tolerance * unit)
     np.testing.assert_allclose(model.intercept_, expected.intercept_, rtol=0, atol=tolerance * unit)
-    if model.optimizer != "newton":  # rounding decides whether newton's last step is made
+    if model.solver_ != "newton":  # rounding decides whether newton's last step is made
         assert model.n_iter_ == expected.n_iter_
         for name in expected.history_[-1]:
             curves = ([epoch[name] for epoch in m.history_] for m in (model, expected))

@@ -47,7 +47,7 @@ def test_lr_none_is_what_the_documentation_says():
         "adam": ({"optimizer": "adam"}, 0.1 * y.std()),  # the features have variance 1
     }
     for arguments, lr in documented.values():
-        arguments = {"max_iter": 1, "tol": None, "random_state": 0, **arguments}
+        arguments = {"optimizer": "sgd", "max_iter": 1, "tol": None, "random_state": 0, **arguments}
         automatic, given = (lc.LinearRegressor(lr=step_size, **arguments).fit(X, y) for step_size in (None, lr))
         np.testing.assert_allclose(automatic.coef_, given.coef_, rtol=1e-9)
 

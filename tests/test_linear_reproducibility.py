@@ -61,10 +61,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(optimizer):
 
 def test_without_shuffle_the_rows_keep_their_order():
     X, y = diabetes()
-    models = [
-        lc.LinearRegressor(optimizer="sgd", shuffle=False, random_state=seed, max_iter=3, tol=None).fit(X, y)
-        for seed in (1, 2)
-    ]
+    arguments = {"optimizer": "sgd", "shuffle": False, "max_iter": 3, "tol": None}
+    models = [lc.LinearRegressor(random_state=seed, **arguments).fit(X, y) for seed in (1, 2)]
     np.testing.assert_array_equal(models[0].coef_, models[1].coef_)
     reversed_rows = lc.LinearRegressor(**arguments).fit(X[::-1], y[::-1])
     assert np.abs(reversed_rows.coef_ - models[0].coef_).max() > 1e-3

@@ -93,7 +93,7 @@ def predictions(name, model):
 
 
 def tolerance(name, expected):
-    """The answers are of a CPU without VNNI: each of two int8 layers rounded activations to 7 bits; with it they have 8."""
+    """The answers are of a CPU without VNNI: two int8 layers rounded activations to 7 bits; with it they have 8."""
     if name in ("mlp-tied-int8", "rnn-int8", "torch-classifier-int8"):
         return {"rtol": 0.0, "atol": 2 * np.abs(expected).max() / 127}
     return {"rtol": 1e-5, "atol": 1e-6}
