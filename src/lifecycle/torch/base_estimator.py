@@ -18,7 +18,15 @@ from lifecycle.torch._openmp import serial_in_forked_child
 from lifecycle.torch.batches import as_array, as_sequences, input_dtype_and_device, to_batches
 from lifecycle.torch.compressed import holds_int8
 from lifecycle.torch.module_factory import build
-from lifecycle.torch.training import BestEpoch, Samples, TrainingConfig, predict_batches, seeded, train
+from lifecycle.torch.training import (
+    BestEpoch,
+    Samples,
+    TrainingConfig,
+    predict_batches,
+    prediction_threads,
+    seeded,
+    train,
+)
 
 _PREFIX = "module__"
 
@@ -309,8 +317,9 @@ class TorchEstimator(BaseEstimator):
         self._check_lengths(X, self.module_)
         data = to_batches(X, self.module_)
         rows = torch.arange(len(data), device=input_dtype_and_device(self.module_)[1])
-        batches = predict_batches(self.module_, data, rows, self.batch_size)
-        return torch.cat([self._check_output(out).double().cpu() for _, out in batches])
+        arguments = self.module_, data, rows, self.batch_size
+        with prediction_threads(*arguments):
+            return torch.cat([self._check_output(out).double().cpu() for _, out in predict_batches(*arguments)])
 
     def plot_history(self, ax: Any = None) -> Any:
         """Training and validation loss per epoch.

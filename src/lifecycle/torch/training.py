@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler as schedulers
 from lifecycle._threads import uninterrupted
 from lifecycle.torch.averaged_weights import WeightAverage
 from lifecycle.torch.batches import Sequences, TensorRows
+from lifecycle.torch.intra_op_threads import intra_op_threads
 from lifecycle.torch.optimizers import RuleOptimizer
 
 _MIN_BATCH = 512  # rows of a batch where nothing is trained
@@ -239,14 +240,22 @@ def _train_epoch(net: nn.Module, samples: Samples, config: TrainingConfig, avera
         return loss
 
     net.train()
-    total = 0.0
-    for batch in samples.shuffled_batches(config.batch_size):
-        x, keywords, y, weights = batch
-        is_first = average.steps == 0
-        loss: Any = config.optimizer.step(closure)
-        average.update()
-        total += config.loss.batch_sum(len(y), loss)
+    total, n_rows = 0.0, min(config.batch_size, len(samples.rows))
+    with intra_op_threads(net, samples.data, n_rows, training=True):
+        for batch in samples.shuffled_batches(config.batch_size):
+            x, keywords, y, weights = batch
+            is_first = average.steps == 0
+            loss: Any = config.optimizer.step(closure)
+            average.update()
+            total += config.loss.batch_sum(len(y), loss)
     return total / len(samples.rows)
+
+
+def prediction_threads(
+    net: nn.Module, data: TensorRows | Sequences, rows: torch.Tensor, batch_size: int
+) -> AbstractContextManager[None]:
+    """`intra_op_threads` for the batches of `predict_batches`."""
+    return intra_op_threads(net, data, min(max(batch_size, _MIN_BATCH), len(rows)))
 
 
 def predict_batches(
@@ -264,11 +273,12 @@ def predict_batches(
 @torch.no_grad()
 def _validate(net: nn.Module, samples: Samples, config: TrainingConfig) -> tuple[float, float]:
     total, outputs = 0.0, []
-    for rows, raw in predict_batches(net, samples.data, samples.rows, config.batch_size):
-        out = config.check_output(raw)
-        weights = None if samples.weights is None else samples.weights[rows]
-        total += config.loss.batch_sum(len(out), config.loss(out, samples.y[rows], weights))
-        outputs.append(out)
+    with prediction_threads(net, samples.data, samples.rows, config.batch_size):
+        for rows, raw in predict_batches(net, samples.data, samples.rows, config.batch_size):
+            out = config.check_output(raw)
+            weights = None if samples.weights is None else samples.weights[rows]
+            total += config.loss.batch_sum(len(out), config.loss(out, samples.y[rows], weights))
+            outputs.append(out)
     weights = None if samples.weights is None else samples.weights[samples.rows]
     return total / len(samples.rows), config.score(torch.cat(outputs), samples.y[samples.rows], weights)
 
