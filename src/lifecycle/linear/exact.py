@@ -38,7 +38,7 @@ def _solve(problem: Problem) -> list[FitResult]:
     l2_weight, center = problem.l2_weight, problem.features.center
     coef, intercept = problem.initial_coefficients()
     objective = np.empty(problem.n_models)
-    moments = _moments_by_train_set(problem) if problem.design.n_features <= problem.design.n_samples else {}
+    moments = moments_by_train_set(problem) if problem.design.n_features <= problem.design.n_samples else {}
     for k in np.unique(problem.train_set):
         models = np.flatnonzero(problem.train_set == k)
         solutions = ridge.from_covariance(moments[k].covariance, l2_weight[models]) if k in moments else None
@@ -87,7 +87,7 @@ class Moments:
         return self.scatter / self.weight
 
 
-def _moments_by_train_set(problem: Problem) -> dict[int, Moments]:
+def moments_by_train_set(problem: Problem) -> dict[int, Moments]:
     return sums_by_train_set(problem.weights.counts, problem.sample_weight, partial(_moments, problem))
 
 

@@ -2,13 +2,17 @@
 
 from typing import Any
 
-from lifecycle.linear import exact, newton
+from lifecycle.linear import coordinate_descent, exact, newton
 from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.epochs import full_batch, minibatch_many
 from lifecycle.linear.learning_rate import is_proximal
 from lifecycle.optim import Optimizer
 
-WITHOUT_STEPS = {"exact": exact.CAPABILITIES, "newton": newton.CAPABILITIES}  # by the argument `optimizer`
+WITHOUT_STEPS = {  # by the argument `optimizer`
+    "exact": exact.CAPABILITIES,
+    "newton": newton.CAPABILITIES,
+    "coordinate_descent": coordinate_descent.CAPABILITIES,
+}
 _AUTO_BATCH_SIZES = {"gd": None, "sgd": 1}  # of batch_size="auto"; None: all rows
 _AUTO_BATCH_SIZE = 64  # of the other rules
 
@@ -16,6 +20,7 @@ _AUTO_BATCH_SIZE = 64  # of the other rules
 SOLVERS: dict[str, Capabilities] = {
     '"exact"': exact.CAPABILITIES,
     '"newton"': newton.CAPABILITIES,
+    '"coordinate_descent"': coordinate_descent.CAPABILITIES,
     '"gd", or a rule with batch_size ≥ rows': full_batch.CAPABILITIES,
     '"sgd" with batch_size 1, without momentum and average': minibatch_many.SGD_CAPABILITIES,
     'other rules, such as "adam", and other batch sizes': minibatch_many.MINIBATCH_CAPABILITIES,
