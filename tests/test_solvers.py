@@ -518,13 +518,8 @@ def test_a_function_that_is_not_finite_at_the_start_stays_there_and_does_not_sto
 
 def test_each_function_ends_at_its_tolerance():
     made = quadratic(0, 6, 1e4)
-    lengths = [
-        len(Several([made[0]], 6, decrease=decrease).run().iterations) for decrease in (1e-2, 1e-5, 1e-12)
-    ]
+    lengths = [len(Several([made[0]], 6, decrease=decrease).run().iterations) for decrease in (1e-2, 1e-5, 1e-12)]
     assert lengths[0] <= lengths[1] < lengths[2]
-    small_steps = Several([made[0]], 6, decrease=1e-2, step=1e-7).run()  # a small predicted decrease is not enough
-    assert len(small_steps.iterations) > lengths[0]
-    np.testing.assert_allclose(small_steps.x[0], made[2], rtol=1e-5, atol=1e-6)
     both = Several([made[0], made[0]], 6)
     both.tolerances = both.tolerances._replace(predicted_decrease=np.array([1e-2, 1e-12]))
     both.run()

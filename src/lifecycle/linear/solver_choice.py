@@ -4,13 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.linear import exact, newton
+from lifecycle.linear import coordinate_descent, exact, newton
 from lifecycle.linear.capabilities import STEP_ARGUMENTS, Capabilities, why_not
 from lifecycle.linear.epochs import full_batch, minibatch_many
 from lifecycle.linear.learning_rate import is_proximal
 from lifecycle.optim import Optimizer
 
-WITHOUT_STEPS = {"exact": exact.CAPABILITIES, "newton": newton.CAPABILITIES}  # by the argument `optimizer`
+WITHOUT_STEPS = {  # by the argument `optimizer`; "auto" takes the first that serves
+    "exact": exact.CAPABILITIES,
+    "newton": newton.CAPABILITIES,
+    "coordinate_descent": coordinate_descent.CAPABILITIES,
+}
 # multiplications and elements of the moments or singular vectors of "exact", beyond which "newton" takes less time
 _MAX_EXACT_PRODUCTS, _MAX_EXACT_ELEMENTS = 1 << 37, 1 << 25
 _AUTO_BATCH_SIZES = {"gd": None, "sgd": 1}  # of batch_size="auto"; None: all rows
@@ -20,6 +24,7 @@ _AUTO_BATCH_SIZE = 64  # of the other rules
 SOLVERS: dict[str, Capabilities] = {
     '"exact"': exact.CAPABILITIES,
     '"newton"': newton.CAPABILITIES,
+    '"coordinate_descent"': coordinate_descent.CAPABILITIES,
     '"gd", or a rule with batch_size ≥ rows': full_batch.CAPABILITIES,
     '"sgd" with batch_size 1, without momentum and average': minibatch_many.SGD_CAPABILITIES,
     'other rules, such as "adam", and other batch sizes': minibatch_many.MINIBATCH_CAPABILITIES,
@@ -27,7 +32,8 @@ SOLVERS: dict[str, Capabilities] = {
 
 
 def choose_solver(model: Any, loss: Any, penalty: Any, X: Any) -> str:
-    """The solver of optimizer="auto": the first of "exact", "newton" and "sgd" that serves the arguments and the data.
+    """The solver of optimizer="auto": the first of "exact", "newton", "coordinate_descent" and "sgd" that serves the
+    arguments and the data.
 
     Arguments that only steps have, such as early_stopping, ask for steps. Where the steps of "sgd" would make X dense,
     it is "gd".

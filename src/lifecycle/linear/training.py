@@ -9,6 +9,7 @@ import numpy as np
 
 from lifecycle._check import random_state
 from lifecycle.linear.capabilities import check_data
+from lifecycle.linear.coordinate_descent import fit_coordinate_descent
 from lifecycle.linear.data.design_matrix import DesignMatrix
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.sample_weights import SampleWeights
@@ -209,6 +210,8 @@ def _solve(
     first = models[0]
     if solver in WITHOUT_STEPS:
         check_data(WITHOUT_STEPS[solver], first, None, problem, problem.design.n_samples)
+        if solver == "coordinate_descent":
+            return fit_coordinate_descent(problem, options)
         return fit_exact(problem) if solver == "exact" else fit_newton(problem, options)
     batch_size = resolve_batch_size(first, optimizers[0], problem.design.n_samples)
     capabilities = rule_capabilities(first, optimizers[0], batch_size, problem.design.n_samples)
