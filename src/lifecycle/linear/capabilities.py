@@ -54,7 +54,7 @@ def why_not(capabilities: Capabilities, model: Any, loss: Any, penalty: Any) -> 
     if capabilities.losses == "squared_error" and model.loss != "squared_error":
         return f"needs loss='squared_error'; with {model.loss!r} use another optimizer"
     if capabilities.penalties == "without l1" and penalty.l1_weight(model.l1_ratio) > 0:
-        return f"needs penalty='l2' or None; with {model.penalty!r} use 'gd', 'sgd' or 'adam'"
+        return f"needs penalty='l2' or None; with {model.penalty!r} use 'coordinate_descent', 'gd' or 'sgd'"
     return None
 
 

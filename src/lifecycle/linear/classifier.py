@@ -30,10 +30,11 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     epsilon : float, default=0.1
         Not used by these losses.
     optimizer : str or optimizer, default="auto"
-        "auto": "newton" where it can be, else "sgd" ("gd" with penalty "l1" or "elasticnet" and sparse X); `solver_`
-        names the choice. Arguments that only steps have, such as early_stopping, ask for steps.
+        "auto": "newton" where it can be, "coordinate_descent" for "l1" and "elasticnet", else "sgd"; `solver_` names
+        the choice. Arguments that only steps have, such as early_stopping, ask for steps.
         "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not "hinge",
-        "perceptron") with penalty "l2" or None; a few steps.
+        "perceptron") with penalty "l2" or None; a few steps. "coordinate_descent": a smooth loss with any penalty, for
+        coefficients that are exactly zero.
         An object such as `lc.Adam(lr=0.01)` brings its own hyperparameters; its weight_decay comes on top of the
         penalty, where that of a name is 0.
     lr : float, optional

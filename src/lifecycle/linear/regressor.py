@@ -27,12 +27,13 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     epsilon : float, default=0.1
         Error from which "huber" is linear, and up to which "epsilon_insensitive" sees no error, in units of y.
     optimizer : str or optimizer, default="auto"
-        "auto": "exact" where it can be and the table is of moderate size, else "newton", else "sgd" ("gd" with penalty
-        "l1" or "elasticnet" and sparse X); `solver_` names the choice. Arguments that only steps have, such as
+        "auto": "exact" where it can be and the table is of moderate size, else "newton", "coordinate_descent" for
+        "l1" and "elasticnet", else "sgd"; `solver_` names the choice. Arguments that only steps have, such as
         early_stopping, ask for steps.
         "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not
         "epsilon_insensitive") with penalty "l2" or None; a few steps. "exact": "squared_error"
         with penalty "l2" or None, in closed form; the solution of least norm where there are many.
+        "coordinate_descent": a smooth loss with any penalty, for coefficients that are exactly zero.
         An object such as `lc.Adam(lr=0.01)` brings its own hyperparameters; its weight_decay comes on top of the
         penalty, where that of a name is 0.
     lr : float, optional

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle._jit import absolute, element, kernel, maximum, minimum, sign
+from lifecycle._jit import absolute, element, kernel, maximum, minimum
 
 _SWEEPS = 8  # between two Newton steps
 _ROUNDS = 60  # of sweeps and a Newton step
@@ -212,8 +212,8 @@ def _make_column_sweeps(dot, add):
 
 
 # Kernels (data, indices, indptr, columns (m,), outputs (m,), a, pi, d (outputs, n), s (n,), gradient, diagonal, x (m,),
-# intercept_gradient, intercept_diagonal (outputs,), l1, l2, radius, tolerance, max_sweeps): sweeps over the columns of a
-# matrix, one after the other in `data`, or compressed. The gradient is that at the start plus Σ_i x_ij a_ki (d_ki − s_i)
-# with the change d of the scores and s_i = Σ_k pi_ki d_ki. They change x, d and s.
+# intercept_gradient, intercept_diagonal (outputs,), l1, l2, radius, tolerance, max_sweeps): sweeps over the columns of
+# a matrix, one after the other in `data`, or compressed. The gradient is that at the start plus
+# Σ_i x_ij a_ki (d_ki − s_i), with the change d of the scores and s_i = Σ_k pi_ki d_ki. They change x, d and s.
 dense_column_sweeps: Any = _make_column_sweeps(_dense_dot, _dense_add)
 sparse_column_sweeps: Any = _make_column_sweeps(_sparse_dot, _sparse_add)

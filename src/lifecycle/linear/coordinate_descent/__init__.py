@@ -16,17 +16,13 @@ from lifecycle.linear.coordinate_descent.moments_loss import MomentsLoss
 from lifecycle.linear.coordinate_descent.rows_loss import RowsLoss
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.exact import Moments, moments_by_train_set
-from lifecycle.linear.fit_result import FitResult
+from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.solvers.proximal_newton import Minimum, minimize
 
 _MAX_MOMENTS = 2000  # features; their products take 32 MB
 
 CAPABILITIES = Capabilities(losses="smooth", penalties="any", sparse_penalties="any", takes_steps=False)
-NOT_CONVERGED = (
-    "stopped after {} iterations with an objective that may be above its minimum by {:.2g} of the loss of zero "
-    "coefficients, where tol={:.2g}: increase max_iter or tol"
-)
 
 
 def fit_coordinate_descent(problem: Problem, options: TrainingOptions) -> list[FitResult]:
@@ -99,9 +95,10 @@ def _paths(problem: Problem, models: np.ndarray) -> list[np.ndarray]:
 def _result(problem: Problem, options: TrainingOptions, m: int, coef: np.ndarray, intercept: np.ndarray,
             minima: list[Minimum]) -> FitResult:  # fmt: skip
     length = max(len(minimum.values) for minimum in minima)
-    values = sum(np.pad(minimum.values, (0, length - len(minimum.values)), "edge") for minimum in minima)
-    warning = None
-    if not all(minimum.converged for minimum in minima):
-        gap = sum(minimum.gap for minimum in minima) / problem.null_loss[m]
-        warning = NOT_CONVERGED.format(length, gap, options.tol or 0.0)
-    return FitResult(coef, intercept, values.tolist(), warning=warning)
+    values = [np.pad(minimum.values, (0, length - len(minimum.values)), "edge") for minimum in minima]
+    converged = all(minimum.converged for minimum in minima)
+    return FitResult(
+        coef, intercept, np.sum(values, axis=0).tolist(),
+        warning=None if converged else NOT_CONVERGED.format(options.max_iter),
+        gap=float(sum(minimum.gap for minimum in minima)), null_loss=float(problem.null_loss[m]),
+    )  # fmt: skip

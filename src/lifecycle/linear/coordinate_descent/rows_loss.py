@@ -74,9 +74,9 @@ class RowsLoss:
         """Value, derivatives and second derivatives (for many classes: probabilities), weighted."""
         dloss, weights = np.empty_like(scores), self.columns.weights
         if self.multinomial:
-            value = np.zeros(1)
-            self.kernel(scores, self.codes, weights[None], np.zeros(1, np.intp), value, dloss)
-            return float(value[0]), dloss, np.clip(dloss / weights + self.targets, 0.0, 1.0)
+            total = np.zeros(1)
+            self.kernel(scores, self.codes, weights[None], np.zeros(1, np.intp), total, dloss)
+            return float(total[0]), dloss, np.clip(dloss / weights + self.targets, 0.0, 1.0)
         z, hessian = scores.copy(), np.empty_like(scores)
         value = float(self.kernel(z, self.targets, weights, self.epsilon, dloss, hessian))
         return value, dloss, hessian
