@@ -65,16 +65,17 @@ def _linear_models() -> Iterator[tuple[str, Any, int, bool]]:
 
 
 def _fit_linear(model: Any, n_classes: int, sparse: bool, dtype: Any) -> None:
-    """Fit one model and a grid of them, and predict."""
-    X, y = _table(n_classes, sparse, dtype)
+    """Fit one model and a grid of them, and predict, with equal and unequal scales of the columns."""
     model.set_params(max_iter=5, random_state=0)
-    model.fit(X, y).predict(X)
-    lc.GridSearchCV(model, {"alpha": [1e-3, 1e-2]}, cv=3, progress=False).fit(X, y)
+    for scales in (1.0, 10.0 ** np.arange(6)):
+        X, y = _table(n_classes, sparse, dtype, scales)
+        model.fit(X, y).predict(X)
+        lc.GridSearchCV(model, {"alpha": [1e-3, 1e-2]}, cv=3, progress=False).fit(X, y)
 
 
-def _table(n_classes: int, sparse: bool, dtype: Any) -> tuple[Any, np.ndarray]:
+def _table(n_classes: int, sparse: bool, dtype: Any, scales: Any = 1.0) -> tuple[Any, np.ndarray]:
     random = np.random.RandomState(0)
-    X = random.normal(size=(120, 6)).astype(dtype)
+    X = (random.normal(size=(120, 6)) * scales).astype(dtype)
     y = np.arange(120) % n_classes if n_classes else X[:, 0] + random.normal(size=120)
     if not sparse:
         return X, y
