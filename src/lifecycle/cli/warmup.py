@@ -34,18 +34,20 @@ class Warmup(NamedTuple):
 
     def __str__(self) -> str:
         left_out = "torch is not installed: its optimizers and estimators are left out\n" if self.without_torch else ""
+        n = self.n_compiled + self.n_loaded
         return (
-            f"{left_out}{self.n_compiled + self.n_loaded} kernels in {self.seconds:.1f} s, of which {self.n_loaded} were "
+            f"{left_out}{n} kernels in {self.seconds:.1f} s, of which {self.n_loaded} were "
             f"compiled before; they lie in {self.folder}"
         )
 
 
 def usual_fits() -> Iterator[tuple[str, Callable[[], Any]]]:
     """Name and function of each small fit: the list of what is compiled."""
-    for dtype in (np.float64, np.float32):
+    dtypes: tuple[Any, ...] = (np.float64, np.float32)
+    for dtype in dtypes:
         for name, model, n_classes, sparse in _linear_models():
             yield f"{name}, {np.dtype(dtype)}", partial(_fit_linear, model, n_classes, sparse, dtype)
-    for rule, dtype in product((lc.SGD(momentum=0.9), lc.Adam(), lc.AdamW()), (np.float64, np.float32)):
+    for rule, dtype in product((lc.SGD(momentum=0.9), lc.Adam(), lc.AdamW()), dtypes):
         yield f"{type(rule).__name__} of numpy arrays", partial(_step, rule, dtype)
     if find_spec("torch") is not None:
         yield from _torch_fits()
@@ -55,7 +57,7 @@ def _linear_models() -> Iterator[tuple[str, Any, int, bool]]:
     """Name, model, number of classes (0: regression), whether X is sparse."""
     for n_classes, sparse in product((2, 3), (False, True)):
         for optimizer in (None, "newton", "sgd"):
-            chosen = {} if optimizer is None else {"optimizer": optimizer}
+            chosen: Any = {} if optimizer is None else {"optimizer": optimizer}
             yield f"classifier, {optimizer or 'default'}", lc.LinearClassifier(**chosen), n_classes, sparse
     yield "classifier, adam", lc.LinearClassifier(optimizer="adam"), 2, False
     yield "classifier, hinge", lc.LinearClassifier("hinge", optimizer="sgd"), 2, False
