@@ -272,19 +272,19 @@ def _cancel_or_wait(futures: Iterable[Future]) -> None:
 @cache
 def _chunk_runner() -> Any:
     """Kernel (job): run one chunk of a job after another, until none is left."""
-    from lifecycle._jit import call_native, fetch_and_add, memory, native
+    from lifecycle import _jit  # through the module, or no process would find the kernel that another one has compiled
 
     int64 = np.dtype(np.int64)
 
     def run_chunks(job):
-        fields = memory(job, 0, 5, int64)
+        fields = _jit.memory(job, 0, 5, int64)
         kernel, arguments, size, step = fields[0], fields[1], fields[2], fields[3]
-        begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg, var-annotated]
+        begin = _jit.fetch_and_add(job + 32, step)  # type: ignore[call-arg, var-annotated]
         while begin < size:
-            call_native(kernel, arguments, begin, min(begin + step, size))  # type: ignore[call-arg]
-            begin = fetch_and_add(job + 32, step)  # type: ignore[call-arg]
+            _jit.call_native(kernel, arguments, begin, min(begin + step, size))  # type: ignore[call-arg]
+            begin = _jit.fetch_and_add(job + 32, step)  # type: ignore[call-arg]
 
-    return native(run_chunks, arguments=1)
+    return _jit.native(run_chunks, arguments=1)
 
 
 def _renew_after_fork() -> None:

@@ -13,6 +13,7 @@ from lifecycle._jit._bits import (
     uint32,
 )
 from lifecycle._jit._compile import element, kernel, native
+from lifecycle._jit._disk_cache import KERNELS_NOT_KEPT, cache_usage
 from lifecycle._jit._elementwise import (
     absolute,
     clip_for_square,
@@ -37,9 +38,11 @@ from lifecycle._jit._memory import (
 from lifecycle._jit._vectors import add_product, wide_vectors
 
 __all__ = [
+    "KERNELS_NOT_KEPT",
     "absolute",
     "add_product",
     "bits",
+    "cache_usage",
     "call_native",
     "clip_for_square",
     "copysign",

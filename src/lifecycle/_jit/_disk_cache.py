@@ -3,11 +3,35 @@
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba.core.caching import FunctionCache, NullCache
 
+KERNELS_NOT_KEPT = "compiled kernels cannot be kept"
+
 _warned: set[str] = set()  # the problems that were reported in this process
+
+
+class CacheUsage(NamedTuple):
+    """Kernels that this process has saved in the disk cache and loaded from it, and the folders where they lie."""
+
+    n_saved: int
+    n_loaded: int
+    folders: frozenset[str]
+
+
+_usage = CacheUsage(0, 0, frozenset())
+
+
+def cache_usage() -> CacheUsage:
+    """The use of the disk cache so far."""
+    return _usage
+
+
+def _count(cache: FunctionCache, *, n_saved: int = 0, n_loaded: int = 0) -> None:
+    global _usage
+    folders = _usage.folders | {str(cache.cache_path)}
+    _usage = CacheUsage(_usage.n_saved + n_saved, _usage.n_loaded + n_loaded, folders)
 
 
 def disk_cache(function: Callable) -> Any:
@@ -26,7 +50,10 @@ class _DiskCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            loaded = super().load_overload(sig, target_context)
+            if loaded is not None:
+                _count(self, n_loaded=1)
+            return loaded
         except OSError as error:
             _warn_not_kept(str(error))
         except Exception as error:  # pickle raises nearly every one of them for a truncated or overwritten file
@@ -41,13 +68,14 @@ class _DiskCache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
+            _count(self, n_saved=1)
         except Exception as error:  # of the disk, or of an index that is damaged and could not be replaced
             _warn_not_kept(str(error))
 
 
 def _warn_not_kept(reason: str) -> None:
     _warn_once(
-        "compiled kernels cannot be kept",
+        KERNELS_NOT_KEPT,
         f", as {reason}: every process compiles them again; NUMBA_CACHE_DIR names another folder",
     )
 

@@ -1,4 +1,4 @@
-"""The command line: lifecycle demo | inspect | predict."""
+"""The command line: lifecycle demo | inspect | predict | warmup."""
 
 import argparse
 import os
@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("data", metavar="DATA.csv")
     predict.add_argument("--out", metavar="PREDICTIONS.csv", help="file to write (default: the terminal)")
     predict.set_defaults(run=_predict)
+
+    warmup = commands.add_parser("warmup", help="compile the usual kernels into the cache, for container images")
+    warmup.set_defaults(run=_warmup)
     return parser
 
 
@@ -91,6 +94,17 @@ def _predict(options: argparse.Namespace) -> int:
     else:
         write_table(predictions, options.out)
         print(f"wrote {options.out}: {len(predictions):,} predictions")
+    return 0
+
+
+def _warmup(options: argparse.Namespace) -> int:
+    from lifecycle.cli import warmup
+
+    try:
+        print(warmup.run())
+    except warmup.CacheNotWritable as error:
+        print(f"lifecycle: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
