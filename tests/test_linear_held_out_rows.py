@@ -252,7 +252,8 @@ def regression_table():
 
 
 def validate(optimizer, X, y, cv, function=lc.cross_validate, **more):
-    model = lc.LinearRegressor(optimizer=optimizer, random_state=0)
+    tol = 1e-14 if optimizer == "newton" else 1e-4
+    model = lc.LinearRegressor(optimizer=optimizer, tol=tol, random_state=0)
     return function(model, X, y, cv=cv, return_estimator=True, **more)
 
 

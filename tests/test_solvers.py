@@ -366,7 +366,7 @@ def test_the_two_loops_multiply_with_the_inverse_hessian_that_bfgs_updates(seed,
 class Several:
     """Functions given as lists of value and gradient, minimized at once; counts the evaluations of each."""
 
-    def __init__(self, functions, size, precondition=None, value_error=1e-15, decrease=1e-18):
+    def __init__(self, functions, size, precondition=None, value_error=1e-15, decrease=1e-16):
         self.functions, self.evaluations = functions, np.zeros(len(functions), int)
         self.x, self.iterations, self.converged = np.zeros((len(functions), size)), [], []
         self.precondition = precondition or (lambda g, functions: g)

@@ -48,7 +48,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         "gd" where the objective is at most tol above its minimum, by a bound or an estimate. Otherwise training
         stalls when n_iter_no_change epochs in a row do not fall by more than tol below the least so far; then it
         ends, or goes on with smaller steps (Notes). None: exactly max_iter epochs. Newton's method ends where a
-        step is predicted to lower the objective by at most a quarter of tol.
+        step is predicted to lower the objective by at most a tenth of tol.
     fit_intercept : bool, default=True
     shuffle : bool, default=True
         Take the rows in a new order in each epoch.

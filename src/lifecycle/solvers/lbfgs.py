@@ -5,7 +5,8 @@ H⁰ in place of the usual γI, the direction is p = −H ∇f(x), where H is H�
 
     H ← (I − ρ_k s_k y_kᵀ) H (I − ρ_k y_k s_kᵀ) + ρ_k s_k s_kᵀ.
 
-A pair of no curvature, y_kᵀs_k ≤ 1e-10 ‖s_k‖ ‖y_k‖, is left out. The step predicts a decrease of −½ ∇f(x)ᵀp. Sources:
+A pair of no curvature, y_kᵀs_k ≤ 1e-10 ‖s_k‖ ‖y_k‖, is left out. The step predicts a decrease of −½ ∇f(x)ᵀp; a
+function has converged where this and ½ ∇f(x)ᵀH⁰∇f(x) are small. Sources:
 Nocedal (1980); Nocedal & Wright, Numerical Optimization (2006), algorithms 7.4 and 7.5.
 """
 
@@ -81,20 +82,28 @@ def minimize(
         if not flat.all():
             flat = np.linalg.norm(points.gradient, axis=1) <= gradient_norm[functions]
         exhausted = decrease <= rounding[functions]
-        done = (decrease <= tolerance[functions]) & (flat | stagnant) | exhausted
-        if done.all():  # no model needs the step
-            yield Iteration(functions, points.value, done & flat, done & ~flat, slow & ~done)
-            return
-        # line search; where a function is done, the full step only
-        end, s, accepted = backtracking(evaluate, points, direction, ~done, tolerances.value_error)
-        pairs.append(curvature_pair(s, end.gradient - points.gradient))
-        points, x[functions] = end, end.x
-        done |= ~accepted
-        yield Iteration(functions, points.value, done & flat, done & ~flat, slow & ~done)
+        # pairs of long steps hold more curvature than there is near the minimum, and then predict too little
+        without_pairs = 0.5 * (points.gradient * precondition(points.gradient, functions)).sum(axis=1)
+        small = np.maximum(decrease, without_pairs) <= tolerance[functions]
+        done = (small & flat) | ((decrease <= tolerance[functions]) & stagnant) | exhausted
+        # a function that is done needs no further step
+        going, values, failed = ~done, points.value.copy(), np.zeros(len(functions), bool)
         if done.any():
-            points = points.select(~done)
-            pairs = deque((tuple(a[~done] for a in pair) for pair in pairs), _MEMORY)
-            history = deque((decrease[~done] for decrease in history), _WINDOW)
+            points, direction = points.select(going), direction[going]
+            pairs = deque((tuple(a[going] for a in pair) for pair in pairs), _MEMORY)
+            history = deque((decrease[going] for decrease in history), _WINDOW)
+        accepted = np.ones(len(direction), bool)
+        if len(direction):
+            end, s, accepted = backtracking(evaluate, points, direction, accepted, tolerances.value_error)
+            pairs.append(curvature_pair(s, end.gradient - points.gradient))
+            points, x[points.functions] = end, end.x
+            values[going], failed[going] = end.value, ~accepted
+        done |= failed
+        yield Iteration(functions, values, done & flat, done & ~flat, slow & ~done)
+        if not accepted.all():
+            points = points.select(accepted)
+            pairs = deque((tuple(a[accepted] for a in pair) for pair in pairs), _MEMORY)
+            history = deque((decrease[accepted] for decrease in history), _WINDOW)
 
 
 def curvature_pair(s: np.ndarray, y: np.ndarray) -> Pair:

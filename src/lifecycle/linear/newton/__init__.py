@@ -18,13 +18,15 @@ from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
 from lifecycle.linear.newton.dense_objective import run_newton
-from lifecycle.linear.newton.preconditioner import Preconditioner
+from lifecycle.linear.newton.preconditioner import DAMPING, Preconditioner
 from lifecycle.linear.newton.regularization_path import RegularizationPath
 from lifecycle.linear.newton.shared_preconditioner import FullObjective, run_lbfgs
 from lifecycle.linear.newton.subsample import Subsample, group_by_penalty
 from lifecycle.linear.newton.truncated import SAFETY, fit_truncated
 from lifecycle.linear.training_options import TrainingOptions
 from lifecycle.solvers.convergence import Tolerances
+
+_LEAST_SAFETY = 1e-4  # of tol, where a decrease is predicted from a Hessian with damping
 
 CAPABILITIES = Capabilities(losses="smooth", penalties="without l1", sparse_penalties="without l1", takes_steps=False)
 
@@ -58,7 +60,10 @@ def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     coef, intercept = problem.initial_coefficients() if options.initial is None else options.initial
     frame, train_set = problem.features.shared_frame, problem.train_set
     theta = objective.pack(coef, frame.to_shifted(coef, intercept, train_set))
-    tolerance = np.zeros(problem.n_models) if options.tol is None else SAFETY * options.tol * problem.null_loss
+    tolerance = np.zeros(problem.n_models) if options.tol is None else options.tol * problem.null_loss
+    # a penalty below the damping of a Hessian, or none: decreases along flat directions are predicted too small
+    damping = DAMPING * problem.max_curvature * problem.features.variance.max(axis=1, initial=0.0)[train_set]
+    tolerance *= SAFETY * np.clip(problem.l2_weight / np.where(damping > 0, damping, 1.0), _LEAST_SAFETY, 1.0)
     curves, converged = dict[int, list[float]](), np.zeros(problem.n_models, bool)
     single, groups = _split(problem, subsample)
 

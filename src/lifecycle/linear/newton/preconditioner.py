@@ -20,6 +20,7 @@ from lifecycle.solvers import lbfgs
 from lifecycle.solvers.convergence import Tolerances
 
 VALUE_ERROR = {"float64": 1e-14, "float32": 1e-6}  # relative, of the objective
+DAMPING = 1e-7  # μ at first
 SAMPLE_ITERATIONS = 20  # of L-BFGS on a sample at most
 _MAX_ELEMENTS = 1 << 26  # of Hessians in memory
 
@@ -132,7 +133,7 @@ def _hessians(
 
 
 def _cholesky(objective: DenseObjective, loss_hessian: np.ndarray) -> np.ndarray:
-    hessian, bound, damping = objective.add_penalty(loss_hessian), objective.diagonal_bound(), 1e-7
+    hessian, bound, damping = objective.add_penalty(loss_hessian), objective.diagonal_bound(), DAMPING
     while True:
         try:
             return np.linalg.cholesky(hessian + np.diag(damping * bound))

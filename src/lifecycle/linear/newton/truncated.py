@@ -30,11 +30,11 @@ from lifecycle.solvers.convergence import Tolerances
 
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
 _BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
-SAFETY = 0.25  # of tol: what the predicted decrease may be, as the directions are inexact
+SAFETY = 0.1  # of tol: what the predicted decrease may be, as the directions are inexact
 
 
 def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]:
-    """Minimize until a step is predicted to lower the objective by less than a quarter of tol."""
+    """Minimize until a step is predicted to lower the objective by less than a tenth of tol."""
     preconditioners = _preconditioners(problem)
     per_model = problem.n_outputs * (problem.design.n_features + problem.design.n_samples)
     size = max(1, _BATCH_ELEMENTS // per_model)
