@@ -104,15 +104,13 @@ def _torch_fits() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def _step_torch(name: str, arguments: dict[str, Any]) -> None:
-    import torch
-
     import lifecycle.torch as lt
 
-    params = [torch.nn.Parameter(torch.ones(n)) for n in (_N_LARGE, 1 << 12, 8)]
+    params = list(lt.MLP(_N_LARGE // 512, 512, hidden=()).parameters())
     optimizer = getattr(lt, name)(params, **arguments)
     for _ in range(2):
         for p in params:
-            p.grad = torch.full_like(p, 0.1)
+            p.grad = p.detach().clone()
         optimizer.step()
 
 
