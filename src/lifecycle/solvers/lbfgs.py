@@ -90,7 +90,7 @@ def minimize(
         going, values, failed = ~done, points.value.copy(), np.zeros(len(functions), bool)
         if done.any():
             points, direction = points.select(going), direction[going]
-            pairs = deque((tuple(a[going] for a in pair) for pair in pairs), _MEMORY)
+            pairs = deque(((s[going], y[going], rho[going]) for s, y, rho in pairs), _MEMORY)
             history = deque((decrease[going] for decrease in history), _WINDOW)
         accepted = np.ones(len(direction), bool)
         if len(direction):
@@ -102,7 +102,7 @@ def minimize(
         yield Iteration(functions, values, done & flat, done & ~flat, slow & ~done)
         if not accepted.all():
             points = points.select(accepted)
-            pairs = deque((tuple(a[accepted] for a in pair) for pair in pairs), _MEMORY)
+            pairs = deque(((s[accepted], y[accepted], rho[accepted]) for s, y, rho in pairs), _MEMORY)
             history = deque((decrease[accepted] for decrease in history), _WINDOW)
 
 
