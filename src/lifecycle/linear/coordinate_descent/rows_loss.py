@@ -50,6 +50,7 @@ class RowsLoss:
         self.targets = np.ascontiguousarray(problem.encode_targets(columns.y)[outputs], np.float64)
         kernel = multinomial_loss_dloss if self.multinomial else loss_dloss_hessian
         self.kernel, self.codes = kernel(problem.loss), columns.y.astype(np.float64)
+        self.max_curvature = problem.max_curvature
         self.n_outputs, self.secant_share = len(self.targets), 1.0
         self.intercept = intercept.copy()
         self.scores = np.zeros(self.targets.shape) + intercept[:, None]
@@ -98,6 +99,11 @@ class RowsLoss:
         self.intercept_hessian = np.diag(self.curvature.sum(axis=1))
         if self.multinomial:
             self.intercept_hessian -= self.curvature @ self.probabilities.T
+
+        squares = self.dloss**2
+        self.smooth_value = float((squares / self.columns.weights).sum()) / (2.0 * self.max_curvature)
+        curvature = self.curvature * (1.0 - self.probabilities)
+        self.model_value = 0.5 * float(np.divide(squares, curvature, out=squares, where=curvature > 0).sum())
 
     def gradient(self) -> np.ndarray:
         return self.columns.products(self.dloss).ravel()
