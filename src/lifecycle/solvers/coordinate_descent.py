@@ -20,6 +20,7 @@ _SWEEP_ELEMENTS = 1 << 21  # of H that sweeps read between two Newton steps, if 
 _DAMPING = 1e-5  # of Newton steps, relative to the diagonal of H
 _TRIALS = 10  # lengths of a Newton step
 _ROUNDS = 60  # of sweeps and a Newton step
+_INTERCEPT_EVERY = 128  # coordinates
 _FULL_SWEEP = 5  # sweeps over columns: each fifth visits the coordinates that are zero, too
 
 
@@ -179,29 +180,68 @@ def _sparse_add(data, indices, indptr, j, delta, pi, d, s):
         s[i] += pi[i] * change
 
 
+def _dense_sums(data, indices, indptr, j, weights):
+    first, second, begin = 0.0, 0.0, indptr[j]
+    for i in range(weights.size):
+        product = data[begin + i] * weights[i]
+        first += product
+        second += product * data[begin + i]
+    return first, second
+
+
+def _sparse_sums(data, indices, indptr, j, weights):
+    first, second = 0.0, 0.0
+    for e in range(indptr[j], indptr[j + 1]):
+        product = data[e] * weights[indices[e]]
+        first += product
+        second += product * data[e]
+    return first, second
+
+
+def _make_column_sums(sums):
+    sums = element(sums)
+
+    def column_sums(data, indices, indptr, columns, outputs, weights, first, second):
+        for e in range(columns.size):
+            first[e], second[e] = sums(data, indices, indptr, columns[e], weights[outputs[e]])
+
+    return kernel(column_sums, reassociate=True, contract=True)
+
+
 def _make_column_sweeps(dot, add):
     dot, add = element(dot), element(add)
 
-    def column_sweeps(data, indices, indptr, columns, outputs, a, pi, d, s, gradient, diagonal, x, intercept_gradient,
-                      intercept_diagonal, l1, l2, value, tolerance, max_sweeps):  # fmt: skip
-        is_full = True
+    def intercept_steps(a, pi, d, s, gradient, diagonal):
+        decrease = 0.0
+        for k in range(diagonal.size):
+            if diagonal[k] > 0.0:
+                total = gradient[k]
+                for i in range(s.size):
+                    total += a[k, i] * (d[k, i] - s[i])
+                delta = -total / diagonal[k]
+                decrease += total * total / diagonal[k]
+                for i in range(s.size):
+                    d[k, i] += delta
+                    s[i] += pi[k, i] * delta
+        return decrease
+
+    intercept_steps = element(intercept_steps)
+
+    def column_sweeps(data, indices, indptr, columns, outputs, a, pi, d, s, gradient, diagonal, mixed, x,
+                      intercept_gradient, intercept_diagonal, l1, l2, value, tolerance, max_sweeps):  # fmt: skip
+        is_full, is_single, shift = True, intercept_diagonal.size == 1, 0.0
         for sweep in range(max_sweeps):
             is_full = is_full or sweep % _FULL_SWEEP == 0
-            for k in range(intercept_diagonal.size):
-                if intercept_diagonal[k] > 0.0:
-                    total = intercept_gradient[k]
-                    for i in range(s.size):
-                        total += a[k, i] * (d[k, i] - s[i])
-                    delta = -total / intercept_diagonal[k]
-                    for i in range(s.size):
-                        d[k, i] += delta
-                        s[i] += pi[k, i] * delta
-            by_l2, size, slope, square, largest, decrease = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            imbalance = intercept_steps(a, pi, d, s, intercept_gradient, intercept_diagonal)
+            by_l2, size, slope, square, largest, decrease, n_visited = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0
             for e in range(x.size):
                 if not (is_full or x[e] != 0.0):
                     continue
+                n_visited += 1
+                if not is_single and n_visited % _INTERCEPT_EVERY == 0:
+                    imbalance += intercept_steps(a, pi, d, s, intercept_gradient, intercept_diagonal)
                 j, k, h = columns[e], outputs[e], diagonal[e]
-                q = gradient[e] + dot(data, indices, indptr, j, a[k], d[k], s)
+                q = gradient[e] + dot(data, indices, indptr, j, a[k], d[k], s) + shift * mixed[e]
                 terms = gap_terms(x[e], q, l1, l2)
                 by_l2, size, slope, square = by_l2 + terms[0], size + terms[1], slope + terms[2], square + terms[3]
                 largest = maximum(largest, terms[4])
@@ -210,22 +250,34 @@ def _make_column_sweeps(dot, add):
                     x[e] += delta
                     decrease += (h + l2) * delta * delta
                     add(data, indices, indptr, j, delta, pi[k], d[k], s)
-            gap = bound_gap(by_l2, size, slope, square, largest, l1, l2, value, value)
+                    if is_single and intercept_diagonal[0] > 0.0:
+                        shift -= delta * mixed[e] / intercept_diagonal[0]
+            if is_single:
+                for i in range(s.size):
+                    d[0, i] += shift
+                shift = 0.0
+            gap = bound_gap(by_l2, size, slope, square, largest, l1, l2, value, value) + imbalance
             if l1 + l2 == 0.0:
-                gap = decrease
+                gap = decrease + imbalance
             if gap <= tolerance:
                 if is_full:
                     break
                 is_full = True
             else:
                 is_full = False
+        if not is_single:
+            intercept_steps(a, pi, d, s, intercept_gradient, intercept_diagonal)
 
     return kernel(column_sweeps, reassociate=True, contract=True)
 
 
-# Kernels (data, indices, indptr, columns (m,), outputs (m,), a, pi, d (outputs, n), s (n,), gradient, diagonal, x (m,),
-# intercept_gradient, intercept_diagonal (outputs,), l1, l2, value, tolerance, max_sweeps): sweeps over the columns of a
-# matrix, one after the other in `data`, or compressed. The gradient is that at the start plus Σ_i x_ij a_ki (d_ki − s_i)
-# with the change d of the scores and s_i = Σ_k pi_ki d_ki. They change x, d and s.
+# Kernels (data, indices, indptr, columns (m,), outputs (m,), a, pi, d (outputs, n), s (n,), gradient, diagonal, mixed,
+# x (m,), intercept_gradient, intercept_diagonal (outputs,), l1, l2, value, tolerance, max_sweeps): sweeps over columns
+# of a matrix, one after the other in `data`, or compressed. The gradient is that at the start plus Σ_i x_ij a_ki (d_ki −
+# s_i) with the change d of the scores and s_i = Σ_k pi_ki d_ki. They change x, d and s. With one output the intercept
+# follows each step of a coordinate, with `mixed` = Σ_i x_ij a_i; with more there are steps of the intercepts in between.
 dense_column_sweeps: Any = _make_column_sweeps(_dense_dot, _dense_add)
 sparse_column_sweeps: Any = _make_column_sweeps(_sparse_dot, _sparse_add)
+# (data, indices, indptr, columns, outputs, weights (outputs, n), first, second (m,)): Σ_i w_i x_ij and Σ_i w_i x_ij²
+dense_column_sums: Any = _make_column_sums(_dense_sums)
+sparse_column_sums: Any = _make_column_sums(_sparse_sums)

@@ -3,7 +3,12 @@
 import numpy as np
 
 from lifecycle.linear.data.problem import Problem
-from lifecycle.solvers.coordinate_descent import dense_column_sweeps, sparse_column_sweeps
+from lifecycle.solvers.coordinate_descent import (
+    dense_column_sums,
+    dense_column_sweeps,
+    sparse_column_sums,
+    sparse_column_sweeps,
+)
 
 _CHUNK_ELEMENTS = 1 << 19
 _MIN_DENSITY = 0.1  # of sparse columns that are multiplied as dense ones
@@ -61,15 +66,12 @@ class Columns:
         part = self.matrix[:, features]
         return part.toarray(order="F") if self.sparse else part
 
-    def mean_squares(self, features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(features,): Σ_i weights_i x_ij², one row of weights for each."""
-        sums = np.empty(len(features))
-        for e, j in enumerate(features):
-            part = slice(self.indptr[j], self.indptr[j + 1])
-            x = self.data[part]
-            w = weights[e, self.indices[part]] if self.sparse else weights[e]
-            sums[e] = np.dot(x * x, w)
-        return sums
+    def sums(self, features: np.ndarray, outputs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ_i w_i x_ij and Σ_i w_i x_ij² of features with the weights (outputs, rows) of their outputs."""
+        kernel = sparse_column_sums if self.sparse else dense_column_sums
+        first, second = np.empty(len(features)), np.empty(len(features))
+        kernel(self.data, self.indices, self.indptr, features, outputs, weights, first, second)
+        return first, second
 
     def sweep(self, *arguments) -> None:
         """Sweeps over the columns (solvers/coordinate_descent.py)."""

@@ -120,7 +120,9 @@ class RowsLoss:
         if self.n_outputs == 1:
             h = self.intercept_hessian[0, 0]
             return right / h if h > 0 else np.where(right != 0, np.inf, 0.0) if right.ndim == 1 else 0.0 * right
-        return np.linalg.pinv(self.intercept_hessian, hermitian=True) @ right
+        # softmax does not depend on what all classes share, and rounding must not pass for a curvature there
+        shared = np.full((self.n_outputs, self.n_outputs), np.trace(self.intercept_hessian) / self.n_outputs**2)
+        return np.linalg.pinv(self.intercept_hessian + shared, rcond=1e-13, hermitian=True) @ right
 
     def model_step(self, x: np.ndarray, working_set: np.ndarray, gradient: np.ndarray, quadratic: Quadratic) -> Step:
         outputs, features = np.divmod(working_set, self.columns.p)
@@ -178,10 +180,12 @@ class RowsLoss:
     def _column_step(self, at, outputs, features, slopes, quadratic) -> tuple[np.ndarray, Direction]:
         new, change, shared = at.copy(), np.zeros_like(self.scores), np.zeros(self.columns.n)
         weights = self.curvature * (1.0 - self.probabilities)
-        diagonal = self.columns.mean_squares(features, weights[outputs])
+        mixed, diagonal = self.columns.sums(features, outputs, weights)
         intercept_diagonal = weights.sum(axis=1) * self.fit_intercept
+        if self.n_outputs == 1 and intercept_diagonal[0] > 0:
+            diagonal = np.maximum(diagonal - mixed**2 / intercept_diagonal[0], _ROUNDING * diagonal)
         self.columns.sweep(
-            features, outputs, self.curvature, self.probabilities, change, shared, slopes, diagonal, new,
+            features, outputs, self.curvature, self.probabilities, change, shared, slopes, diagonal, mixed, new,
             self.by_intercept, intercept_diagonal, *quadratic, _MAX_SWEEPS,
         )  # fmt: skip
         # the intercepts are what the coefficients leave of the scores
