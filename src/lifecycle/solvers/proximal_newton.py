@@ -83,7 +83,9 @@ def minimize(loss: SmoothLoss, x: np.ndarray, l1: float, l2: float, tolerance: f
     value = loss.value + _penalty(x, l1, l2)
     while True:
         gradient = loss.gradient()
-        gap = penalty_gap(x, gradient, l1, l2, loss.value, loss.smooth_value) + loss.intercept_gap()
+        gap = np.inf
+        if l1 + l2 > 0.0:
+            gap = penalty_gap(x, gradient, l1, l2, loss.value, loss.smooth_value) + loss.intercept_gap()
         if gap <= tolerance or len(values) >= max_iter:
             break
         working_set = find_working_set(x, gradient, l1)
