@@ -11,7 +11,10 @@ INVALID_FOR_THE_CLASSIFIER = [
     ({"loss": "logistic"}, r"loss must be one of 'hinge', 'log_loss', .*; got 'logistic'"),
     ({"loss": "huber"}, r"loss must be one of 'hinge', .*; got 'huber'"),
     ({"penalty": "L2"}, r"penalty must be one of 'elasticnet', 'l1', 'l2', None; got 'L2'"),
-    ({"optimizer": "lbfgs"}, r"optimizer must be one of .*'adam', .*'sgd', 'newton', 'exact'; got 'lbfgs'"),
+    (
+        {"optimizer": "lbfgs"},
+        r"optimizer must be one of .*'adam', .*'sgd', 'newton', 'exact', 'coordinate_descent'; got",
+    ),
     ({"optimizer": lc.Adam(lr=0.1), "lr": 0.2}, r"lr is set twice: in Adam\(lr=0.1\) and as lr=0.2; leave one out"),
     ({"optimizer": lc.SGD(maximize=True)}, r"SGD\(maximize=True\) would maximize the loss: leave maximize out"),
     (
@@ -19,7 +22,10 @@ INVALID_FOR_THE_CLASSIFIER = [
         r"optimizer='newton' needs a smooth loss, which 'hinge' is not: use 'gd', 'sgd' or 'adam'",
     ),
     ({"optimizer": "exact"}, r"optimizer='exact' needs loss='squared_error'; with 'log_loss' use another optimizer"),
-    ({"penalty": "l1", "optimizer": "newton"}, r"optimizer='newton' needs penalty='l2' or None; with 'l1' use 'gd', "),
+    (
+        {"penalty": "l1", "optimizer": "newton"},
+        r"optimizer='newton' needs penalty='l2' or None; with 'l1' use 'coordinate_descent'",
+    ),
     ({"optimizer": "newton", "lr": 0.1}, r"lr=0.1 has no meaning with optimizer='newton', .* leave it at None"),
     ({"optimizer": "newton", "early_stopping": True}, r"early_stopping=True has no meaning with optimizer='newton'"),
     ({"optimizer": "newton", "average": True}, r"average=True has no meaning with optimizer='newton'"),

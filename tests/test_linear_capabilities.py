@@ -19,6 +19,7 @@ ESTIMATORS = {"classification": lc.LinearClassifier, "regression": lc.LinearRegr
 SELECTED_BY = [
     {"optimizer": "exact"},
     {"optimizer": "newton"},
+    {"optimizer": "coordinate_descent"},
     {"optimizer": "gd"},
     {"optimizer": "sgd"},
     {"optimizer": "adam"},

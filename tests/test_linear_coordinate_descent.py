@@ -11,7 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression
 from sklearn.preprocessing import PolynomialFeatures, scale
 
-import lifecycle as lc
 from lifecycle._threads import threads
 from lifecycle.linear import coordinate_descent, training
 from lifecycle.linear.coordinate_descent import columns, rows_loss
@@ -80,7 +79,9 @@ def test_squared_error_is_lasso_and_elastic_net(penalty, by, fit_intercept, kind
     X, y = diabetes()
     weights = np.random.RandomState(0).uniform(0.0, 2.0, len(y))
     for alpha in (30.0, 3.0, 0.1):
-        model = make("squared_error", penalty=penalty, alpha=alpha, l1_ratio=0.5, fit_intercept=fit_intercept, tol=1e-13)
+        model = make(
+            "squared_error", penalty=penalty, alpha=alpha, l1_ratio=0.5, fit_intercept=fit_intercept, tol=1e-13
+        )
         model.fit(kind(X), y, weights)
         options = {"alpha": alpha, "fit_intercept": fit_intercept, "tol": 1e-13, "max_iter": 100_000}
         twin = Lasso(**options) if penalty == "l1" else ElasticNet(l1_ratio=0.5, **options)
@@ -172,7 +173,9 @@ def test_a_strong_penalty_leaves_the_intercept_alone():
 @pytest.mark.parametrize("penalty", ["l2", None])
 def test_without_l1_it_is_newton(penalty):
     X, y = diabetes()
-    model, twin = (make("huber", penalty=penalty, alpha=0.5, optimizer=o, tol=1e-13) for o in ("coordinate_descent", "newton"))
+    model, twin = (
+        make("huber", penalty=penalty, alpha=0.5, optimizer=o, tol=1e-13) for o in ("coordinate_descent", "newton")
+    )
     assert_close_to_largest(model.fit(X, y).coef_, twin.fit(X, y).coef_, 1e-5)
 
 
@@ -275,21 +278,16 @@ def test_newton_steps_spare_sweeps(monkeypatch):
     X, y = diabetes()
     X = scale(PolynomialFeatures(2, include_bias=False).fit_transform(X))
     hessian, products = X.T @ X / len(y), X.T @ (y - y.mean()) / len(y)
-    counts = []
+    value, gram_sweeps, counts = 0.5 * np.var(y), solver.gram_sweeps, [0, 0]
     monkeypatch.setattr(solver, "_SWEEP_ELEMENTS", 0)
-    for n_rounds in (1000, 1000):
-        if counts:
-            monkeypatch.setattr(solver, "_newton_on_support", lambda *_: True)
-        sweeps = [0]
+    monkeypatch.setattr(solver, "_ROUNDS", 1000)
+    for i in range(2):
 
-        def count(*arguments, sweeps=sweeps):
-            sweeps[0] += 1
+        def count(*arguments, i=i):
+            counts[i] += 1
             return gram_sweeps(*arguments)
 
-        gram_sweeps = counts[0][1] if counts else solver.gram_sweeps
         monkeypatch.setattr(solver, "gram_sweeps", count)
-        monkeypatch.setattr(solver, "_ROUNDS", n_rounds)
-        value = 0.5 * np.var(y)
         solver.minimize_gram(hessian, -products, np.zeros(65), solver.Quadratic(0.02, 0.0, value, 1e-9 * value))
-        counts.append((sweeps[0], gram_sweeps))
-    assert 3 * counts[0][0] < counts[1][0]
+        monkeypatch.setattr(solver, "_newton_on_support", lambda *_: True)
+    assert 3 * counts[0] < counts[1]

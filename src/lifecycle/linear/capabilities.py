@@ -39,7 +39,8 @@ def check_arguments(capabilities: Capabilities, model: Any, loss: Any, penalty: 
     if capabilities.losses == "squared_error" and model.loss != "squared_error":
         raise ValueError(f"{name} needs loss='squared_error'; with {model.loss!r} use another optimizer")
     if capabilities.penalties == "without l1" and penalty.l1_weight(model.l1_ratio) > 0:
-        raise ValueError(f"{name} needs penalty='l2' or None; with {model.penalty!r} use 'gd', 'sgd' or 'adam'")
+        other = "'coordinate_descent'" if loss.smooth else "'gd', 'sgd' or 'adam'"
+        raise ValueError(f"{name} needs penalty='l2' or None; with {model.penalty!r} use {other}")
     if capabilities.takes_steps:
         return
     for argument, unset in (("lr", None), ("early_stopping", False), ("average", False), ("batch_size", "auto")):
@@ -65,10 +66,12 @@ def check_data(capabilities: Capabilities, model: Any, optimizer: Any, problem: 
     if capabilities.sparse_penalties == "without l1" and not has_l1:
         return
     # "gd" that is refused does not see all rows at once: in partial_fit, or by its batch_size
-    all_rows = "" if model.optimizer == "gd" else "optimizer='gd', which takes all rows at once, "
+    others = "" if model.optimizer == "gd" else "optimizer='gd', which takes all rows at once, "
+    if has_l1 and problem.loss.smooth:
+        others = f"optimizer='coordinate_descent', {others}"
     raise ValueError(
         f"X is sparse, and {_why_dense(model, optimizer, has_l1, batch_size)}, which would make it dense: use "
-        f"{all_rows}optimizer='sgd' with penalty 'l2' or None, without average and with batch_size 1, or X.toarray()"
+        f"{others}optimizer='sgd' with penalty 'l2' or None, without average and with batch_size 1, or X.toarray()"
     )
 
 

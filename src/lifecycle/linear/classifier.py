@@ -14,7 +14,7 @@ __all__ = ["LinearClassifier"]
 
 
 class LinearClassifier(ClassifierMixin, LinearEstimator):
-    """Linear classifier, trained by any update rule or by Newton's method.
+    """Linear classifier, trained by any update rule, by Newton's method or by coordinate descent.
 
     Parameters
     ----------
@@ -22,7 +22,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         With more than two classes log_loss is the cross-entropy of the softmax, the others are one versus rest.
     penalty : {"l2", "l1", "elasticnet"} or None, default="l2"
         ‖w‖²/2, ‖w‖₁, or l1_ratio of the second and the rest of the first. The intercept is not penalized.
-        Where steps take batches, l1 brings coefficients near zero; with "gd" they become zero.
+        Where steps take batches, l1 brings coefficients near zero; with "coordinate_descent" and "gd" they become
+        zero.
     alpha : float, default=1e-4
         Weight of the penalty; see Notes.
     l1_ratio : float, default=0.15
@@ -31,7 +32,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         Not used by these losses.
     optimizer : str or optimizer, default="sgd"
         "gd", "sgd", "adam" or another of `lc.list_rules()`: epochs of that rule. "newton": a smooth loss (not "hinge",
-        "perceptron") with penalty "l2" or None; a few steps.
+        "perceptron") with penalty "l2" or None; a few steps. "coordinate_descent": a smooth loss with any
+        penalty, above all "l1" and "elasticnet"; it copies the training rows in float64.
         An object such as `lc.Adam(lr=0.01)` brings its own hyperparameters; its weight_decay comes on top of the
         penalty, where that of a name is 0.
     lr : float, optional
@@ -39,13 +41,14 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     batch_size : int or "auto", default="auto"
         Rows in a step. "auto": all for "gd", 1 for "sgd", 64 for other rules.
     max_iter : int, default=100
-        Largest number of epochs, or of Newton's steps.
+        Largest number of epochs, or of (proximal) Newton steps.
     tol : float or None, default=1e-4
         Training stalls when in n_iter_no_change epochs in a row the objective (with early_stopping the validation
         loss) does not fall by more than tol times the loss of zero coefficients; then it ends, or goes on with
         smaller steps (Notes); None: exactly max_iter epochs. Newton's method ends with a
         step that is predicted to lower the objective by less, and changes no coefficient by more than 1e-8 (float32:
-        1e-5) of the largest.
+        1e-5) of the largest. Coordinate descent ends where the duality gap, which bounds how far the objective is
+        above its minimum, is at most tol times the same loss; without a penalty the gap is estimated.
     fit_intercept : bool, default=True
     shuffle : bool, default=True
         Take the rows in a new order in each epoch.
@@ -72,10 +75,11 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     classes_ : array, shape (n_classes,)
         Labels, sorted.
     n_iter_ : int
-        Epochs, or Newton's steps.
+        Epochs, or (proximal) Newton steps.
     history_ : list of dicts
         epoch and train_loss, the objective: before the step where an epoch is one step, over the rows as they came
-        where it takes batches, at the end of the step for "newton". With early_stopping also
+        where it takes batches, at the end of the step for "newton" and "coordinate_descent".
+        With early_stopping also
         valid_loss, the mean loss on the held-out rows after the epoch.
     n_features_in_ : int
     feature_names_in_ : array of str, shape (n_features,)
@@ -136,7 +140,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         """One epoch over some of the rows, from where the last call ended; the optimizer's state is kept.
 
         With lr=None the step size is found in the first part and shrinks with the root of the number of parts; the
-        features are centred by the means of the first part. Not for "newton" and early_stopping.
+        features are centred by the means of the first part. Not for "newton", "coordinate_descent" and early_stopping.
 
         Parameters
         ----------

@@ -74,9 +74,9 @@ def _penalty_gap(x, q, l1, l2, value, smooth_value):
     return sum_gap(x, q, l1, l2, value, smooth_value)
 
 
-# (x, q, λ₁, λ₂, value, smooth_value): a bound of f(x) + λ₁‖x‖₁ + λ₂‖x‖²/2 less its minimum, for f(x) = Σ s_i ℓ_i(z_i) of
-# scores z = Ax + b with the gradient q and with convex ℓ_i ≥ 0; `value` is f(x), and `smooth_value` Σ s_i ℓ_i'² / 2L,
-# where L is the largest curvature of ℓ, or zero. At the dual point c ℓ_i' the conjugate of ℓ is at most c ℓ*(ℓ_i') −
+# (x, q, λ₁, λ₂, value, smooth_value): a bound of f(x) + λ₁‖x‖₁ + λ₂‖x‖²/2 less its minimum, for f(x) = Σ s_i ℓ_i(z_i)
+# of scores z = Ax + b with the gradient q and convex ℓ_i ≥ 0; `value` is f(x), `smooth_value` Σ s_i ℓ_i'² / 2L, where L
+# is the largest curvature of ℓ, or zero. At the dual point c ℓ_i' the conjugate of ℓ is at most c ℓ*(ℓ_i') −
 # c (1 − c) ℓ_i'² / 2L, because it is strongly convex, and Fenchel's equality gives ℓ*(ℓ_i') = ℓ_i' z_i − ℓ_i.
 penalty_gap: Any = kernel(_penalty_gap, contract=True)
 
@@ -273,9 +273,10 @@ def _make_column_sweeps(dot, add):
 
 # Kernels (data, indices, indptr, columns (m,), outputs (m,), a, pi, d (outputs, n), s (n,), gradient, diagonal, mixed,
 # x (m,), intercept_gradient, intercept_diagonal (outputs,), l1, l2, value, tolerance, max_sweeps): sweeps over columns
-# of a matrix, one after the other in `data`, or compressed. The gradient is that at the start plus Σ_i x_ij a_ki (d_ki −
-# s_i) with the change d of the scores and s_i = Σ_k pi_ki d_ki. They change x, d and s. With one output the intercept
-# follows each step of a coordinate, with `mixed` = Σ_i x_ij a_i; with more there are steps of the intercepts in between.
+# of a matrix, one after the other in `data`, or compressed. The gradient is that at the start plus
+# Σ_i x_ij a_ki (d_ki − s_i) with the change d of the scores and s_i = Σ_k pi_ki d_ki. They change x, d and s. With one
+# output the intercept follows each step of a coordinate, with `mixed` = Σ_i x_ij a_i; with more there are steps of the
+# intercepts in between.
 dense_column_sweeps: Any = _make_column_sweeps(_dense_dot, _dense_add)
 sparse_column_sweeps: Any = _make_column_sweeps(_sparse_dot, _sparse_add)
 # (data, indices, indptr, columns, outputs, weights (outputs, n), first, second (m,)): Σ_i w_i x_ij and Σ_i w_i x_ij²

@@ -132,7 +132,7 @@ def find_working_set(x: np.ndarray, gradient: np.ndarray, l1: float) -> np.ndarr
         return np.arange(len(x))
     size, support = np.abs(gradient), x != 0
     candidates = np.flatnonzero((size > _NEARLY * l1) & ~support)
-    most = max(_FEW, 2 * np.count_nonzero(support))
+    most = max(_FEW, 2 * int(np.count_nonzero(support)))
     if len(candidates) > most:
         candidates = candidates[np.argpartition(-size[candidates], most)[:most]]
     support[candidates] = True

@@ -99,9 +99,9 @@ def _paths(problem: Problem, models: np.ndarray) -> list[np.ndarray]:
 def _result(problem: Problem, options: TrainingOptions, m: int, coef: np.ndarray, intercept: np.ndarray,
             minima: list[Minimum]) -> FitResult:  # fmt: skip
     length = max(len(minimum.values) for minimum in minima)
-    values = sum(np.pad(minimum.values, (0, length - len(minimum.values)), "edge") for minimum in minima)
+    curves = [np.pad(minimum.values, (0, length - len(minimum.values)), "edge") for minimum in minima]
     warning = None
     if not all(minimum.converged for minimum in minima):
         gap = sum(minimum.gap for minimum in minima) / problem.null_loss[m]
         warning = NOT_CONVERGED.format(length, gap, options.tol or 0.0)
-    return FitResult(coef, intercept, values.tolist(), warning=warning)
+    return FitResult(coef, intercept, np.sum(curves, axis=0).tolist(), warning=warning)

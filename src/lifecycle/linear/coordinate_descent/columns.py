@@ -1,5 +1,8 @@
 """The rows of one training set, column by column."""
 
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 
 from lifecycle.linear.data.problem import Problem
@@ -30,7 +33,7 @@ class Columns:
         self.sparse = design.sparse
         if self.sparse:
             part = design.X if len(rows) == design.n_samples else design.X[rows]
-            self.matrix = part.tocsc().astype(np.float64, copy=False)
+            self.matrix: Any = part.tocsc().astype(np.float64, copy=False)
             self.data, self.indices, self.indptr = self.matrix.data, self.matrix.indices, self.matrix.indptr
             return
         self.matrix, center = np.empty(self.shape, order="F"), problem.features.center[train_set]
@@ -40,6 +43,11 @@ class Columns:
             np.subtract(design.X[chunk], center, out=self.matrix[begin : begin + size])
         self.data = self.matrix.ravel("F")  # no copy
         self.indices, self.indptr = np.zeros(0, np.int32), np.arange(self.p + 1) * self.n
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """(p,): of the columns, not weighted."""
+        return np.asarray(self.matrix.mean(axis=0)).ravel()
 
     def products(self, by_score: np.ndarray) -> np.ndarray:
         """(outputs, p): the columns times each row of (outputs, rows)."""
@@ -73,7 +81,7 @@ class Columns:
         kernel(self.data, self.indices, self.indptr, features, outputs, weights, first, second)
         return first, second
 
-    def sweep(self, *arguments) -> None:
+    def sweep(self, *arguments: Any) -> None:
         """Sweeps over the columns (solvers/coordinate_descent.py)."""
         kernel = sparse_column_sweeps if self.sparse else dense_column_sweeps
         kernel(self.data, self.indices, self.indptr, *arguments)

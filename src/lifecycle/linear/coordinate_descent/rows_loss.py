@@ -79,8 +79,8 @@ class RowsLoss:
             self.kernel(scores, self.codes, weights[None], np.zeros(1, np.intp), value, dloss)
             return float(value[0]), dloss, np.clip(dloss / weights + self.targets, 0.0, 1.0)
         z, hessian = scores.copy(), np.empty_like(scores)
-        value = float(self.kernel(z, self.targets, weights, self.epsilon, dloss, hessian))
-        return value, dloss, hessian
+        total = self.kernel(z, self.targets, weights, self.epsilon, dloss, hessian)
+        return float(total), dloss, hessian
 
     def _set(self, evaluated: tuple) -> None:
         self.value, self.dloss, self.second = evaluated
@@ -100,7 +100,7 @@ class RowsLoss:
         if self.multinomial:
             self.intercept_hessian -= self.curvature @ self.probabilities.T
 
-        squares = self.dloss**2
+        squares: np.ndarray = self.dloss**2
         self.smooth_value = float((squares / self.columns.weights).sum()) / (2.0 * self.max_curvature)
         curvature = self.curvature * (1.0 - self.probabilities)
         self.model_value = 0.5 * float(np.divide(squares, curvature, out=squares, where=curvature > 0).sum())
@@ -188,13 +188,10 @@ class RowsLoss:
             features, outputs, self.curvature, self.probabilities, change, shared, slopes, diagonal, mixed, new,
             self.by_intercept, intercept_diagonal, *quadratic, _MAX_SWEEPS,
         )  # fmt: skip
-        # the intercepts are what the coefficients leave of the scores
-        moved = np.zeros((self.n_outputs, self.columns.p))
-        moved[outputs, features] = new - at
         intercept = np.zeros(self.n_outputs)
-        if self.fit_intercept:
-            rest = change - self.columns.scores(moved)
-            intercept = rest.mean(axis=1)
+        if self.fit_intercept:  # what the coefficients leave of the scores
+            by_coef = (new - at) * self.columns.means[features]
+            intercept = change.mean(axis=1) - np.bincount(outputs, by_coef, self.n_outputs)
         return new, Direction(change, intercept)
 
     def evaluate(self, direction: Direction, length: float) -> float:
