@@ -14,7 +14,12 @@ from lifecycle.penalties import find_penalty
 LOSSES = list_losses()
 CLASSIFICATION = [name for name, loss in LOSSES.items() if loss.task == "classification"]
 REGRESSION = [name for name, loss in LOSSES.items() if loss.task == "regression"]
-ORDER_FREE = ("gd", "newton", "exact")  # optimizers whose steps do not depend on the order of the rows
+ORDER_FREE = (
+    "gd",
+    "newton",
+    "exact",
+    "coordinate_descent",
+)  # optimizers whose steps do not depend on the order of the rows
 SOLVER_CASES = [  # (loss, penalty, optimizer), each with code of its own
     ("log_loss", "l2", "sgd"),
     ("log_loss", "elasticnet", "adam"),
@@ -22,6 +27,8 @@ SOLVER_CASES = [  # (loss, penalty, optimizer), each with code of its own
     ("log_loss", "l2", "gd"),
     ("log_loss", "l2", "newton"),
     ("squared_error", "l2", "exact"),
+    ("log_loss", "l1", "coordinate_descent"),
+    ("squared_error", "elasticnet", "coordinate_descent"),
 ]
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -183,7 +183,7 @@ def fit_first(model, X, y, weights, train, params):
     return models[: len(params)]
 
 
-@pytest.mark.parametrize("optimizer", ["exact", "gd", "sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["exact", "gd", "sgd", "adam", "coordinate_descent"])
 @given(case=cases, loss=st.sampled_from(["log_loss", "hinge", "squared_error", "huber"]),
        penalty=st.sampled_from(["l2", "l1", "elasticnet"]),
        scales=st.sampled_from([(1.0, 1.0, 1.0, 1.0), (1e-3, 1.0, 1e3, 1.0)]))  # fmt: skip
@@ -191,8 +191,10 @@ def fit_first(model, X, y, weights, train, params):
 def test_other_rows_change_no_bit(optimizer, case, loss, penalty, scales):
     if optimizer == "exact":
         loss, penalty, case = "squared_error", "l2", {**case, "lr": None}
+    if optimizer == "coordinate_descent" and loss == "hinge":
+        loss = "squared_hinge"
     if case["is_sparse"]:
-        penalty = "l2"
+        penalty = "l1" if optimizer == "coordinate_descent" else "l2"
         case = {**case, "mean": 0.0}
     if case["is_sparse"] and optimizer == "adam":
         optimizer = "gd"
@@ -242,7 +244,7 @@ def test_other_rows_leave_newton_within_tol_of_a_fit_of_its_own_rows(case, loss,
 
 # -- cross-validation of tables with such rows ----------------------------------------------------------------------
 
-LINEAR = ["exact", "newton", "gd", "sgd", "adam"]
+LINEAR = ["exact", "newton", "coordinate_descent", "gd", "sgd", "adam"]
 
 
 def regression_table():

@@ -34,10 +34,13 @@ class Step(NamedTuple):
 class SmoothLoss(Protocol):
     """A loss f at a point, with its quadratic models.
 
-    value : f there;  is_quadratic : whether the model is f itself
+    value : f there;  smooth_value : see `penalty_gap`;  is_quadratic : whether the model is f itself
+    model_value : how far the quadratic model is above its minimum
     """
 
     value: float
+    smooth_value: float
+    model_value: float
     is_quadratic: bool
 
     def gradient(self) -> np.ndarray:
@@ -80,21 +83,22 @@ def minimize(loss: SmoothLoss, x: np.ndarray, l1: float, l2: float, tolerance: f
     value = loss.value + _penalty(x, l1, l2)
     while True:
         gradient = loss.gradient()
-        radius = value / l1 if l1 > 0 else np.inf  # no loss is negative
-        gap = penalty_gap(x, gradient, l1, l2, radius) + loss.intercept_gap()
+        gap = np.inf
+        if l1 + l2 > 0.0:
+            gap = penalty_gap(x, gradient, l1, l2, loss.value, loss.smooth_value) + loss.intercept_gap()
         if gap <= tolerance or len(values) >= max_iter:
             break
         working_set = find_working_set(x, gradient, l1)
         accuracy = (0.3 if loss.is_quadratic else 0.1) * tolerance
         if not loss.is_quadratic and np.isfinite(gap):
             accuracy = max(accuracy, _INEXACT * gap)
-        step = loss.model_step(x, working_set, gradient, Quadratic(l1, l2, radius, accuracy))
+        step = loss.model_step(x, working_set, gradient, Quadratic(l1, l2, loss.model_value, accuracy))
         at = x[working_set]
         slope = step.slope + _penalty(step.x, l1, l2) - _penalty(at, l1, l2)
         if l1 + l2 == 0.0:
             gap = -0.5 * slope
         if not -slope > _ROUNDING * abs(value):
-            return Minimum(x, values or [value], gap, converged=True)
+            return Minimum(x, values or [value], gap, converged=abs(slope) <= _ROUNDING * abs(value))
         length = _line_search(loss, step, at, value - _penalty(at, l1, l2), slope, l1, l2)
         if length == 0.0:
             return Minimum(x, values or [value], gap, converged=-slope <= 1e3 * _ROUNDING * abs(value))

@@ -1,9 +1,17 @@
 """The rows of one training set, column by column."""
 
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 
 from lifecycle.linear.data.problem import Problem
-from lifecycle.solvers.coordinate_descent import dense_column_sweeps, sparse_column_sweeps
+from lifecycle.solvers.coordinate_descent import (
+    dense_column_sums,
+    dense_column_sweeps,
+    sparse_column_sums,
+    sparse_column_sweeps,
+)
 
 _CHUNK_ELEMENTS = 1 << 19
 _MIN_DENSITY = 0.1  # of sparse columns that are multiplied as dense ones
@@ -25,7 +33,7 @@ class Columns:
         self.sparse = design.sparse
         if self.sparse:
             part = design.X if len(rows) == design.n_samples else design.X[rows]
-            self.matrix = part.tocsc().astype(np.float64, copy=False)
+            self.matrix: Any = part.tocsc().astype(np.float64, copy=False)
             self.data, self.indices, self.indptr = self.matrix.data, self.matrix.indices, self.matrix.indptr
             return
         self.matrix, center = np.empty(self.shape, order="F"), problem.features.center[train_set]
@@ -35,6 +43,11 @@ class Columns:
             np.subtract(design.X[chunk], center, out=self.matrix[begin : begin + size])
         self.data = self.matrix.ravel("F")  # no copy
         self.indices, self.indptr = np.zeros(0, np.int32), np.arange(self.p + 1) * self.n
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """(p,): of the columns, not weighted."""
+        return np.asarray(self.matrix.mean(axis=0)).ravel()
 
     def products(self, by_score: np.ndarray) -> np.ndarray:
         """(outputs, p): the columns times each row of (outputs, rows)."""
@@ -61,17 +74,14 @@ class Columns:
         part = self.matrix[:, features]
         return part.toarray(order="F") if self.sparse else part
 
-    def mean_squares(self, features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(features,): Σ_i weights_i x_ij², one row of weights for each."""
-        sums = np.empty(len(features))
-        for e, j in enumerate(features):
-            part = slice(self.indptr[j], self.indptr[j + 1])
-            x = self.data[part]
-            w = weights[e, self.indices[part]] if self.sparse else weights[e]
-            sums[e] = np.dot(x * x, w)
-        return sums
+    def sums(self, features: np.ndarray, outputs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ_i w_i x_ij and Σ_i w_i x_ij² of features with the weights (outputs, rows) of their outputs."""
+        kernel = sparse_column_sums if self.sparse else dense_column_sums
+        first, second = np.empty(len(features)), np.empty(len(features))
+        kernel(self.data, self.indices, self.indptr, features, outputs, weights, first, second)
+        return first, second
 
-    def sweep(self, *arguments) -> None:
+    def sweep(self, *arguments: Any) -> None:
         """Sweeps over the columns (solvers/coordinate_descent.py)."""
         kernel = sparse_column_sweeps if self.sparse else dense_column_sweeps
         kernel(self.data, self.indices, self.indptr, *arguments)

@@ -37,7 +37,9 @@ class MomentsLoss:
         support = np.flatnonzero(coef)
         product = coef[support] @ self.hessian[support]
         self._gradient = product - self.products
-        self.value = max(0.0, 0.5 * float(self.variance + coef @ (self._gradient - self.products)))
+        self.value = self.smooth_value = self.model_value = max(
+            0.0, 0.5 * float(self.variance + coef @ (self._gradient - self.products))
+        )
 
     @property
     def intercept(self) -> float:

@@ -50,6 +50,7 @@ class RowsLoss:
         self.targets = np.ascontiguousarray(problem.encode_targets(columns.y)[outputs], np.float64)
         kernel = multinomial_loss_dloss if self.multinomial else loss_dloss_hessian
         self.kernel, self.codes = kernel(problem.loss), columns.y.astype(np.float64)
+        self.max_curvature = problem.max_curvature
         self.n_outputs, self.secant_share = len(self.targets), 1.0
         self.intercept = intercept.copy()
         self.scores = np.zeros(self.targets.shape) + intercept[:, None]
@@ -78,8 +79,8 @@ class RowsLoss:
             self.kernel(scores, self.codes, weights[None], np.zeros(1, np.intp), total, dloss)
             return float(total[0]), dloss, np.clip(dloss / weights + self.targets, 0.0, 1.0)
         z, hessian = scores.copy(), np.empty_like(scores)
-        value = float(self.kernel(z, self.targets, weights, self.epsilon, dloss, hessian))
-        return value, dloss, hessian
+        total = self.kernel(z, self.targets, weights, self.epsilon, dloss, hessian)
+        return float(total), dloss, hessian
 
     def _set(self, evaluated: tuple) -> None:
         self.value, self.dloss, self.second = evaluated
@@ -99,6 +100,11 @@ class RowsLoss:
         if self.multinomial:
             self.intercept_hessian -= self.curvature @ self.probabilities.T
 
+        squares: np.ndarray = self.dloss**2
+        self.smooth_value = float((squares / self.columns.weights).sum()) / (2.0 * self.max_curvature)
+        curvature = self.curvature * (1.0 - self.probabilities)
+        self.model_value = 0.5 * float(np.divide(squares, curvature, out=squares, where=curvature > 0).sum())
+
     def gradient(self) -> np.ndarray:
         return self.columns.products(self.dloss).ravel()
 
@@ -114,7 +120,9 @@ class RowsLoss:
         if self.n_outputs == 1:
             h = self.intercept_hessian[0, 0]
             return right / h if h > 0 else np.where(right != 0, np.inf, 0.0) if right.ndim == 1 else 0.0 * right
-        return np.linalg.pinv(self.intercept_hessian, hermitian=True) @ right
+        # softmax does not depend on what all classes share, and rounding must not pass for a curvature there
+        shared = np.full((self.n_outputs, self.n_outputs), np.trace(self.intercept_hessian) / self.n_outputs**2)
+        return np.linalg.pinv(self.intercept_hessian + shared, rcond=1e-13, hermitian=True) @ right
 
     def model_step(self, x: np.ndarray, working_set: np.ndarray, gradient: np.ndarray, quadratic: Quadratic) -> Step:
         outputs, features = np.divmod(working_set, self.columns.p)
@@ -172,19 +180,18 @@ class RowsLoss:
     def _column_step(self, at, outputs, features, slopes, quadratic) -> tuple[np.ndarray, Direction]:
         new, change, shared = at.copy(), np.zeros_like(self.scores), np.zeros(self.columns.n)
         weights = self.curvature * (1.0 - self.probabilities)
-        diagonal = self.columns.mean_squares(features, weights[outputs])
+        mixed, diagonal = self.columns.sums(features, outputs, weights)
         intercept_diagonal = weights.sum(axis=1) * self.fit_intercept
+        if self.n_outputs == 1 and intercept_diagonal[0] > 0:
+            diagonal = np.maximum(diagonal - mixed**2 / intercept_diagonal[0], _ROUNDING * diagonal)
         self.columns.sweep(
-            features, outputs, self.curvature, self.probabilities, change, shared, slopes, diagonal, new,
+            features, outputs, self.curvature, self.probabilities, change, shared, slopes, diagonal, mixed, new,
             self.by_intercept, intercept_diagonal, *quadratic, _MAX_SWEEPS,
         )  # fmt: skip
-        # the intercepts are what the coefficients leave of the scores
-        moved = np.zeros((self.n_outputs, self.columns.p))
-        moved[outputs, features] = new - at
         intercept = np.zeros(self.n_outputs)
-        if self.fit_intercept:
-            rest = change - self.columns.scores(moved)
-            intercept = rest.mean(axis=1)
+        if self.fit_intercept:  # what the coefficients leave of the scores
+            by_coef = (new - at) * self.columns.means[features]
+            intercept = change.mean(axis=1) - np.bincount(outputs, by_coef, self.n_outputs)
         return new, Direction(change, intercept)
 
     def evaluate(self, direction: Direction, length: float) -> float:
