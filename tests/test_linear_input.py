@@ -50,7 +50,11 @@ def test_mapped_files_and_read_only_arrays_give_the_same_bits(loss, penalty, opt
 
 
 @ignore_convergence
-@pytest.mark.parametrize(("loss", "penalty", "optimizer"), [SOLVER_CASES[0], *SOLVER_CASES[2:]])
+@pytest.mark.parametrize(
+    ("loss", "penalty", "optimizer"),
+    # coordinate descent copies the columns of a training set, unless the moments of squared errors replace them
+    [case for case in SOLVER_CASES if case[1:] not in (("elasticnet", "adam"), ("l1", "coordinate_descent"))],
+)
 def test_x_is_not_copied(loss, penalty, optimizer):
     rng = np.random.RandomState(0)
     X = rng.standard_normal((80_000, 100))  # 64 MB
