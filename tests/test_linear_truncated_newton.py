@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.datasets import load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import lifecycle as lc
@@ -121,6 +121,34 @@ def test_models_in_batches_are_those_of_one_batch(monkeypatch):
         assert abs(objective(model, X[rows], y[rows]) - objective(twin, X[rows], y[rows])) <= 1e-4 * np.log(3)
 
 
+@KINDS
+@pytest.mark.parametrize(("loss", "epsilon"), [("huber", 0.01), ("modified_huber", 0.1)])
+def test_a_loss_that_is_linear_at_the_start_reaches_its_minimum(always, kind, loss, epsilon):
+    X, y = load_diabetes(return_X_y=True, scaled=False) if loss == "huber" else load_breast_cancer(return_X_y=True)
+    X = X if loss == "huber" else X - 1e3  # scores of ±1e3 at first
+    model, twin = (
+        make_model(loss, optimizer=optimizer, epsilon=epsilon, alpha=1e-3, tol=tol, max_iter=500).fit(kind(X), y)
+        for optimizer, tol in (("newton", 1e-4), ("coordinate_descent", 1e-9))
+    )
+    assert objective(model, X, y) - objective(twin, X, y) <= 1e-4 * null_loss(loss, y)
+
+
+@pytest.mark.parametrize("arguments", [{"alpha": 0.0}, {"penalty": None}, {"penalty": "l1", "alpha": 0.0}])
+def test_without_a_penalty_the_loss_of_separable_raw_tables_falls_to_tol(arguments):
+    X, y = load_breast_cancer(return_X_y=True)
+    for unit in (1.0, 1e6):
+        model = lc.LinearClassifier(**arguments).fit(X * unit, y)  # a warning would fail
+        assert model.solver_ == "newton"
+        assert objective(model, X * unit, y) <= 1e-4 * np.log(2)
+
+
+def test_huber_regression_of_a_raw_table_converges_within_max_iter():
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    for unit, least in ((1.0, 4.41441), (1e3, 5287.65)):
+        model = lc.LinearRegressor("huber").fit(X, y * unit)
+        assert objective(model, X, y * unit) - least <= 1e-4 * null_loss("huber", y * unit)
+
+
 def test_raw_features_of_many_classes_need_no_scaling():
     X, y = load_digits(return_X_y=True)
     model = lc.LinearClassifier().fit(X * np.logspace(-3, 3, 64), y)
@@ -165,6 +193,8 @@ class Quadratic:
         parent = self
 
         class Hessian:
+            is_accurate = np.ones(len(functions), bool)
+
             def multiply(self, v, places):
                 return np.einsum("mij,mj->mi", parent.H[functions[places]], v).astype(parent.dtype)
 

@@ -53,7 +53,7 @@ def why_not(capabilities: Capabilities, model: Any, loss: Any, penalty: Any) -> 
         return f"needs a smooth loss, which {model.loss!r} is not: use 'gd', 'sgd' or 'adam'"
     if capabilities.losses == "squared_error" and model.loss != "squared_error":
         return f"needs loss='squared_error'; with {model.loss!r} use another optimizer"
-    if capabilities.penalties == "without l1" and penalty.l1_weight(model.l1_ratio) > 0:
+    if capabilities.penalties == "without l1" and model.alpha * penalty.l1_weight(model.l1_ratio) > 0:
         return f"needs penalty='l2' or None; with {model.penalty!r} use 'coordinate_descent', 'gd' or 'sgd'"
     return None
 
@@ -67,10 +67,11 @@ def check_data(capabilities: Capabilities, model: Any, optimizer: Any, problem: 
     if capabilities.sparse_penalties == "without l1" and not has_l1:
         return
     # "gd" that is refused does not see all rows at once: in partial_fit, or by its batch_size
-    all_rows = "" if model.optimizer == "gd" else "optimizer='gd', which takes all rows at once, "
+    others = "" if model.optimizer == "gd" else "optimizer='gd', which takes all rows at once with batch_size='auto', "
+    others += "optimizer='coordinate_descent', " if has_l1 and problem.loss.smooth else ""
     raise ValueError(
         f"X is sparse, and {_why_dense(model, optimizer, has_l1, batch_size)}, which would make it dense: use "
-        f"{all_rows}optimizer='sgd' with penalty 'l2' or None, without average and with batch_size 1, or X.toarray()"
+        f"{others}optimizer='sgd' with penalty 'l2' or None, without average and with batch_size 1, or X.toarray()"
     )
 
 

@@ -36,15 +36,16 @@ def choose_solver(model: Any, loss: Any, penalty: Any, X: Any) -> str:
     arguments and the data.
 
     Arguments that only steps have, such as early_stopping, ask for steps. Where the steps of "sgd" would make X dense,
-    it is "gd".
+    it is "gd", unless batch_size says otherwise.
     """
     if all(getattr(model, argument) == unset for argument, unset in STEP_ARGUMENTS):
         for name, capabilities in WITHOUT_STEPS.items():
             affordable = name != "exact" or _is_exact_affordable(*X.shape)
             if affordable and why_not(capabilities, model, loss, penalty) is None:
                 return name
-    is_sparse = not isinstance(X, np.ndarray)
-    return "gd" if is_sparse and penalty.l1_weight(model.l1_ratio) > 0 else "sgd"
+    has_l1 = model.alpha * penalty.l1_weight(model.l1_ratio) > 0
+    makes_dense = not isinstance(X, np.ndarray) and (model.average or has_l1)
+    return "gd" if makes_dense and model.batch_size == "auto" else "sgd"
 
 
 def _is_exact_affordable(n_samples: int, n_features: int) -> bool:

@@ -22,7 +22,12 @@ _MAX_INNER = 500  # conjugate gradients for one direction
 
 
 class Hessian(Protocol):
-    """The Hessians of some functions where these are; `places` are numbers within these functions."""
+    """The Hessians of some functions where these are; `places` are numbers within these functions.
+
+    is_accurate : bool, (m,), whether they are about those of the functions, and not larger to shorten steps
+    """
+
+    is_accurate: np.ndarray
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v, (len(places), variables)."""
@@ -35,12 +40,13 @@ class Hessian(Protocol):
 
 class Iteration(NamedTuple):
     """The functions that took part (m,), their values, which have converged, which are done because no step gains
-    anything, and the decreases that are predicted from where they were."""
+    anything, which took a step that was shortened, and the decreases that are predicted from where they were."""
 
     functions: np.ndarray
     value: np.ndarray
     converged: np.ndarray
     failed: np.ndarray
+    shortened: np.ndarray
     predicted_decrease: np.ndarray
 
 
@@ -63,27 +69,26 @@ def minimize(
     tolerance = np.broadcast_to(tolerances.predicted_decrease, len(x))
     while points.functions.size:
         functions = points.functions
-        direction = conjugate_gradients(hessian(points.x, functions), points.gradient).astype(np.float64)
+        there = hessian(points.x, functions)
+        direction, solved = conjugate_gradients(there, points.gradient)
         decrease = -0.5 * (points.gradient * direction).sum(axis=1)
         noise = 0.1 * tolerances.value_error * np.abs(points.value)
-        converged = decrease <= np.maximum(tolerance[functions], noise)
-        going = ~converged
-        values, failed = points.value, np.zeros(len(functions), bool)
-        if going.any():
-            start = points.select(going)
-            points, _, accepted = backtracking(
-                evaluate, start, direction[going], np.ones(len(start.value), bool), tolerances.value_error
+        converged = ((decrease <= tolerance[functions]) & there.is_accurate & solved) | (decrease <= noise)
+        values, going = points.value.copy(), ~converged
+        failed, shortened = np.zeros((2, len(functions)), bool)
+        points, direction = points.select(going), direction[going]
+        if len(direction):
+            points, steps, accepted = backtracking(
+                evaluate, points, direction, np.ones(len(direction), bool), tolerances.value_error
             )
-            x[points.functions], values = points.x, values.copy()
-            values[going], failed[going] = points.value, ~accepted
+            x[points.functions], values[going] = points.x, points.value
+            failed[going], shortened[going] = ~accepted, (steps != direction).any(axis=1)
             points = points.select(accepted)
-        else:
-            points = points.select(going)
-        yield Iteration(functions, values, converged, failed, decrease)
+        yield Iteration(functions, values, converged, failed, shortened, decrease)
 
 
-def conjugate_gradients(hessian: Hessian, gradient: np.ndarray) -> np.ndarray:
-    """About −H⁻¹ g of each function, (m, variables), in the precision of the Hessian's products."""
+def conjugate_gradients(hessian: Hessian, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """About −H⁻¹ g of each function, (m, variables), and whether the residual is as small as asked for, (m,)."""
     places = np.arange(len(gradient))
     r = hessian.precondition(-gradient, places)
     direction = np.zeros_like(r)
@@ -112,7 +117,9 @@ def conjugate_gradients(hessian: Hessian, gradient: np.ndarray) -> np.ndarray:
         p += z
         if not going.all():
             places, r, p, rz, limit = places[going], r[going], p[going], rz[going], limit[going]
-    return direction
+    solved = np.ones(len(direction), bool)
+    solved[places] = False
+    return direction.astype(np.float64), solved
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ _MAX_TRIALS = 40
 _ROUNDING = 4e-16  # relative error of a value
 _NEARLY = 0.9  # of λ₁: smaller gradients are not in the working set
 _FEW = 64  # coordinates that may always enter the working set
+_WITHOUT_BOUND = 1e-4  # of the tolerance: the largest predicted decrease where there is no bound
 _INEXACT = 0.1  # gap of the quadratic model, relative to that of the function
 
 
@@ -72,7 +73,7 @@ def minimize(loss: SmoothLoss, x: np.ndarray, l1: float, l2: float, tolerance: f
     """Iterate until the gap is at most `tolerance`, or rounding hides what a step brings.
 
     The gap is that of `penalty_gap` plus that of the intercepts. Without a penalty there is no bound: it is then
-    estimated by the decrease that the quadratic model predicts.
+    estimated by the decrease that the quadratic model predicts, which must be far below the tolerance.
 
     Parameters
     ----------
@@ -80,6 +81,8 @@ def minimize(loss: SmoothLoss, x: np.ndarray, l1: float, l2: float, tolerance: f
     x : float64, (variables,), not changed
     """
     x, values = x.copy(), list[float]()
+    if l1 + l2 == 0.0:
+        tolerance *= _WITHOUT_BOUND
     value = loss.value + _penalty(x, l1, l2)
     while True:
         gradient = loss.gradient()

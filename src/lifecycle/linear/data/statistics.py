@@ -20,7 +20,8 @@ FEW_FEATURES = 500
 _FAR_FROM_ZERO = {"float32": 4.0, "float64": 1e3}
 _CENTERS_APART = 4.0  # the same, of centres of training sets that share a shift
 _UNEQUAL_SCALES = 10.0  # ratio of standard deviations
-_LARGE_SHARE = 0.95  # of the variance of all features
+# of the variance of all features; steps for single rows that cannot be preconditioned stall sooner
+_LARGE_SHARE = {"dense": 0.95, "sparse": 0.5}
 _SPREAD_ELEMENTS = 1 << 18  # elements of X from which the spread is estimated
 _POWER_ITERATIONS = 60
 
@@ -101,9 +102,9 @@ class FeatureStatistics:
 
     def large_feature(self, k: int) -> int | None:
         """The feature that has nearly all variance of a training set, so that others move little; or None."""
-        variance = self.variance[k]
+        variance, share = self.variance[k], _LARGE_SHARE["sparse" if self.design.sparse else "dense"]
         j = int(variance.argmax())
-        return j if len(variance) > 1 and variance[j] > _LARGE_SHARE * variance.sum() else None
+        return j if len(variance) > 1 and variance[j] > share * variance.sum() else None
 
     def _sample(self, k: int) -> np.ndarray:
         """Some rows of a training set; which of them depends on the shape of X only."""
@@ -137,6 +138,22 @@ class FeatureStatistics:
         mean = self.center.mean(axis=0)
         far = np.abs(mean) > _FAR_FROM_ZERO["float32"] * self.sampled_std.min(axis=0)
         return CentredFrame(self.center, np.where(far, mean, 0.0).astype(self.design.dtype))
+
+    @cached_property
+    def mean_frame(self) -> CentredFrame:
+        """The coordinates of means, also where X is sparse: there only offsets, so that rows are read as they are."""
+        if not self.design.sparse or not self.fit_intercept:
+            return self.shared_frame
+        sums = np.zeros((self.weights.n_sets, self.design.n_features))
+        for begin, end in self.design.sum_chunks():
+            sums += (self.design.read(begin, end).T @ self.weights.read(begin, end)).T
+        return CentredFrame(sums / self.design.n_samples, np.zeros(self.design.n_features, self.design.dtype))
+
+    @cached_property
+    def variance_about_mean(self) -> np.ndarray:
+        """(n_sets, n_features): `variance`, which is about zero where X is sparse, about the means of `mean_frame`."""
+        moved = self.mean_frame.center - self.center
+        return np.maximum(self.variance - moved**2, 0.0)
 
     def similar_sets(self) -> list[list[int]]:
         """Training sets in groups whose centres are so near that features seen from their mean lose no digits."""

@@ -1,7 +1,8 @@
 """Newton's method for many linear models at once.
 
 Models that differ only in their training sets share a preconditioner, the Hessian over a sample of their rows, for
-L-BFGS on all rows. A model of few rows that shares a penalty with no other takes Newton steps on these rows.
+L-BFGS on all rows. A model of few rows that shares a penalty with no other takes Newton steps on these rows. Models of
+many variables, and those that have not converged otherwise, take truncated Newton steps.
 """
 
 from collections.abc import Callable
@@ -63,47 +64,51 @@ def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     tolerance = np.zeros(problem.n_models) if options.tol is None else options.tol * problem.null_loss
     # a penalty below the damping of a Hessian, or none: decreases along flat directions are predicted too small
     damping = DAMPING * problem.max_curvature * problem.features.variance.max(axis=1, initial=0.0)[train_set]
-    tolerance *= SAFETY * np.clip(problem.l2_weight / np.where(damping > 0, damping, 1.0), _LEAST_SAFETY, 1.0)
+    tolerance *= SAFETY
+    newton_tolerance = tolerance * np.clip(problem.l2_weight / np.where(damping > 0, 10.0 * damping, 1.0), 1e-3, 1.0)
+    lbfgs_tolerance = tolerance * np.clip(problem.l2_weight / np.where(damping > 0, damping, 1.0), _LEAST_SAFETY, 1.0)
     curves, converged = dict[int, list[float]](), np.zeros(problem.n_models, bool)
     single, groups = _split(problem, subsample)
+    n_steps = -(-options.max_iter // 2)  # the others are kept for the truncated method
 
     # single models: Newton steps, along the regularization path of each training set and epsilon
     paths: dict[tuple, RegularizationPath] = {}
     for i, m in enumerate(single, 1):
-        on_rows, tolerances = subsample.objective([m]), Tolerances(tolerance[m])
+        on_rows, tolerances = subsample.objective([m]), Tolerances(newton_tolerance[m])
         alpha, start = objective.l2_weight[m], theta[m]
         path = paths.setdefault((train_set[m], problem.epsilon[m]), RegularizationPath())
         # without a penalty there may be many minima, or none, and which one is reached depends on the start
         if options.initial is None and alpha > 0:
             start = path.extrapolate(alpha, default=start)
-        theta[m], curves[m], converged[m] = run_newton(on_rows, start, tolerances, options.max_iter)
+        theta[m], curves[m], converged[m] = run_newton(on_rows, start, tolerances, n_steps)
         path.points += [(alpha, theta[m])] if alpha > 0 else []
         options.on_progress(problem.n_models - i)
 
     # the others: L-BFGS on all rows, with preconditioners from the subsample
-    # where a few rows determine the Hessian, L-BFGS does not converge: a single model keeps half its steps for Newton's
-    newton_steps = options.max_iter // 2 if groups and problem.n_models == 1 and subsample.affords_all_rows else 0
     if groups:
-        preconditioner = Preconditioner(subsample, groups, theta, tolerance, options.max_iter)
-        lbfgs_options = replace(options, max_iter=options.max_iter - newton_steps)
-        shared_curves, done = run_lbfgs(problem, lbfgs_options, preconditioner, theta, tolerance)
+        preconditioner = Preconditioner(subsample, groups, theta, lbfgs_tolerance, options.max_iter)
+        lbfgs_options = replace(options, max_iter=n_steps if problem.n_models == 1 else options.max_iter)
+        shared_curves, done = run_lbfgs(problem, lbfgs_options, preconditioner, theta, lbfgs_tolerance)
         curves, converged = curves | shared_curves, converged | done
 
-    # fallback: Newton steps on all rows for a model that is alone; one among others is solved again without them
-    if newton_steps and not converged[0]:
-        on_rows = subsample.objective([0], all_rows=True)
-        tolerances = Tolerances(tolerance[0])
-        theta[0], curve, converged[0] = run_newton(on_rows, theta[0], tolerances, newton_steps)
-        curves[0] += curve
-    failed = [m for group in groups for m in group if not converged[m] and problem.n_models > 1]
-    isolated = replace(options, on_progress=lambda n: None)
-    solved_again = {m: _minimize(problem.isolate(np.array([m])), isolated)[0] for m in failed}
-
-    # finalize
     coef, intercept = objective.unpack(theta)
     if problem.multinomial:  # softmax does not depend on what all classes share, and the penalty is least without it
         coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean(axis=1, keepdims=True)
     intercept, warning = frame.from_shifted(coef, intercept, train_set), NOT_CONVERGED.format(options.max_iter)
+
+    # fallback: truncated steps; a model with the preconditioner of others is first solved again without them
+    solved_again: dict[int, FitResult] = {}
+    quiet = replace(options, on_progress=lambda n: None)
+    for m in np.flatnonzero(~converged).tolist():
+        alone = problem.isolate(np.array([m]))
+        if m not in single and problem.n_models > 1:
+            (solved_again[m],) = _minimize(alone, quiet)
+        elif n_steps < options.max_iter:
+            # from the start, because where Newton's steps became short so would these
+            (result,) = fit_truncated(alone, replace(quiet, max_iter=options.max_iter - n_steps))
+            result.objectives[:0] = curves[m]
+            result.warning = result.warning and warning
+            solved_again[m] = result
     return [
         solved_again.get(m) or FitResult(coef[m], intercept[m], curves[m], warning=None if converged[m] else warning)
         for m in range(problem.n_models)

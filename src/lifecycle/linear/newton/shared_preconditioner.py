@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.newton.preconditioner import SAMPLE_ITERATIONS, VALUE_ERROR, Preconditioner
 from lifecycle.linear.objective import Objective
@@ -86,13 +87,11 @@ def run_lbfgs(
 
 class FullObjective:
     """The mean loss over all rows + ½ α ‖w‖² of each model as functions of θ: its coefficients, (n_outputs, n_features)
-    in C order, then its intercepts if they are fitted. `centred`: of features seen from the means of each training set,
-    else from the shift that all share."""
+    in C order, then its intercepts if they are fitted. `frame`: of these; None: that of the shift that all share."""
 
-    def __init__(self, problem: Problem, dtype: Any, centred: bool = False):
+    def __init__(self, problem: Problem, dtype: Any, frame: CentredFrame | None = None):
         self.problem, self.n_coef = problem, problem.n_outputs * problem.design.n_features
-        frame = problem.features.shared_frame
-        self.losses = Objective(problem, frame if centred else frame.without_offset(), dtype)
+        self.losses = Objective(problem, frame or problem.features.shared_frame.without_offset(), dtype)
         self.dtype = str(self.losses.dtype)
         self.l2_weight = problem.l2_weight
 

@@ -22,7 +22,6 @@ _SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE = 4096, 4  # of which the larger number 
 _MIN_REDUCTION = 4  # rows for each sampled one from which L-BFGS on the sample pays
 # multiplications and elements of X, of Hessians of single training sets
 _MAX_PRODUCTS, _MAX_ELEMENTS = 1 << 29, 1 << 22
-_MAX_STEP_PRODUCTS = 1 << 31  # multiplications of a Newton step on all rows
 _CACHE_ELEMENTS = 1 << 26
 
 
@@ -34,22 +33,19 @@ class Subsample:
         n_variables = problem.n_joint_variables
         self.n_rows = max(_SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE * (n_features + 1))
         self.max_rows = max(self.n_rows, min(_MAX_PRODUCTS // n_variables**2, _MAX_ELEMENTS // n_features))
-        self.affords_all_rows = (
-            problem.design.n_samples * n_variables**2 <= _MAX_STEP_PRODUCTS and problem.design.n_stored <= _MAX_ELEMENTS
-        )
         self.trained = np.asarray(problem.weights.counts[:, np.unique(problem.train_set)].any(axis=1))
         self.leverage = np.ones(problem.design.n_samples, np.float32)
         if np.count_nonzero(self.trained) > self.n_rows:
             self.leverage = _leverage_scores(problem, self.trained)
         self._cache: dict[tuple, DenseObjective] = {}
 
-    def objective(self, models: list[int], all_rows: bool = False) -> DenseObjective:
+    def objective(self, models: list[int]) -> DenseObjective:
         """The objective of models that differ in their training sets only, with the mean weights of these."""
         problem, m = self.problem, models[0]
         train_sets = tuple(np.unique(problem.train_set[models]).tolist())
-        if train_sets not in self._cache or all_rows:
+        if train_sets not in self._cache:
             trained = np.asarray((problem.weights.counts[:, train_sets] != 0).any(axis=1))
-            rows, weights = self.draw(trained, problem.design.n_samples if all_rows else self.n_rows)
+            rows, weights = self.draw(trained, self.n_rows)
             weights = weights * np.mean([problem.weights.of_set(k, rows) for k in train_sets], axis=0)
             if sum(cached.design.X.size for cached in self._cache.values()) > _CACHE_ELEMENTS:
                 self._cache.clear()

@@ -8,6 +8,9 @@ The preconditioner comes from the second moments S of the training set's own fea
 c_k S + α I for output k, with its mean curvature c_k. Up to 500 features it is inverted by the eigenvalues of S, once
 for all penalties and curvatures; beyond, by the diagonal of S. Products are in float32, which a direction does not
 need to exceed; objectives and gradients are in float64.
+
+Where a loss is linear it has no curvature, and a Newton step no end. There h takes a share of ℓ′ / (z − y), with which
+it is that of a parabola above the loss (Huber, 1981). After a step of full length the share is a quarter of it.
 """
 
 from functools import partial
@@ -17,6 +20,7 @@ import numpy as np
 from scipy.special import softmax
 
 from lifecycle._threads import map_ordered, num_threads, single_threaded_blas
+from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.products import multiply, multiply_transposed
 from lifecycle.linear.data.statistics import FEW_FEATURES
@@ -30,11 +34,15 @@ from lifecycle.solvers.convergence import Tolerances
 
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
 _BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
+_VALUE_ERROR = 1e-14  # relative, of an objective
+_ACCURATE_SHARE = 1e-2  # of the parabola's curvature, up to which a predicted decrease is that of the objective
+_FAR_FROM_MEAN, _CONSTANT = 1e4, 1e-12  # squared distance by variance, and its inverse for a constant feature
 SAFETY = 0.1  # of tol: what the predicted decrease may be, as the directions are inexact
 
 
 def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     """Minimize until a step is predicted to lower the objective by less than a tenth of tol."""
+    frame = problem.features.mean_frame
     preconditioners = _preconditioners(problem)
     per_model = problem.n_outputs * (problem.design.n_features + problem.design.n_samples)
     size = max(1, _BATCH_ELEMENTS // per_model)
@@ -42,7 +50,7 @@ def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]
         size = min(size, -(-problem.n_models // num_threads()))
     batches = [np.arange(b, min(b + size, problem.n_models)) for b in range(0, problem.n_models, size)]
     n_left, results = problem.n_models, list[FitResult]()
-    run = partial(_minimize, problem, options, preconditioners)
+    run = partial(_minimize, problem, options, frame, preconditioners)
     products = problem.design.n_stored * problem.n_models * problem.n_outputs if problem.design.sparse else 0
     for batch in map_ordered(run, batches, products):
         results += batch
@@ -52,22 +60,27 @@ def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]
 
 
 def _minimize(
-    problem: Problem, options: TrainingOptions, preconditioners: dict[int, Any], models: np.ndarray
+    problem: Problem, options: TrainingOptions, frame: CentredFrame, preconditioners: dict[int, Any], models: np.ndarray
 ) -> list[FitResult]:
     of_batch = problem.subset(models)
-    objective = FullObjective(of_batch, np.float64, centred=True)
+    objective = FullObjective(of_batch, np.float64, frame)
     coef, intercept = of_batch.initial_coefficients()
     if options.initial is not None:
         coef, intercept = (a[models] for a in options.initial)
+    intercept = _move(coef, intercept, of_batch.train_set, problem.features.frame, frame)
     theta, null_loss = objective.pack(coef, intercept), of_batch.null_loss
     tolerance = np.zeros(len(models)) if options.tol is None else SAFETY * options.tol * null_loss
-    hessian = partial(_Hessians, objective, preconditioners)
+    shares = np.ones(len(models))
+    hessian = partial(_Hessians, objective, preconditioners, shares)
     curves: list[list[float]] = [[] for _ in models]
     converged, gap = np.zeros(len(models), bool), np.full(len(models), np.inf)
-    tolerances = Tolerances(tolerance, value_error=1e-14)
+    tolerances = Tolerances(tolerance, value_error=_VALUE_ERROR)
     iterations = newton_cg.minimize(objective.evaluate, hessian, theta, np.arange(len(models)), tolerances)
-    for i, (functions, values, done, failed, decrease) in enumerate(iterations, 1):
-        converged[functions[done | failed]], gap[functions] = True, decrease
+    for i, (functions, values, done, failed, shortened, decrease) in enumerate(iterations, 1):
+        # rounding ends a line search, too
+        converged[functions[done | (failed & (decrease <= 1e3 * _VALUE_ERROR * np.abs(values)))]] = True
+        gap[functions] = decrease
+        shares[functions] = np.where(shortened, np.minimum(4.0 * shares[functions], 1.0), 0.25 * shares[functions])
         for m, value in zip(functions.tolist(), values.tolist(), strict=True):
             curves[m].append(value)
         if i >= options.max_iter:
@@ -75,6 +88,7 @@ def _minimize(
     coef, intercept = objective.unpack(theta)
     if problem.multinomial:  # softmax does not depend on what all classes share, and the penalty is least without it
         coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean(axis=1, keepdims=True)
+    intercept = _move(coef, intercept, of_batch.train_set, frame, problem.features.frame)
     warning = NOT_CONVERGED.format(options.max_iter)
     return [
         FitResult(coef[m], intercept[m], curves[m], warning=None if converged[m] else warning,
@@ -87,7 +101,7 @@ def _preconditioners(problem: Problem) -> dict[int, Any]:
     """For each training set the eigenvectors and eigenvalues of its second moments, or None and their diagonal."""
     sets = np.unique(problem.train_set)
     if problem.design.n_features > min(FEW_FEATURES, problem.design.n_samples):
-        return {k: (None, problem.features.variance[k]) for k in sets.tolist()}
+        return {k: (None, problem.features.variance_about_mean[k]) for k in sets.tolist()}
     moments = moments_by_train_set(problem)
     of_sets = {}
     for k in sets.tolist():
@@ -96,16 +110,28 @@ def _preconditioners(problem: Problem) -> dict[int, Any]:
     return of_sets
 
 
+def _move(
+    coef: np.ndarray, intercept: np.ndarray, train_set: np.ndarray, source: CentredFrame, target: CentredFrame
+) -> np.ndarray:
+    """The intercepts in another frame: that of a sparse X has no centre elsewhere."""
+    if source.center is target.center:
+        return intercept
+    return target.to_centred(coef, source.to_raw(coef, intercept, train_set), train_set)
+
+
 class _Hessians:
     """The Hessians of models at θ (models, variables), of features that are seen from the means of their rows."""
 
     def __init__(
-        self, objective: FullObjective, preconditioners: dict[int, Any], theta: np.ndarray, models: np.ndarray
-    ):
+        self, objective: FullObjective, preconditioners: dict[int, Any], shares: np.ndarray, theta: np.ndarray,
+        models: np.ndarray,
+    ):  # fmt: skip
         self.objective, self.problem, self.models = objective, objective.problem, models
+        self.shares, self.has_linear = shares[models], np.zeros(len(models), bool)
         self.preconditioners, design = preconditioners, self.problem.design
-        self.dtype = np.dtype(np.float32 if design.max_abs <= LARGEST_FLOAT32 else np.float64)
         self.frame, self.k = objective.losses.frame, self.problem.n_outputs
+        is_single = design.max_abs <= LARGEST_FLOAT32 and not self._loses_digits()
+        self.dtype = np.dtype(np.float32 if is_single else np.float64)
         coef, intercept = objective.unpack(theta)
         self.state = np.empty((len(models), self.k, design.n_samples), self.dtype)  # curvatures, or probabilities
         flat, at_shift = self._at_shift(coef, intercept, np.arange(len(models)))
@@ -117,7 +143,13 @@ class _Hessians:
         else:
             sums = weighted.sum(axis=2, dtype=np.float64)
         largest = self.problem.max_curvature
+        self.is_accurate = ~self.has_linear | (self.shares <= _ACCURATE_SHARE)
         self.mean_curvature = np.maximum(np.asarray(sums), 1e-6 * largest)
+
+    def _loses_digits(self) -> bool:
+        """Whether features are read so far from their means that float32 would not hold how they vary."""
+        squares, variance = self.frame.offset**2, self.problem.features.variance_about_mean
+        return bool(((squares > _FAR_FROM_MEAN * variance) & (variance > _CONSTANT * squares)).any())
 
     @property
     def _sets(self) -> list[int]:
@@ -152,9 +184,14 @@ class _Hessians:
         weights = np.ascontiguousarray((problem.weights.read(*rows, self.dtype) / problem.design.n_samples).T)
         kernel = loss_dloss_hessian(problem.loss)
         for i, m in enumerate(self.models):
-            scores, curvature = np.ascontiguousarray(z[i]), np.empty(z[i].shape, self.dtype)
+            scores, curvature, dloss = np.ascontiguousarray(z[i]), *np.empty((2, *z[i].shape), self.dtype)
             weight = np.ascontiguousarray(weights[problem.train_set[m]].astype(self.dtype))
-            kernel(scores, targets, weight, self.dtype.type(problem.epsilon[m]), np.empty_like(scores), curvature)
+            kernel(scores, targets, weight, self.dtype.type(problem.epsilon[m]), dloss, curvature)
+            linear = (curvature == 0.0) & (dloss != 0.0)
+            if linear.any():
+                self.has_linear[i] = True
+                distance = np.abs(z[i] - targets)[linear]  # the kernel changes nothing of z
+                curvature[linear] = self.shares[i] * np.abs(dloss[linear]) / distance
             out[i] = curvature
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
