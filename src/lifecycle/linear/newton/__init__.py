@@ -33,7 +33,7 @@ CAPABILITIES = Capabilities(losses="smooth", penalties="without l1", sparse_pena
 
 
 def fit_newton(problem: Problem, options: TrainingOptions) -> list[FitResult]:
-    """Minimize until a step is predicted to lower the objective by less than tol, and changes only the last digits."""
+    """Minimize until a step is predicted to lower the objective by less than a tenth of tol."""
     # BLAS threads keep spinning after their work, on cores that other threads need
     with single_threaded_blas() if problem.n_joint_variables <= FEW_FEATURES else nullcontext():
         groups = problem.features.similar_sets()

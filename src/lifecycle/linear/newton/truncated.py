@@ -7,7 +7,7 @@ v (diag(p) − p pᵀ) to the scores of a row in between.
 The preconditioner comes from the second moments S of the training set's own features, which are seen from their means:
 c_k S + α I for output k, with its mean curvature c_k. Up to 500 features it is inverted by the eigenvalues of S, once
 for all penalties and curvatures; beyond, by the diagonal of S. Products are in float32, which a direction does not
-need to exceed; objectives and gradients are in float64.
+need to exceed, unless features are too large for it or too far from zero; objectives and gradients are in float64.
 
 Where a loss is linear it has no curvature, and a Newton step no end. There h takes a share of ℓ′ / (z − y), with which
 it is that of a parabola above the loss (Huber, 1981). After a step of full length the share is a quarter of it.
