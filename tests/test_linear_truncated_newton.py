@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 import lifecycle as lc
 from lifecycle.linear import newton
-from lifecycle.linear.data.products import CsrRows, multiply, multiply_transposed
+from lifecycle.linear.data.design_matrix import DesignMatrix
+from lifecycle.linear.data.products import multiply, multiply_transposed
 from lifecycle.linear.newton import truncated
 from lifecycle.solvers import newton_cg
 from lifecycle.solvers.convergence import Tolerances
@@ -164,16 +165,18 @@ def test_a_truncated_method_that_stops_early_says_what_is_left(always):
 # -- products --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [1, 3, 8, 13])
+@pytest.mark.parametrize("n", [1, 3, 8, 13, 21])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_products_with_sparse_rows_are_those_of_scipy(n, dtype):
     rng = np.random.default_rng(n)
-    X = sparse.random_array((50, 30), density=0.2, rng=rng, dtype=dtype).tocsr()
-    rows = CsrRows(X.data, X.indices, X.indptr[10:41], 30)
-    vectors, of_rows = rng.normal(size=(n, 30)).astype(dtype), rng.normal(size=(n, 30)).astype(dtype)
+    full = sparse.random_array((50, 25), density=0.2, rng=rng, dtype=np.float64)
+    X = sparse.hstack([sparse.csr_array((50, 5)), full], format="csr")  # some columns hold no number
+    rows = DesignMatrix(X).read_products(0, 50, None, dtype)
+    vectors, of_rows = rng.normal(size=(n, 30)).astype(dtype), rng.normal(size=(n, 50)).astype(dtype)
     rtol = 1e-5 if dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(multiply(rows, vectors), (X[10:40] @ vectors.T).T, rtol=rtol, atol=rtol)
-    np.testing.assert_allclose(multiply_transposed(rows, of_rows), (X[10:40].T @ of_rows.T).T, rtol=rtol, atol=rtol)
+    assert multiply(rows, vectors).dtype == dtype
+    np.testing.assert_allclose(multiply(rows, vectors), (X @ vectors.T).T, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(multiply_transposed(rows, of_rows), (X.T @ of_rows.T).T, rtol=rtol, atol=rtol)
 
 
 # -- the array solver ------------------------------------------------------------------------------------------------

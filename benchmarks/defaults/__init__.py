@@ -24,7 +24,7 @@ import lifecycle as lc
 from .. import _data
 from .._harness import chosen, record, version_of
 from ._measure import ALPHAS, FOLDS, grid, one_fit
-from ._report import table
+from ._report import line, table
 
 __all__ = ["CASES", "Case", "run", "table"]
 
@@ -105,6 +105,7 @@ def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[s
             print(case.name, file=sys.stderr, flush=True)
             Parallel(threads)(delayed(_warm_up)() for _ in range(threads))  # processes of joblib end when idle
             found.append({"case": case.name, **_measure(case, rounds, threads, scale)})
+            print("   ", line(found[-1]), file=sys.stderr, flush=True)
     settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib"),
                 "alphas": ALPHAS.tolist()}  # fmt: skip
     return record("defaults", settings=settings, first=first, cases=found)

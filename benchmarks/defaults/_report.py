@@ -12,6 +12,18 @@ ENOUGH = 15  # pairs, for a ratio to count as below its goal
 SILENT = 1e-3  # ten times the default tol
 
 
+def line(one: dict) -> str:
+    """The ratios of a case, to follow a run."""
+    if "skipped" in one:
+        return f"skipped: {one['skipped']}"
+    parts = []
+    for sort in SORTS:
+        peer = one[sort]["peer"]
+        ratio = f"{_ratio(one[sort]['rows'][peer])} of {peer}" if peer else "no peer"
+        parts.append(f"{sort} {duration(one[sort]['rows'][OURS]['median'])}, {ratio}")
+    return "; ".join(parts)
+
+
 def table(result: dict) -> str:
     """The record as markdown."""
     settings = result["settings"]

@@ -15,6 +15,7 @@ from lifecycle.loops.linear_softmax import multinomial_loss_dloss
 
 _CHUNK_ELEMENTS = 1 << 18  # of X: a chunk stays in the cache between its two products
 _CHUNK_SCORES = 1 << 18  # of all models
+_SPARSE_SCORES = 16  # of a row of a sparse X, whose products are made for all rows together
 
 
 class Objective:
@@ -73,7 +74,11 @@ class Objective:
         Models of several training sets only where the frame has one shift for all: the last bits of a product depend on
         how many models take part, and in what others reach when.
         """
-        shift, train_set = self.frame.shift, self.problem.train_set[models]
+        shift, train_set, n_models = self.frame.shift, self.problem.train_set[models], len(models)
+        if self.problem.design.sparse:  # rows are read as they are, and each product is made for itself
+            size = max(1, _SPARSE_SCORES // self.problem.n_outputs)
+            yield from ((slice(b, b + size), shift) for b in range(0, n_models, size))
+            return
         if shift.ndim == 1:
             yield slice(None), shift
             return
@@ -118,4 +123,4 @@ class Objective:
 
         with single_threaded_blas():
             elements = min(_CHUNK_ELEMENTS, _CHUNK_SCORES // (m * k) * design.n_features)
-            yield from map_ordered(quiet_chunk_sums, list(design.sum_chunks(elements)), m * k * design.n_stored)
+            yield from map_ordered(quiet_chunk_sums, list(design.product_chunks(elements)), m * k * design.n_stored)

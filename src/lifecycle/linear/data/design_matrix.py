@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.linear.data.products import CsrRows
+from lifecycle.linear.data.products import CompressedRows, SparseRows
 
 _CACHE_ELEMENTS = 1 << 18  # elements of a chunk that stays in the cache
 _FILE_ELEMENTS = 1 << 26  # elements of a chunk that is read from a file at once
@@ -20,7 +20,7 @@ class DesignMatrix:
         self.dtype = X.dtype
         self.sparse = not isinstance(X, np.ndarray)
         self.n_stored = X.size  # numbers in memory
-        self._stored: dict[Any, np.ndarray] = {}  # those of a sparse X, by precision
+        self._sparse_rows: dict[Any, SparseRows] = {}  # of a sparse X, by precision
 
     def chunks(
         self, elements: int = _CACHE_ELEMENTS, begin: int = 0, end: int | None = None
@@ -48,17 +48,34 @@ class DesignMatrix:
         shifted = np.subtract(part, shift, dtype=self.dtype)  # before digits are given up
         return shifted if dtype is None else shifted.astype(dtype, copy=False)
 
+    def product_chunks(self, elements: int = _CACHE_ELEMENTS) -> Iterator[tuple[int, int]]:
+        """The same as `chunks` for `read_products`: all of X where it is sparse, as threads share each product."""
+        return iter([(0, self.n_samples)]) if self.sparse else self.chunks(elements)
+
     def read_products(self, begin: int, end: int, shift: np.ndarray | None, dtype: Any) -> Any:
-        """The same as an argument of `multiply`; sparse rows are no copy."""
+        """The same as `read` as an argument of `multiply`; of a sparse X all rows, with its transpose."""
         if not self.sparse:
             return self.read(begin, end, shift, dtype)
-        dtype = np.dtype(dtype)
-        if dtype not in self._stored:
-            self._stored[dtype] = self.X.data.astype(dtype, copy=False)
-        return CsrRows(self._stored[dtype], self.X.indices, self.X.indptr[begin : end + 1], self.n_features)
+        return self._all_sparse_rows(np.dtype(dtype))
+
+    def _all_sparse_rows(self, dtype: np.dtype) -> SparseRows:
+        if dtype not in self._sparse_rows:
+            if not self._sparse_rows:
+                columns = self.X.tocsc()
+                self._sparse_rows[self.dtype] = SparseRows(_arrays(self.X), _arrays(columns))
+            rows, columns = self._sparse_rows[self.dtype]
+            self._sparse_rows[dtype] = SparseRows(
+                rows._replace(data=rows.data.astype(dtype, copy=False)),
+                columns._replace(data=columns.data.astype(dtype, copy=False)),
+            )
+        return self._sparse_rows[dtype]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Rows with these increasing numbers as a dense float64 array that must not be written to."""
         contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
         part = self.X[rows[0] : rows[-1] + 1] if contiguous else self.X[rows]
         return np.asarray(part.toarray() if self.sparse else part, dtype=np.float64)
+
+
+def _arrays(compressed: Any) -> CompressedRows:
+    return CompressedRows(compressed.data, compressed.indices, compressed.indptr)

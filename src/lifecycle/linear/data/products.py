@@ -1,53 +1,75 @@
-"""Products of rows of X with the vectors of many models, dense by BLAS and CSR by kernels that threads can share."""
+"""Products of rows of X with the vectors of many models, dense by BLAS and sparse by a kernel on threads.
+
+Both products with a sparse X gather: that with the transpose walks over columns, as sums over rows would scatter into
+vectors of all features, one set of them for each thread.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lifecycle.loops.linear_csr import WIDTHS, csr_products, csr_transposed_products
+from lifecycle._threads import map_ordered
+from lifecycle.loops.linear_csr import WIDTHS, csr_products
+
+_PIECES = 16  # of rows or columns, which threads multiply
+_CACHE_LINE = 64  # bytes
 
 
-class CsrRows(NamedTuple):
-    """Consecutive rows of a CSR matrix, which are no copy: `indptr` holds places in all of `data` and `indices`."""
+class CompressedRows(NamedTuple):
+    """The arrays of a CSR matrix, or of the transpose of a CSC matrix."""
 
     data: np.ndarray
     indices: np.ndarray
     indptr: np.ndarray
-    n_features: int
+
+
+class SparseRows(NamedTuple):
+    """All rows of a sparse X and of its transpose."""
+
+    rows: CompressedRows
+    columns: CompressedRows
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self.indptr) - 1, self.n_features
+        return len(self.rows.indptr) - 1, len(self.columns.indptr) - 1
 
 
 def multiply(X: Any, vectors: np.ndarray) -> np.ndarray:
     """(n, rows): products of rows X with vectors (n, features) of the same dtype."""
-    if not isinstance(X, CsrRows):
-        return vectors @ X.T
-    columns, out = _padded(vectors), np.zeros((X.shape[0], _padded_size(len(vectors))), vectors.dtype)
-    csr_products(_width(len(vectors)))(*X[:3], columns, out)
-    return np.ascontiguousarray(out.T[: len(vectors)])
+    return _sparse_products(X.rows, vectors) if isinstance(X, SparseRows) else vectors @ X.T
 
 
 def multiply_transposed(X: Any, vectors: np.ndarray) -> np.ndarray:
     """(n, features): products of transposed rows X with vectors (n, rows) of the same dtype."""
-    if not isinstance(X, CsrRows):
-        return vectors @ X
-    rows, out = _padded(vectors), np.zeros((X.n_features, _padded_size(len(vectors))), vectors.dtype)
-    csr_transposed_products(_width(len(vectors)))(*X[:3], rows, out)
-    return out.T[: len(vectors)]
+    return _sparse_products(X.columns, vectors) if isinstance(X, SparseRows) else vectors @ X
 
 
-def _width(n: int) -> int:
-    return WIDTHS[0] if n == 1 else WIDTHS[-1]
+def _sparse_products(matrix: CompressedRows, vectors: np.ndarray) -> np.ndarray:
+    n_rows, n_stored = len(matrix.indptr) - 1, int(matrix.indptr[-1])
+    out = np.empty((len(vectors), n_rows), vectors.dtype)
+    # equal parts of the numbers, since columns may hold few or many
+    ends = np.searchsorted(matrix.indptr, np.linspace(0, n_stored, _PIECES + 1)[1:-1])
+    pieces = np.column_stack([[0, *ends], [*ends, n_rows]]).tolist()
+    for begin in range(0, len(vectors), WIDTHS[-1]):
+        block = vectors[begin : begin + WIDTHS[-1]]
+        width = next(w for w in WIDTHS if w >= len(block))
+        run, columns, to = csr_products(width), _as_columns(block, width), out[begin : begin + len(block)]
+
+        def multiply_piece(
+            piece: list[int], run: Any = run, columns: np.ndarray = columns, to: np.ndarray = to
+        ) -> None:
+            run(*matrix, *piece, columns, to)
+
+        for _ in map_ordered(multiply_piece, pieces, width * n_stored):
+            pass
+    return out
 
 
-def _padded_size(n: int) -> int:
-    return -(-n // _width(n)) * _width(n)
-
-
-def _padded(vectors: np.ndarray) -> np.ndarray:
-    """The vectors as columns, with columns of zeros up to a multiple of the width."""
-    columns = np.zeros((vectors.shape[1], _padded_size(len(vectors))), vectors.dtype)
-    columns[:, : len(vectors)] = vectors.T
+def _as_columns(vectors: np.ndarray, width: int) -> np.ndarray:
+    """(features * width,): for each feature its elements in all vectors, then zeros, from a cache line on."""
+    size, item = vectors.shape[1] * width, vectors.itemsize
+    memory = np.zeros(size + _CACHE_LINE // item, vectors.dtype)
+    first = -memory.ctypes.data % _CACHE_LINE // item
+    columns = memory[first : first + size]
+    columns.reshape(-1, width)[:, : len(vectors)] = vectors.T
     return columns

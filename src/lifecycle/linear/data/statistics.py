@@ -4,14 +4,16 @@ With weights w_i of mean 1 over the n rows, for training set k: the centre c = �
 Σ w_i (x_i - c)² / n, the largest eigenvalue of Σ w_i (x_i - c)(x_i - c)ᵀ / n, and max_i w_i (‖x_i - c‖² + 1).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
+from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.design_matrix import DesignMatrix
 from lifecycle.linear.data.frame import CentredFrame
+from lifecycle.linear.data.products import multiply_transposed
 from lifecycle.linear.data.sample_weights import SampleWeights
 
 # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than they give
@@ -53,12 +55,17 @@ class FeatureStatistics:
             return sums
         first = np.stack([self.design.X[in_set.argmax()] for in_set in (self.weights.counts != 0).T])
         constant = np.ones(sums.shape, bool)
-        for begin, end in self.design.chunks():
-            X, weights = self.design.read(begin, end), self.weights.read(begin, end)
-            sums += weights.T @ X
+
+        def weighted_sums(rows: tuple[int, int]) -> np.ndarray:
+            X, weights = self.design.read(*rows), self.weights.read(*rows)
             for k in np.flatnonzero(constant.any(axis=1)):
                 candidates = np.flatnonzero(constant[k])
-                constant[k, candidates] = (X[weights[:, k] > 0][:, candidates] == first[k, candidates]).all(axis=0)
+                equal = (X[weights[:, k] > 0][:, candidates] == first[k, candidates]).all(axis=0)
+                constant[k, candidates[~equal]] = False  # by whatever thread
+            return weights.T @ X
+
+        for of_chunk in self._map_chunks(weighted_sums):
+            sums += of_chunk
         return np.where(constant, first, sums / self.design.n_samples)
 
     @cached_property
@@ -144,9 +151,8 @@ class FeatureStatistics:
         """The coordinates of means, also where X is sparse: there only offsets, so that rows are read as they are."""
         if not self.design.sparse or not self.fit_intercept:
             return self.shared_frame
-        sums = np.zeros((self.weights.n_sets, self.design.n_features))
-        for begin, end in self.design.sum_chunks():
-            sums += (self.design.read(begin, end).T @ self.weights.read(begin, end)).T
+        X = self.design.read_products(0, self.design.n_samples, None, np.float64)
+        sums = multiply_transposed(X, self.weights.read(0, self.design.n_samples, np.float64).T)
         return CentredFrame(sums / self.design.n_samples, np.zeros(self.design.n_features, self.design.dtype))
 
     @cached_property
@@ -197,11 +203,20 @@ class FeatureStatistics:
 
     def _variance(self, sets: Any, shift: np.ndarray, offset: np.ndarray) -> np.ndarray:
         sums = np.zeros(offset.shape)
-        for begin, end in self.design.sum_chunks():
-            X = self.design.read(begin, end, shift)
+
+        def weighted_sums(rows: tuple[int, int]) -> np.ndarray:
+            X = self.design.read(*rows, shift)
             squares = X.multiply(X) if self.design.sparse else X * X
-            sums += self.weights.read(begin, end)[:, sets].T @ squares
+            return self.weights.read(*rows)[:, sets].T @ squares
+
+        for of_chunk in self._map_chunks(weighted_sums):
+            sums += of_chunk
         return np.maximum(sums / self.design.n_samples - offset**2, 0.0)
+
+    def _map_chunks(self, work: Callable[[tuple[int, int]], np.ndarray]) -> Iterator[np.ndarray]:
+        """work(rows) for chunks of rows on threads, in the order of the rows."""
+        with single_threaded_blas():
+            yield from map_ordered(work, list(self.design.sum_chunks()), self.design.n_stored * self.weights.n_sets)
 
     @cached_property
     def max_squared_norm(self) -> np.ndarray:

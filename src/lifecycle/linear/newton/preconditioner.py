@@ -84,7 +84,7 @@ class Preconditioner:
         counts, base = problem.weights.counts[rows], problem.sample_weight
         base = None if base is None else base[rows]
         design, targets = subsample.read(rows, weights)
-        enough = subsample.has_enough_rows(counts)[problem.train_set[models]]
+        enough, own = subsample.has_enough_rows(counts)[problem.train_set[models]], dict[int, DenseDesign]()
         for group in group_by_penalty(problem, models[enough].tolist()):
             train_sets, objective = np.unique(problem.train_set[group]), subsample.objective(group)
             sizes = [len(variables) for _, variables in objective.blocks()]
@@ -95,11 +95,13 @@ class Preconditioner:
             sums = sums_by_train_set(counts[:, train_sets], base, hessians)
             for k, train_set in enumerate(train_sets):
                 loss_hessians = sums[k][:-1].reshape(-1, sizes[0], sizes[0]) / sums[k][-1]
+                if train_set not in own:
+                    in_set = counts[:, train_set] != 0
+                    set_weights = weights[in_set] * counts[in_set, train_set]
+                    set_weights /= set_weights.sum()
+                    own[train_set] = DenseDesign(design.matrix[in_set], set_weights, design.fit_intercept)
                 # damped by what bounds the Hessian of these rows: other rows may be larger by any factor
-                in_set = counts[:, train_set] != 0
-                set_weights = weights[in_set] * counts[in_set, train_set]
-                own = DenseDesign(design.matrix[in_set], set_weights / set_weights.sum(), design.fit_intercept)
-                factors = CholeskyFactors(replace(objective, design=own), loss_hessians)
+                factors = CholeskyFactors(replace(objective, design=own[train_set]), loss_hessians)
                 of_set = [m for m in group if problem.train_set[m] == train_set]
                 self.factors.update(dict.fromkeys(of_set, factors))
                 self.shared.difference_update(of_set)

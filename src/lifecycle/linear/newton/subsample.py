@@ -8,10 +8,10 @@ Approximation (2015).
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.design_matrix import DesignMatrix
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.sample_weights import SampleWeights
@@ -19,6 +19,7 @@ from lifecycle.linear.newton.dense_objective import DenseDesign, DenseObjective
 
 _MIN_ROWS_PER_VARIABLE = 3  # with fewer, the Hessian of one training set says too little of that of another
 _SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE = 4096, 4  # of which the larger number of rows is drawn
+_MORE_ROWS_PER_VARIABLE, _LARGEST_SHARE = 28, 16  # up to a part of the rows, more of them save iterations
 _MIN_REDUCTION = 4  # rows for each sampled one from which L-BFGS on the sample pays
 # multiplications and elements of X, of Hessians of single training sets
 _MAX_PRODUCTS, _MAX_ELEMENTS = 1 << 29, 1 << 22
@@ -31,7 +32,8 @@ class Subsample:
     def __init__(self, problem: Problem):
         self.problem, n_features = problem, problem.design.n_features
         n_variables = problem.n_joint_variables
-        self.n_rows = max(_SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE * (n_features + 1))
+        more_rows = min(_MORE_ROWS_PER_VARIABLE * (n_features + 1), problem.design.n_samples // _LARGEST_SHARE)
+        self.n_rows = max(_SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE * (n_features + 1), more_rows)
         self.max_rows = max(self.n_rows, min(_MAX_PRODUCTS // n_variables**2, _MAX_ELEMENTS // n_features))
         self.trained = np.asarray(problem.weights.counts[:, np.unique(problem.train_set)].any(axis=1))
         self.leverage = np.ones(problem.design.n_samples, np.float32)
@@ -105,21 +107,20 @@ def group_by_penalty(problem: Problem, models: Iterable[int], separate: Collecti
 
 
 def _leverage_scores(problem: Problem, trained: np.ndarray) -> np.ndarray:
-    """(n,): squared features, each over its sum over the rows that are marked, and for classes one over their size."""
-    sums, scores = np.zeros(problem.design.n_features), np.empty(problem.design.n_samples, np.float32)
-    for begin, end in problem.design.chunks():
-        sums += trained[begin:end].astype(np.float64) @ _squares(problem, begin, end)
+    """(n,): squared features, each over its mean square in the training sets, and for classes one over their size."""
+    features, frame = problem.features, problem.features.shared_frame
+    sums = problem.design.n_samples * (features.variance + (features.center - frame.shift) ** 2).mean(axis=0)
     unit = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
-    of_class = None
+
+    def squares(rows: tuple[int, int]) -> np.ndarray:
+        X = problem.design.read(*rows, frame.shift)
+        return (X.multiply(X) if problem.design.sparse else X * X) @ unit
+
+    with single_threaded_blas():
+        parts = map_ordered(squares, list(problem.design.chunks()), problem.design.n_stored)
+        scores = np.concatenate(list(parts)).astype(np.float32)
     if problem.loss.task == "classification":
-        of_class = 1.0 / np.maximum(np.bincount(problem.y.astype(np.intp), weights=trained), 1.0)
-    for begin, end in problem.design.chunks():
-        scores[begin:end] = _squares(problem, begin, end) @ unit
-        if of_class is not None:
-            scores[begin:end] += of_class[problem.y[begin:end].astype(np.intp)]
+        codes = problem.y.astype(np.intp)
+        of_class = 1.0 / np.maximum(np.bincount(codes, weights=trained), 1.0)
+        scores += of_class[codes].astype(np.float32)
     return scores
-
-
-def _squares(problem: Problem, begin: int, end: int) -> Any:
-    X = problem.design.read(begin, end, problem.features.shared_frame.shift)
-    return X.multiply(X).toarray() if problem.design.sparse else X * X

@@ -48,15 +48,17 @@ def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]
     size = max(1, _BATCH_ELEMENTS // per_model)
     if problem.design.sparse:  # whose products run on the thread of their models
         size = min(size, -(-problem.n_models // num_threads()))
-    batches = [np.arange(b, min(b + size, problem.n_models)) for b in range(0, problem.n_models, size)]
-    n_left, results = problem.n_models, list[FitResult]()
+    n_batches = -(-problem.n_models // size)
+    # neighbours have like penalties, of which small ones take the longest
+    batches = [np.arange(b, problem.n_models, n_batches) for b in range(n_batches)]
+    n_left, results = problem.n_models, dict[int, FitResult]()
     run = partial(_minimize, problem, options, frame, preconditioners)
     products = problem.design.n_stored * problem.n_models * problem.n_outputs if problem.design.sparse else 0
-    for batch in map_ordered(run, batches, products):
-        results += batch
+    for batch, of_batch in zip(batches, map_ordered(run, batches, products), strict=True):
+        results.update(zip(batch.tolist(), of_batch, strict=True))
         n_left -= len(batch)
         options.on_progress(n_left)
-    return results
+    return [results[m] for m in range(problem.n_models)]
 
 
 def _minimize(
@@ -133,6 +135,7 @@ class _Hessians:
         is_single = design.max_abs <= LARGEST_FLOAT32 and not self._loses_digits()
         self.dtype = np.dtype(np.float32 if is_single else np.float64)
         coef, intercept = objective.unpack(theta)
+        self.offset = self.frame.offset.astype(self.dtype)
         self.state = np.empty((len(models), self.k, design.n_samples), self.dtype)  # curvatures, or probabilities
         flat, at_shift = self._at_shift(coef, intercept, np.arange(len(models)))
         self._for_chunks(lambda rows: self._curvatures(rows, flat, at_shift), len(models))
@@ -145,6 +148,7 @@ class _Hessians:
         largest = self.problem.max_curvature
         self.is_accurate = ~self.has_linear | (self.shares <= _ACCURATE_SHARE)
         self.mean_curvature = np.maximum(np.asarray(sums), 1e-6 * largest)
+        self._inverses: dict[int, np.ndarray] = {}
 
     def _loses_digits(self) -> bool:
         """Whether features are read so far from their means that float32 would not hold how they vary."""
@@ -159,13 +163,15 @@ class _Hessians:
         design = self.problem.design
         elements = max(1, min(_CHUNK_ELEMENTS, _CHUNK_ELEMENTS // (n_models * self.k) * design.n_features))
         with single_threaded_blas():
-            return list(map_ordered(work, list(design.sum_chunks(elements)), n_models * self.k * design.n_stored))
+            return list(map_ordered(work, list(design.product_chunks(elements)), n_models * self.k * design.n_stored))
 
     def _at_shift(self, coef: np.ndarray, intercept: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (models * outputs, features), and intercepts of features as they are read."""
-        offset = self.frame.offset[self.problem.train_set[self.models[places]]]
-        at_shift = intercept - np.einsum("mkp,mp->mk", coef, offset)
-        return coef.reshape(-1, coef.shape[2]).astype(self.dtype), at_shift.reshape(-1, 1).astype(self.dtype)
+        at_shift = intercept.astype(np.float64)
+        for i, k in enumerate(self.problem.train_set[self.models[places]].tolist()):
+            at_shift[i] -= coef[i] @ self.frame.offset[k]
+        flat = coef.reshape(-1, coef.shape[2]).astype(self.dtype, copy=False)
+        return flat, at_shift.reshape(-1, 1).astype(self.dtype)
 
     def _read(self, rows: tuple[int, int]) -> Any:
         return self.problem.design.read_products(*rows, self.frame.shift, self.dtype)
@@ -221,28 +227,29 @@ class _Hessians:
             by_coef += part[0]
             by_intercept += part[1]
         by_coef, by_intercept = by_coef.reshape(coef.shape), by_intercept.reshape(-1, self.k)
-        offset = self.frame.offset[sets]
-        if offset.any():
-            by_coef -= by_intercept[:, :, None] * offset[:, None, :].astype(self.dtype)
-        result = objective.pack(by_coef, by_intercept, self.dtype)
-        result[:, : objective.n_coef] += (
-            objective.l2_weight[self.models[places], None].astype(self.dtype) * v[:, : objective.n_coef]
-        )
-        return result
+        l2_weight = objective.l2_weight[self.models[places]].astype(self.dtype)
+        for i, k in enumerate(sets.tolist()):  # model by model, whose vectors stay in the cache
+            by_coef[i] -= np.outer(by_intercept[i], self.offset[k])
+            by_coef[i] += l2_weight[i] * coef[i]
+        return objective.pack(by_coef, by_intercept, self.dtype)
 
     def precondition(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
         """(c_k S + α I)⁻¹ r for coefficients, r / c_k for intercepts."""
-        objective, models = self.objective, self.models[places]
-        coef, intercept = objective.unpack(r)
-        c, result = self.mean_curvature[places], np.empty(coef.shape, self.dtype)
-        train_set = self.problem.train_set[models]
-        for k in np.unique(train_set):
-            vectors, squares = self.preconditioners[k]
-            at = np.flatnonzero(train_set == k)
-            diagonal = c[at][:, :, None] * squares + objective.l2_weight[models[at]][:, None, None]
-            diagonal = np.where(diagonal > 0, diagonal, 1.0)
-            if vectors is None:
-                result[at] = coef[at] / diagonal
-            else:
-                result[at] = ((coef[at] @ vectors) / diagonal) @ vectors.T
-        return objective.pack(result, intercept / c, self.dtype)
+        coef, intercept = self.objective.unpack(r)
+        result = np.empty(coef.shape, self.dtype)
+        for i, place in enumerate(places.tolist()):
+            vectors, inverse = self._inverse(place)
+            result[i] = inverse * coef[i] if vectors is None else (inverse * (coef[i] @ vectors)) @ vectors.T
+        return self.objective.pack(result, intercept / self.mean_curvature[places], self.dtype)
+
+    def _inverse(self, place: int) -> tuple[np.ndarray | None, np.ndarray]:
+        """The eigenvectors of a model's preconditioner, or None, and its eigenvalues or its diagonal."""
+        model = self.models[place]
+        vectors, squares = self.preconditioners[self.problem.train_set[model]]
+        if place not in self._inverses:
+            diagonal = self.mean_curvature[place][:, None] * squares + self.objective.l2_weight[model]
+            inverse = 1.0 / np.where(diagonal > 0, diagonal, 1.0)
+            if vectors is None:  # of many features
+                inverse = np.minimum(inverse, np.finfo(self.dtype).max).astype(self.dtype)
+            self._inverses[place] = inverse
+        return vectors, self._inverses[place]
