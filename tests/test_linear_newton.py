@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 import lifecycle as lc
-from lifecycle.linear.newton import subsample
+from lifecycle.linear import newton
+from lifecycle.linear.newton import batched, subsample, truncated
 from lifecycle.linear.newton.preconditioner import Preconditioner
 from lifecycle.linear.newton.regularization_path import RegularizationPath
 from lifecycle.linear.newton.shared_preconditioner import FullObjective
@@ -190,6 +191,40 @@ def test_the_next_start_is_on_the_parabola_through_the_last_minima_unless_it_is_
         np.testing.assert_array_equal(extrapolate(start, l2_weight), minimum(0.01))
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("data", "loss"), [(cancer, "log_loss"), (wine, "log_loss"), (wine, "squared_hinge")])
+def test_directions_of_models_that_are_solved_together_undo_the_product_with_their_hessian(
+    monkeypatch, data, loss, fit_intercept
+):
+    X, y = data()
+    X = X + 3.0  # which the mean of the features is then far from
+    calls = []
+
+    class Recorded(batched.BatchedHessians):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            calls.append((self, arguments))
+
+    monkeypatch.setattr(batched, "BatchedHessians", Recorded)
+    model = make_model(loss, optimizer="newton", fit_intercept=fit_intercept, max_iter=100)
+    model.fit_many(X, y, train=kfold_rows(len(X), 3) * 2, params=[{"alpha": 0.1}] * 3 + [{"alpha": 1e-3}] * 3)
+    hessians, (objective, shares, theta, models) = calls[1]
+    products = truncated.TruncatedHessians({}, objective, shares, theta, models)
+    products.dtype = np.dtype(np.float64)
+    products.state, products.offset = hessians.state, hessians.offset
+    v = np.random.RandomState(0).randn(*theta.shape)
+    coef, intercept = objective.unpack(v)
+    if objective.problem.multinomial:  # what all classes share changes nothing, but for the penalty
+        coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean(axis=1, keepdims=True)
+    v = objective.pack(coef, intercept)
+    direction, solved = hessians.newton_direction(products.multiply(v, np.arange(len(models))))
+    assert solved.all()
+    coef, intercept = objective.unpack(direction)
+    if objective.problem.multinomial:
+        intercept = intercept - intercept.mean(axis=1, keepdims=True)
+    assert_close_to_largest(objective.pack(coef, intercept), -v, 1e-5)
+
+
 # -- preconditioners ------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +235,7 @@ def test_models_that_converge_slowly_get_the_hessian_of_their_training_rows(monk
     groups = np.arange(len(X)) % 4
     train = [np.flatnonzero(~np.isin(groups, pair)) for pair in combinations(range(4), 2)]  # which overlap
     recorded = record_new_preconditioners(monkeypatch)
+    monkeypatch.setattr(newton, "is_affordable", lambda problem: False)  # which gives each model its own Hessian
     model = make_model(loss, optimizer="newton", alpha=0.01, tol=1e-14, max_iter=100)
     model.fit_many(X, y, train=train, params=[{}] * 6)
     assert sorted(recorded) == list(range(6))

@@ -55,7 +55,7 @@ def test_a_csr_matrix_gives_the_models_of_the_dense_matrix(loss, penalty, optimi
     elif optimizer == "gd":
         arguments.update(max_iter=20_000, tol=1e-15)
     else:
-        arguments.update(max_iter=500, tol=1e-10)
+        arguments.update(max_iter=500, tol=1e-14)
     estimator = make_model(loss, alpha=0.05, **arguments)
     train, params = kfold_rows(len(X)), [{"alpha": 0.05}, {"alpha": 0.2}, {"alpha": 0.5}]
     dense = estimator.fit_many(X, y, train=train, params=params, test=train)

@@ -198,6 +198,9 @@ class Quadratic:
         class Hessian:
             is_accurate = np.ones(len(functions), bool)
 
+            def newton_direction(self, gradient):
+                return newton_cg.conjugate_gradients(self, gradient)
+
             def multiply(self, v, places):
                 return np.einsum("mij,mj->mi", parent.H[functions[places]], v).astype(parent.dtype)
 

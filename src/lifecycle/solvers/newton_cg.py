@@ -1,12 +1,13 @@
-"""Truncated Newton method for many functions at once: directions from preconditioned conjugate gradients.
+"""Newton's method with a line search for many functions at once; directions from preconditioned conjugate gradients.
 
-At x with gradient g and Hessian H, conjugate gradients with a preconditioner M solve H s = −g until the residual r has
+At x with gradient g and Hessian H, a direction s solves H s = −g. It predicts a decrease of −½ gᵀs, and a backtracking
+line search shortens the step where it brings less. Conjugate gradients with a preconditioner M (a truncated Newton
+method) stop at a residual r with
 
     rᵀM⁻¹r ≤ η² gᵀM⁻¹g.
 
-The step predicts a decrease of −½ gᵀs, and a backtracking line search shortens it where it brings less. No Hessian is
-stored: each iteration takes one product with it, for all functions together. Sources: Dembo & Steihaug (1983); Nocedal
-& Wright, Numerical Optimization (2006), algorithms 5.3 and 7.1.
+They store no Hessian: each iteration takes one product with it, for all functions together. Sources: Dembo & Steihaug
+(1983); Nocedal & Wright, Numerical Optimization (2006), algorithms 3.2, 5.3 and 7.1.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,12 +23,20 @@ _MAX_INNER = 500  # conjugate gradients for one direction
 
 
 class Hessian(Protocol):
-    """The Hessians of some functions where these are; `places` are numbers within these functions.
+    """The Hessians of some functions where these are.
 
     is_accurate : bool, (m,), whether they are about those of the functions, and not larger to shorten steps
     """
 
     is_accurate: np.ndarray
+
+    def newton_direction(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """About −H⁻¹ g of each function, (m, variables), and whether it is as near as asked for, (m,)."""
+        ...
+
+
+class HessianProducts(Protocol):
+    """Products with Hessians, and preconditioners; `places` are numbers within the functions."""
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v, (len(places), variables)."""
@@ -70,7 +79,7 @@ def minimize(
     while points.functions.size:
         functions = points.functions
         there = hessian(points.x, functions)
-        direction, solved = conjugate_gradients(there, points.gradient)
+        direction, solved = there.newton_direction(points.gradient)
         decrease = -0.5 * (points.gradient * direction).sum(axis=1)
         noise = 0.1 * tolerances.value_error * np.abs(points.value)
         converged = ((decrease <= tolerance[functions]) & there.is_accurate & solved) | (decrease <= noise)
@@ -87,7 +96,7 @@ def minimize(
         yield Iteration(functions, values, converged, failed, shortened, decrease)
 
 
-def conjugate_gradients(hessian: Hessian, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def conjugate_gradients(hessian: HessianProducts, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """About −H⁻¹ g of each function, (m, variables), and whether the residual is as small as asked for, (m,)."""
     places = np.arange(len(gradient))
     r = hessian.precondition(-gradient, places)

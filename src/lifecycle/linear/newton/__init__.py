@@ -18,6 +18,7 @@ from lifecycle.linear.capabilities import Capabilities
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
+from lifecycle.linear.newton.batched import fit_batched, is_affordable
 from lifecycle.linear.newton.dense_objective import run_newton
 from lifecycle.linear.newton.preconditioner import DAMPING, Preconditioner
 from lifecycle.linear.newton.regularization_path import RegularizationPath
@@ -56,6 +57,24 @@ def _report_progress(on_progress: Callable[[int], Any], n_others: int, n_left: i
 
 
 def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
+    if problem.n_models == 1 or not is_affordable(problem):  # one alone takes less time by itself
+        return _minimize_by_sample(problem, options)
+    n_steps = -(-options.max_iter // 2)  # the others are kept for the methods that take more care
+    results = fit_batched(problem, replace(options, max_iter=n_steps))
+    left = [m for m, result in enumerate(results) if result.warning]
+    options.on_progress(len(left))
+    if left and n_steps < options.max_iter:
+        initial = None if options.initial is None else (options.initial[0][left], options.initial[1][left])
+        others = replace(options, max_iter=options.max_iter - n_steps, initial=initial)
+        for m, result in zip(left, _minimize_by_sample(problem.isolate(np.array(left)), others), strict=True):
+            if not result.warning or result.objectives[-1] < results[m].objectives[-1]:
+                results[m] = result
+    for m in left:
+        results[m].warning = results[m].warning and NOT_CONVERGED.format(options.max_iter)
+    return results
+
+
+def _minimize_by_sample(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     # setup: θ of each model, the decrease at which it has converged, and how it is solved
     objective, subsample = FullObjective(problem, np.float64), Subsample(problem)
     coef, intercept = problem.initial_coefficients() if options.initial is None else options.initial

@@ -21,6 +21,7 @@ _MIN_ROWS_PER_VARIABLE = 3  # with fewer, the Hessian of one training set says t
 _SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE = 4096, 4  # of which the larger number of rows is drawn
 _MORE_ROWS_PER_VARIABLE, _LARGEST_SHARE = 28, 16  # up to a part of the rows, more of them save iterations
 _MIN_REDUCTION = 4  # rows for each sampled one from which L-BFGS on the sample pays
+_FEW_PRODUCTS = 1 << 24  # multiplications of a Hessian of all rows, up to which no sample is needed
 # multiplications and elements of X, of Hessians of single training sets
 _MAX_PRODUCTS, _MAX_ELEMENTS = 1 << 29, 1 << 22
 _CACHE_ELEMENTS = 1 << 26
@@ -34,6 +35,8 @@ class Subsample:
         n_variables = problem.n_joint_variables
         more_rows = min(_MORE_ROWS_PER_VARIABLE * (n_features + 1), problem.design.n_samples // _LARGEST_SHARE)
         self.n_rows = max(_SAMPLE_ROWS, _SAMPLE_ROWS_PER_VARIABLE * (n_features + 1), more_rows)
+        if problem.design.n_samples * n_variables**2 <= _FEW_PRODUCTS:
+            self.n_rows = problem.design.n_samples
         self.max_rows = max(self.n_rows, min(_MAX_PRODUCTS // n_variables**2, _MAX_ELEMENTS // n_features))
         self.trained = np.asarray(problem.weights.counts[:, np.unique(problem.train_set)].any(axis=1))
         self.leverage = np.ones(problem.design.n_samples, np.float32)

@@ -52,7 +52,12 @@ def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]
     # neighbours have like penalties, of which small ones take the longest
     batches = [np.arange(b, problem.n_models, n_batches) for b in range(n_batches)]
     n_left, results = problem.n_models, dict[int, FitResult]()
-    run = partial(_minimize, problem, options, frame, preconditioners)
+    tolerance = np.full(problem.n_models, SAFETY * (options.tol or 0.0)) * problem.null_loss
+    hessians = partial(TruncatedHessians, preconditioners)
+
+    def run(models: np.ndarray) -> list[FitResult]:
+        return minimize_together(problem.subset(models), options, frame, hessians, tolerance[models], models)
+
     products = problem.design.n_stored * problem.n_models * problem.n_outputs if problem.design.sparse else 0
     for batch, of_batch in zip(batches, map_ordered(run, batches, products), strict=True):
         results.update(zip(batch.tolist(), of_batch, strict=True))
@@ -61,23 +66,33 @@ def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]
     return [results[m] for m in range(problem.n_models)]
 
 
-def _minimize(
-    problem: Problem, options: TrainingOptions, frame: CentredFrame, preconditioners: dict[int, Any], models: np.ndarray
+def minimize_together(
+    problem: Problem,
+    options: TrainingOptions,
+    frame: CentredFrame,
+    hessians: Any,
+    tolerance: np.ndarray,
+    models: Any = slice(None),
 ) -> list[FitResult]:
-    of_batch = problem.subset(models)
-    objective = FullObjective(of_batch, np.float64, frame)
-    coef, intercept = of_batch.initial_coefficients()
+    """Newton steps of all models of a problem, until these are predicted to lower the objective by `tolerance`.
+
+    Parameters
+    ----------
+    hessians : (objective, shares (models,), θ (m, variables), models (m,)) -> the Hessians there
+    models : which of the models of `options.initial` they are
+    """
+    objective = FullObjective(problem, np.float64, frame)
+    coef, intercept = problem.initial_coefficients()
     if options.initial is not None:
         coef, intercept = (a[models] for a in options.initial)
-    intercept = _move(coef, intercept, of_batch.train_set, problem.features.frame, frame)
-    theta, null_loss = objective.pack(coef, intercept), of_batch.null_loss
-    tolerance = np.zeros(len(models)) if options.tol is None else SAFETY * options.tol * null_loss
-    shares = np.ones(len(models))
-    hessian = partial(_Hessians, objective, preconditioners, shares)
-    curves: list[list[float]] = [[] for _ in models]
-    converged, gap = np.zeros(len(models), bool), np.full(len(models), np.inf)
+    intercept = _move(coef, intercept, problem.train_set, problem.features.frame, frame)
+    theta, null_loss = objective.pack(coef, intercept), problem.null_loss
+    numbers, shares = np.arange(problem.n_models), np.ones(problem.n_models)
+    hessian = partial(hessians, objective, shares)
+    curves: list[list[float]] = [[] for _ in numbers]
+    converged, gap = np.zeros(len(numbers), bool), np.full(len(numbers), np.inf)
     tolerances = Tolerances(tolerance, value_error=_VALUE_ERROR)
-    iterations = newton_cg.minimize(objective.evaluate, hessian, theta, np.arange(len(models)), tolerances)
+    iterations = newton_cg.minimize(objective.evaluate, hessian, theta, numbers, tolerances)
     for i, (functions, values, done, failed, shortened, decrease) in enumerate(iterations, 1):
         # rounding ends a line search, too
         converged[functions[done | (failed & (decrease <= 1e3 * _VALUE_ERROR * np.abs(values)))]] = True
@@ -90,12 +105,12 @@ def _minimize(
     coef, intercept = objective.unpack(theta)
     if problem.multinomial:  # softmax does not depend on what all classes share, and the penalty is least without it
         coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean(axis=1, keepdims=True)
-    intercept = _move(coef, intercept, of_batch.train_set, frame, problem.features.frame)
+    intercept = _move(coef, intercept, problem.train_set, frame, problem.features.frame)
     warning = NOT_CONVERGED.format(options.max_iter)
     return [
         FitResult(coef[m], intercept[m], curves[m], warning=None if converged[m] else warning,
                   gap=float(gap[m]), null_loss=float(null_loss[m]))
-        for m in range(len(models))
+        for m in range(len(numbers))
     ]  # fmt: skip
 
 
@@ -121,39 +136,21 @@ def _move(
     return target.to_centred(coef, source.to_raw(coef, intercept, train_set), train_set)
 
 
-class _Hessians:
-    """The Hessians of models at θ (models, variables), of features that are seen from the means of their rows."""
+class Curvatures:
+    """The curvatures h (models, outputs, rows) of the losses of models at θ (models, variables), or the probabilities
+    of a multinomial loss; of features that are seen from the means of their rows."""
 
     def __init__(
-        self, objective: FullObjective, preconditioners: dict[int, Any], shares: np.ndarray, theta: np.ndarray,
-        models: np.ndarray,
-    ):  # fmt: skip
+        self, objective: FullObjective, shares: np.ndarray, theta: np.ndarray, models: np.ndarray, dtype: np.dtype
+    ):
         self.objective, self.problem, self.models = objective, objective.problem, models
         self.shares, self.has_linear = shares[models], np.zeros(len(models), bool)
-        self.preconditioners, design = preconditioners, self.problem.design
-        self.frame, self.k = objective.losses.frame, self.problem.n_outputs
-        is_single = design.max_abs <= LARGEST_FLOAT32 and not self._loses_digits()
-        self.dtype = np.dtype(np.float32 if is_single else np.float64)
-        coef, intercept = objective.unpack(theta)
-        self.offset = self.frame.offset.astype(self.dtype)
-        self.state = np.empty((len(models), self.k, design.n_samples), self.dtype)  # curvatures, or probabilities
-        flat, at_shift = self._at_shift(coef, intercept, np.arange(len(models)))
-        self._for_chunks(lambda rows: self._curvatures(rows, flat, at_shift), len(models))
-        weighted = self.state * (1.0 - self.state) if self.problem.multinomial else self.state
-        if self.problem.multinomial:
-            weights = self.problem.weights
-            sums = [weights.of_set(k) @ w.T / design.n_samples for k, w in zip(self._sets, weighted, strict=True)]
-        else:
-            sums = weighted.sum(axis=2, dtype=np.float64)
-        largest = self.problem.max_curvature
+        self.frame, self.k, self.dtype = objective.losses.frame, self.problem.n_outputs, dtype
+        self.offset = self.frame.offset.astype(dtype)
+        self.state = np.empty((len(models), self.k, self.problem.design.n_samples), dtype)
+        flat, at_shift = self._at_shift(*objective.unpack(theta), np.arange(len(models)))
+        self._for_chunks(lambda rows: self._set_state(rows, flat, at_shift), len(models))
         self.is_accurate = ~self.has_linear | (self.shares <= _ACCURATE_SHARE)
-        self.mean_curvature = np.maximum(np.asarray(sums), 1e-6 * largest)
-        self._inverses: dict[int, np.ndarray] = {}
-
-    def _loses_digits(self) -> bool:
-        """Whether features are read so far from their means that float32 would not hold how they vary."""
-        squares, variance = self.frame.offset**2, self.problem.features.variance_about_mean
-        return bool(((squares > _FAR_FROM_MEAN * variance) & (variance > _CONSTANT * squares)).any())
 
     @property
     def _sets(self) -> list[int]:
@@ -180,7 +177,7 @@ class _Hessians:
         z = multiply(X, flat)
         return (z + at_shift).reshape(-1, self.k, z.shape[1])
 
-    def _curvatures(self, rows: tuple[int, int], flat: np.ndarray, at_shift: np.ndarray) -> None:
+    def _set_state(self, rows: tuple[int, int], flat: np.ndarray, at_shift: np.ndarray) -> None:
         problem, z = self.problem, self._scores(self._read(rows), flat, at_shift)
         out = self.state[:, :, slice(*rows)]
         if problem.multinomial:
@@ -199,6 +196,34 @@ class _Hessians:
                 distance = np.abs(z[i] - targets)[linear]  # the kernel changes nothing of z
                 curvature[linear] = self.shares[i] * np.abs(dloss[linear]) / distance
             out[i] = curvature
+
+
+class TruncatedHessians(Curvatures):
+    """Hessians by their products, with preconditioners of the training sets; a direction takes conjugate gradients."""
+
+    def __init__(
+        self,
+        preconditioners: dict[int, Any],
+        objective: FullObjective,
+        shares: np.ndarray,
+        theta: np.ndarray,
+        models: np.ndarray,
+    ):
+        problem = objective.problem
+        is_single = problem.design.max_abs <= LARGEST_FLOAT32 and not _loses_digits(objective)
+        super().__init__(objective, shares, theta, models, np.dtype(np.float32 if is_single else np.float64))
+        self.preconditioners = preconditioners
+        weighted = self.state * (1.0 - self.state) if problem.multinomial else self.state
+        if problem.multinomial:
+            weights, n = problem.weights, problem.design.n_samples
+            sums = [weights.of_set(k) @ w.T / n for k, w in zip(self._sets, weighted, strict=True)]
+        else:
+            sums = weighted.sum(axis=2, dtype=np.float64)
+        self.mean_curvature = np.maximum(np.asarray(sums), 1e-6 * problem.max_curvature)
+        self._inverses: dict[int, np.ndarray] = {}
+
+    def newton_direction(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return newton_cg.conjugate_gradients(self, gradient)
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v of the models at these places, (len(places), variables)."""
@@ -250,6 +275,12 @@ class _Hessians:
             diagonal = self.mean_curvature[place][:, None] * squares + self.objective.l2_weight[model]
             inverse = 1.0 / np.where(diagonal > 0, diagonal, 1.0)
             if vectors is None:  # of many features
-                inverse = np.minimum(inverse, np.finfo(self.dtype).max).astype(self.dtype)
+                inverse = np.minimum(inverse, LARGEST_FLOAT32**2).astype(self.dtype)
             self._inverses[place] = inverse
         return vectors, self._inverses[place]
+
+
+def _loses_digits(objective: FullObjective) -> bool:
+    """Whether features are read so far from their means that float32 would not hold how they vary."""
+    squares, variance = objective.losses.frame.offset**2, objective.problem.features.variance_about_mean
+    return bool(((squares > _FAR_FROM_MEAN * variance) & (variance > _CONSTANT * squares)).any())
