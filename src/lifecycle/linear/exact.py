@@ -21,6 +21,7 @@ from lifecycle.linear.fit_result import FitResult
 from lifecycle.solvers import ridge
 
 _CHUNK_ELEMENTS = 1 << 17
+_FEW_ROWS = 64
 _FAR_FROM_ZERO = 16.0  # squared mean by variance: beyond it, rows are centred before they are multiplied
 
 CAPABILITIES = Capabilities(
@@ -105,9 +106,13 @@ def _moments(problem: Problem, rows: np.ndarray, weights: np.ndarray | None) -> 
         if not problem.fit_intercept:
             return Moments(total, mean, _gram(X, y, root))
         mean[:p], mean[p] = v @ X / total, v @ y / total
-        scatter = _gram(X, y, root) - np.outer(mean, mean * total)
-        if (total * mean**2 > _FAR_FROM_ZERO * scatter.diagonal()).any():
-            scatter = _gram(X - mean[:p], y - mean[p], root)
+        y -= mean[p]
+        if (mean[:p] ** 2 > _FAR_FROM_ZERO * X[:_FEW_ROWS].var(axis=0)).any():  # probably far from zero
+            return Moments(total, mean, _gram(X - mean[:p], y, root))
+        from_zero = np.append(mean[:p], 0.0)
+        scatter = _gram(X, y, root) - np.outer(from_zero, from_zero * total)
+        if (total * from_zero**2 > _FAR_FROM_ZERO * scatter.diagonal()).any():
+            scatter = _gram(X - mean[:p], y, root)
         return Moments(total, mean, scatter)
 
     # large matrices may not wait in memory to be added, and BLAS uses threads for each of them

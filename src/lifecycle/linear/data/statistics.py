@@ -24,7 +24,8 @@ _CENTERS_APART = 4.0  # the same, of centres of training sets that share a shift
 _UNEQUAL_SCALES = 10.0  # ratio of standard deviations
 # of the variance of all features; steps for single rows that cannot be preconditioned stall sooner
 _LARGE_SHARE = {"dense": 0.95, "sparse": 0.5}
-_SPREAD_ELEMENTS = 1 << 18  # elements of X from which the spread is estimated
+_SPREAD_ELEMENTS, _SPREAD_ROWS = 1 << 18, 4096  # of X, from which the spread is estimated
+_FEW_ROWS = 64
 _POWER_ITERATIONS = 60
 
 
@@ -59,9 +60,12 @@ class FeatureStatistics:
         def weighted_sums(rows: tuple[int, int]) -> np.ndarray:
             X, weights = self.design.read(*rows), self.weights.read(*rows)
             for k in np.flatnonzero(constant.any(axis=1)):
-                candidates = np.flatnonzero(constant[k])
-                equal = (X[weights[:, k] > 0][:, candidates] == first[k, candidates]).all(axis=0)
-                constant[k, candidates[~equal]] = False  # by whatever thread
+                in_set = np.flatnonzero(weights[:, k] > 0)
+                for some in (in_set[:_FEW_ROWS], in_set):  # a few rows tell most features that vary
+                    candidates = np.flatnonzero(constant[k])
+                    if candidates.size:
+                        equal = (X[some[:, None], candidates] == first[k, candidates]).all(axis=0)
+                        constant[k, candidates[~equal]] = False  # by whatever thread
             return weights.T @ X
 
         for of_chunk in self._map_chunks(weighted_sums):
@@ -115,7 +119,8 @@ class FeatureStatistics:
 
     def _sample(self, k: int) -> np.ndarray:
         """Some rows of a training set; which of them depends on the shape of X only."""
-        sampled = slice(None, None, max(1, self.design.n_stored // _SPREAD_ELEMENTS))
+        n_samples, n_stored = self.design.n_samples, self.design.n_stored
+        sampled = slice(None, None, max(1, n_stored // _SPREAD_ELEMENTS, n_samples // _SPREAD_ROWS))
         return self.design.X[sampled][self.weights.counts[sampled, k] != 0]
 
     @cached_property
