@@ -10,6 +10,7 @@ from scipy import sparse
 import lifecycle as lc
 from lifecycle.linear import solver_choice
 from lifecycle.losses import list_losses
+from lifecycle.penalties import find_penalty
 
 PAGE = Path(__file__).parents[1] / "docs" / "validation.md"
 X = np.random.default_rng(0).normal(size=(100, 4))  # more rows than a batch of "adam"
@@ -40,10 +41,30 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def test_the_documentation_prints_the_declaration():
-    shown = re.search(r"<!-- solvers -->\n\n(.*?)\n\n<!-- end of solvers -->", PAGE.read_text("utf-8"), re.DOTALL)
+def table_of_auto() -> str:
+    """What optimizer="auto" takes, loss by loss."""
+    forms = [
+        ('"l2" or None', "l2", X, {}),
+        ('"l1" or "elasticnet"', "l1", X, {}),
+        ("the same, sparse X", "l1", sparse.csr_array(X), {}),
+        ("arguments that only steps have", "l2", X, {"early_stopping": True}),
+    ]
+    rows = [["loss", *(name for name, *_ in forms)]]
+    for name, loss in list_losses().items():
+        solvers = []
+        for _, penalty, data, arguments in forms:
+            model = ESTIMATORS[loss.task](name, penalty=penalty, **arguments)
+            solvers.append(solver_choice.choose_solver(model, loss, find_penalty(penalty), data))
+        rows.append([f"`{name}`", *(f'"{solver}"' for solver in solvers)])
+    rows.insert(1, [":--"] * len(rows[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+@pytest.mark.parametrize(("mark", "generated"), [("solvers", table), ("auto", table_of_auto)])
+def test_the_documentation_prints_the_declaration(mark, generated):
+    shown = re.search(rf"<!-- {mark} -->\n\n(.*?)\n\n<!-- end of {mark} -->", PAGE.read_text("utf-8"), re.DOTALL)
     assert shown is not None
-    assert shown[1] == table()
+    assert shown[1] == generated()
 
 
 @pytest.mark.parametrize("loss", list_losses().values(), ids=list_losses())

@@ -1,8 +1,9 @@
 """Newton's method for many linear models at once.
 
-Models that differ only in their training sets share a preconditioner, the Hessian over a sample of their rows, for
-L-BFGS on all rows. A model of few rows that shares a penalty with no other takes Newton steps on these rows. Models of
-many variables, and those that have not converged otherwise, take truncated Newton steps.
+Models whose Hessians cost little take Newton steps together. Others that differ only in their training sets share a
+preconditioner, the Hessian over a sample of their rows, for L-BFGS on all rows; a model of few rows that shares a penalty
+with no other takes Newton steps on these rows. Models of many variables, and those that have not converged otherwise,
+take truncated Newton steps.
 """
 
 from collections.abc import Callable

@@ -15,25 +15,19 @@ from lifecycle.linear.newton.shared_preconditioner import FullObjective
 from lifecycle.linear.newton.truncated import SAFETY, Curvatures, minimize_together
 from lifecycle.linear.training_options import TrainingOptions
 
-_MAX_PRODUCTS, _MAX_ELEMENTS = 1 << 27, 1 << 23  # multiplications for the Hessians of all models, and their elements
+_MAX_PRODUCTS = 100_000_000  # multiplications for the Hessian of a model: with more, L-BFGS is faster
+_BATCH_ELEMENTS = 1 << 25  # of curvatures and Hessians of models that are minimized together
 _CHUNK_ROWS, _CHUNK_ELEMENTS = 1024, 1 << 20
 _FEW_SUMS = 8  # for which the products of two features take longer than the sums
 _DAMPING = 1e-10  # of a bound of the diagonal, which is added to it
 
 
 def is_affordable(problem: Problem) -> bool:
-    """Whether Hessians of all models cost little, and are positive definite by their penalties."""
-    n_variables, n_pairs = problem.n_joint_variables, _n_pairs(problem)
+    """Whether the Hessian of a model costs little, and is positive definite by its penalty."""
     q = problem.design.n_features + 1
-    products = problem.n_models * n_pairs * problem.design.n_samples * q * (q + 1) // 2
-    blocks = 1 if problem.multinomial else problem.n_outputs
-    return (
-        not problem.design.sparse
-        and n_variables <= FEW_FEATURES
-        and products <= _MAX_PRODUCTS
-        and problem.n_models * blocks * n_variables**2 <= _MAX_ELEMENTS
-        and bool((problem.l2_weight > 0).all())
-    )
+    products = _n_pairs(problem) * problem.design.n_samples * q * (q + 1) // 2
+    is_small = problem.n_joint_variables <= FEW_FEATURES and products <= _MAX_PRODUCTS
+    return is_small and not problem.design.sparse and bool((problem.l2_weight > 0).all())
 
 
 def _n_pairs(problem: Problem) -> int:
@@ -48,7 +42,17 @@ def fit_batched(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     # damping above a penalty makes decreases along flat directions seem small
     damping = _DAMPING * problem.max_curvature * problem.features.variance.max(axis=1, initial=0.0)[problem.train_set]
     tolerance *= np.clip(problem.l2_weight / np.where(damping > 0, 10.0 * damping, 1.0), 1e-3, 1.0)
-    return minimize_together(problem, options, problem.features.mean_frame, BatchedHessians, tolerance)
+    n_variables = problem.n_outputs * (problem.design.n_features + 1)
+    per_model = problem.n_outputs * problem.design.n_samples + n_variables * problem.n_joint_variables
+    n_batches = -(-problem.n_models * per_model // _BATCH_ELEMENTS)
+    results, n_left = dict[int, FitResult](), problem.n_models
+    for b in range(n_batches):
+        models, frame = np.arange(b, problem.n_models, n_batches), problem.features.mean_frame
+        of_batch = minimize_together(problem.subset(models), options, frame, BatchedHessians, tolerance[models], models)
+        results.update(zip(models.tolist(), of_batch, strict=True))
+        n_left -= len(models)
+        options.on_progress(n_left)
+    return [results[m] for m in range(problem.n_models)]
 
 
 class BatchedHessians(Curvatures):
