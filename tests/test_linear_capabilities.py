@@ -44,17 +44,19 @@ def table() -> str:
 def table_of_auto() -> str:
     """What optimizer="auto" takes, loss by loss."""
     forms = [
-        ('"l2" or None', "l2", X, {}),
-        ('"l1" or "elasticnet"', "l1", X, {}),
-        ("the same, sparse X", "l1", sparse.csr_array(X), {}),
-        ("arguments that only steps have", "l2", X, {"early_stopping": True}),
+        ('"l2" or None', ("l2", None), X, {}),
+        ('"l1" or "elasticnet"', ("l1", "elasticnet"), X, {}),
+        ("the same, sparse X", ("l1", "elasticnet"), sparse.csr_array(X), {}),
+        ("arguments that only steps have", ("l2", None, "l1", "elasticnet"), X, {"early_stopping": True}),
     ]
     rows = [["loss", *(name for name, *_ in forms)]]
     for name, loss in list_losses().items():
         solvers = []
-        for _, penalty, data, arguments in forms:
-            model = ESTIMATORS[loss.task](name, penalty=penalty, **arguments)
-            solvers.append(solver_choice.choose_solver(model, loss, find_penalty(penalty), data))
+        for _, penalties, data, arguments in forms:
+            models = [ESTIMATORS[loss.task](name, penalty=penalty, **arguments) for penalty in penalties]
+            choose = solver_choice.choose_solver
+            (solver,) = {choose(model, loss, find_penalty(model.penalty), data) for model in models}
+            solvers.append(solver)
         rows.append([f"`{name}`", *(f'"{solver}"' for solver in solvers)])
     rows.insert(1, [":--"] * len(rows[0]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -15,14 +15,15 @@ from lifecycle.loops.linear_softmax import multinomial_loss_dloss
 
 _CHUNK_ELEMENTS = 1 << 18  # of X: a chunk stays in the cache between its two products
 _CHUNK_SCORES = 1 << 18  # of all models
-_SPARSE_SCORES = 16  # of a row of a sparse X, whose products are made for all rows together
+# of a row of a sparse X, whose products are made for all rows together, and of all rows
+_SPARSE_SCORES, _MAX_SPARSE_SCORES = 16, 1 << 25
 
 
 class Objective:
     """The mean weighted loss of a problem's models, and its gradient.
 
     Chunks of rows run on threads, each of which multiplies by itself; their sums are added in the order of the rows,
-    so that the result does not depend on the number of threads.
+    so that the result does not depend on the number of threads. Of a sparse X threads share each product, of all rows.
 
     Parameters
     ----------
@@ -76,7 +77,8 @@ class Objective:
         """
         shift, train_set, n_models = self.frame.shift, self.problem.train_set[models], len(models)
         if self.problem.design.sparse:  # rows are read as they are, and each product is made for itself
-            size = max(1, _SPARSE_SCORES // self.problem.n_outputs)
+            n_scores = min(_SPARSE_SCORES, _MAX_SPARSE_SCORES // self.problem.design.n_samples)
+            size = max(1, n_scores // self.problem.n_outputs)
             yield from ((slice(b, b + size), shift) for b in range(0, n_models, size))
             return
         if shift.ndim == 1:
@@ -91,9 +93,10 @@ class Objective:
         """For each chunk of rows: losses and, if asked for, gradients by the shifted features and the intercept."""
         problem, design, dtype = self.problem, self.problem.design, self.dtype
         m, k = intercept.shape
-        train_set = np.repeat(problem.train_set[models], k)
+        sets, train_set = np.unique(problem.train_set[models], return_inverse=True)  # which are read
         flat = coef.reshape(m * k, -1)
-        at_shift = (intercept.reshape(-1) - (flat * self.frame.offset[train_set]).sum(axis=1)).astype(dtype)
+        offset = self.frame.offset[np.repeat(problem.train_set[models], k)]
+        at_shift = (intercept.reshape(-1) - (flat * offset).sum(axis=1)).astype(dtype)
         label = np.tile(problem.class_codes, m).astype(dtype)
         epsilon = np.repeat(problem.epsilon[models], k).astype(dtype)
         flat = flat.astype(dtype)
@@ -102,15 +105,15 @@ class Objective:
 
         def chunk_sums(chunk: tuple[int, int]) -> tuple:
             X, y = design.read_products(*chunk, shift, dtype), problem.y[slice(*chunk)].astype(dtype)
-            weights = np.ascontiguousarray((self.weights.read(*chunk, dtype) / dtype.type(design.n_samples)).T)
+            weights = np.ascontiguousarray((self.weights.read(*chunk, dtype, sets) / dtype.type(design.n_samples)).T)
             z = multiply(X, flat)
             z += at_shift[:, None]
             dloss = np.empty_like(z)
             if problem.multinomial:
                 losses = np.zeros(m)
-                self.kernel(z, y, weights, problem.train_set[models], losses, dloss)
+                self.kernel(z, y, weights, train_set, losses, dloss)
             else:
-                self.kernel(z, y, weights, train_set, label, epsilon, dloss)
+                self.kernel(z, y, weights, np.repeat(train_set, k), label, epsilon, dloss)
                 losses = z.sum(axis=1).reshape(m, k).sum(axis=1, dtype=np.float64)
             if not gradient:
                 return (losses,)

@@ -1,6 +1,6 @@
 """Products of sparse rows with several vectors: a walk over the numbers of a row serves all of them.
 
-Indices are unsigned, because a signed one is compared with zero each time: half of the speed.
+Places are unsigned, because a signed one is compared with zero each time.
 """
 
 from functools import cache

@@ -1,6 +1,8 @@
 """The rows of X, read in chunks: dense or CSR, in memory or mapped from a file that is larger than memory."""
 
 from collections.abc import Iterator
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,10 @@ class DesignMatrix:
         self.dtype = X.dtype
         self.sparse = not isinstance(X, np.ndarray)
         self.n_stored = X.size  # numbers in memory
-        self._sparse_rows: dict[Any, SparseRows] = {}  # of a sparse X, by precision
+        # of a sparse X: the transpose, and the numbers of both by precision, when they are first asked for
+        self._columns: Any = None
+        self._data: dict[tuple[str, np.dtype], np.ndarray] = {}
+        self._lock = Lock()
 
     def chunks(
         self, elements: int = _CACHE_ELEMENTS, begin: int = 0, end: int | None = None
@@ -56,26 +61,24 @@ class DesignMatrix:
         """The same as `read` as an argument of `multiply`; of a sparse X all rows, with its transpose."""
         if not self.sparse:
             return self.read(begin, end, shift, dtype)
-        return self._all_sparse_rows(np.dtype(dtype))
+        return SparseRows(self._stored(self.X, dtype), partial(self._transposed, dtype))
 
-    def _all_sparse_rows(self, dtype: np.dtype) -> SparseRows:
-        if dtype not in self._sparse_rows:
-            if not self._sparse_rows:
-                columns = self.X.tocsc()
-                self._sparse_rows[self.dtype] = SparseRows(_arrays(self.X), _arrays(columns))
-            rows, columns = self._sparse_rows[self.dtype]
-            self._sparse_rows[dtype] = SparseRows(
-                rows._replace(data=rows.data.astype(dtype, copy=False)),
-                columns._replace(data=columns.data.astype(dtype, copy=False)),
-            )
-        return self._sparse_rows[dtype]
+    def _transposed(self, dtype: Any) -> CompressedRows:
+        with self._lock:  # or each of several threads would make the same
+            if self._columns is None:
+                self._columns = self.X.tocsc()
+        return self._stored(self._columns, dtype)
+
+    def _stored(self, matrix: Any, dtype: Any) -> CompressedRows:
+        """The arrays of a CSR or CSC matrix, its numbers in one precision."""
+        with self._lock:
+            key = matrix.format, np.dtype(dtype)
+            if key not in self._data:
+                self._data[key] = matrix.data.astype(dtype, copy=False)
+        return CompressedRows(self._data[key], matrix.indices, matrix.indptr)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Rows with these increasing numbers as a dense float64 array that must not be written to."""
         contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
         part = self.X[rows[0] : rows[-1] + 1] if contiguous else self.X[rows]
         return np.asarray(part.toarray() if self.sparse else part, dtype=np.float64)
-
-
-def _arrays(compressed: Any) -> CompressedRows:
-    return CompressedRows(compressed.data, compressed.indices, compressed.indptr)

@@ -73,7 +73,10 @@ class Problem:
     def subset(self, models: np.ndarray) -> "Problem":
         """The problem of these models only, with the training sets and statistics of all."""
         per_model = ("train_set", "alpha", "l1_ratio", "epsilon")
-        return replace(self, **{name: getattr(self, name)[models] for name in per_model})
+        subset = replace(self, **{name: getattr(self, name)[models] for name in per_model})
+        if "null_loss" in self.__dict__:  # a pass over all rows
+            subset.__dict__["null_loss"] = self.null_loss[models]
+        return subset
 
     def isolate(self, models: np.ndarray) -> "Problem":
         """The problem of these models only, in which nothing of the rows of other training sets is left."""

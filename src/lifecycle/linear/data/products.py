@@ -4,6 +4,7 @@ Both products with a sparse X gather: that with the transpose walks over columns
 vectors of all features, one set of them for each thread.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +25,10 @@ class CompressedRows(NamedTuple):
 
 
 class SparseRows(NamedTuple):
-    """All rows of a sparse X and of its transpose."""
+    """All rows of a sparse X, and a function () -> those of its transpose."""
 
     rows: CompressedRows
-    columns: CompressedRows
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.rows.indptr) - 1, len(self.columns.indptr) - 1
+    columns: Callable[[], CompressedRows]
 
 
 def multiply(X: Any, vectors: np.ndarray) -> np.ndarray:
@@ -41,14 +38,14 @@ def multiply(X: Any, vectors: np.ndarray) -> np.ndarray:
 
 def multiply_transposed(X: Any, vectors: np.ndarray) -> np.ndarray:
     """(n, features): products of transposed rows X with vectors (n, rows) of the same dtype."""
-    return _sparse_products(X.columns, vectors) if isinstance(X, SparseRows) else vectors @ X
+    return _sparse_products(X.columns(), vectors) if isinstance(X, SparseRows) else vectors @ X
 
 
 def _sparse_products(matrix: CompressedRows, vectors: np.ndarray) -> np.ndarray:
     n_rows, n_stored = len(matrix.indptr) - 1, int(matrix.indptr[-1])
     out = np.empty((len(vectors), n_rows), vectors.dtype)
     # equal parts of the numbers, since columns may hold few or many
-    ends = np.searchsorted(matrix.indptr, np.linspace(0, n_stored, _PIECES + 1)[1:-1])
+    ends = np.searchsorted(matrix.indptr, np.arange(1, _PIECES, dtype=matrix.indptr.dtype) * (n_stored // _PIECES))
     pieces = np.column_stack([[0, *ends], [*ends, n_rows]]).tolist()
     for begin in range(0, len(vectors), WIDTHS[-1]):
         block = vectors[begin : begin + WIDTHS[-1]]

@@ -26,10 +26,10 @@ class SampleWeights:
         # share of the rows that have a weight: a step of one row takes this share of the weight and of the penalty
         self.fraction = np.count_nonzero(counts, axis=0) / self.n_samples if scale is None else np.ones(self.n_sets)
 
-    def read(self, begin: int, end: int, dtype: Any = None) -> np.ndarray:
-        """Weights of the rows begin to end, (rows, n_sets)."""
+    def read(self, begin: int, end: int, dtype: Any = None, sets: Any = slice(None)) -> np.ndarray:
+        """Weights of the rows begin to end, (rows, n_sets), or in some training sets."""
         dtype = dtype or self.dtype
-        return np.multiply(self.counts[begin:end], self.scale.astype(dtype), dtype=dtype)
+        return np.multiply(self.counts[begin:end, sets], self.scale[sets].astype(dtype), dtype=dtype)
 
     def read_for_steps(self, begin: int, end: int) -> np.ndarray:
         """The same with mean 1 over the rows that have a weight, (rows, n_sets)."""

@@ -118,10 +118,10 @@ class FeatureStatistics:
         return j if len(variance) > 1 and variance[j] > share * variance.sum() else None
 
     def _sample(self, k: int) -> np.ndarray:
-        """Some rows of a training set; which of them depends on the shape of X only."""
-        n_samples, n_stored = self.design.n_samples, self.design.n_stored
-        sampled = slice(None, None, max(1, n_stored // _SPREAD_ELEMENTS, n_samples // _SPREAD_ROWS))
-        return self.design.X[sampled][self.weights.counts[sampled, k] != 0]
+        """Some rows of a training set."""
+        rows = self.weights.rows_of_set(k)
+        n_stored = len(rows) * self.design.n_stored // self.design.n_samples
+        return self.design.X[rows[:: max(1, n_stored // _SPREAD_ELEMENTS, len(rows) // _SPREAD_ROWS)]]
 
     @cached_property
     def far_from_zero(self) -> np.ndarray:

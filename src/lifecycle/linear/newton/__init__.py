@@ -1,9 +1,9 @@
 """Newton's method for many linear models at once.
 
-Models whose Hessians cost little take Newton steps together. Others that differ only in their training sets share a
-preconditioner, the Hessian over a sample of their rows, for L-BFGS on all rows; a model of few rows that shares a penalty
-with no other takes Newton steps on these rows. Models of many variables, and those that have not converged otherwise,
-take truncated Newton steps.
+On a dense X models whose Hessians cost little take Newton steps together. Others that differ only in their training
+sets share a preconditioner, the Hessian over a sample of their rows, for L-BFGS on all rows; a model of few rows that
+shares a penalty with no other takes Newton steps on these rows. Models of many variables, and those that have not
+converged otherwise, take truncated Newton steps.
 """
 
 from collections.abc import Callable
@@ -58,21 +58,25 @@ def _report_progress(on_progress: Callable[[int], Any], n_others: int, n_left: i
 
 
 def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
-    if problem.n_models == 1 or not is_affordable(problem):  # one alone takes less time by itself
+    # without a penalty a Hessian may be singular
+    together = np.flatnonzero(problem.l2_weight > 0) if is_affordable(problem) else np.zeros(0, int)
+    if not together.size:
         return _minimize_by_sample(problem, options)
     n_steps = -(-options.max_iter // 2)  # the others are kept for the methods that take more care
-    results = fit_batched(problem, replace(options, max_iter=n_steps))
-    left = [m for m, result in enumerate(results) if result.warning]
+    quiet = replace(options, max_iter=n_steps, on_progress=lambda n: None)
+    results = dict(zip(together.tolist(), fit_batched(problem.subset(together), quiet), strict=True))
+    left = [m for m in range(problem.n_models) if m not in results or results[m].warning]
     options.on_progress(len(left))
     if left and n_steps < options.max_iter:
-        initial = None if options.initial is None else (options.initial[0][left], options.initial[1][left])
-        others = replace(options, max_iter=options.max_iter - n_steps, initial=initial)
-        for m, result in zip(left, _minimize_by_sample(problem.isolate(np.array(left)), others), strict=True):
-            if not result.warning or result.objectives[-1] < results[m].objectives[-1]:
+        others = _minimize_by_sample(problem.isolate(np.array(left)), options)
+        for m, result in zip(left, others, strict=True):
+            before = results.get(m)
+            if before is None or not result.warning or result.objectives[-1] < before.objectives[-1]:
                 results[m] = result
+                result.objectives[:0] = before.objectives if before else []
     for m in left:
         results[m].warning = results[m].warning and NOT_CONVERGED.format(options.max_iter)
-    return results
+    return [results[m] for m in range(problem.n_models)]
 
 
 def _minimize_by_sample(problem: Problem, options: TrainingOptions) -> list[FitResult]:

@@ -15,7 +15,8 @@ from lifecycle.linear.newton.shared_preconditioner import FullObjective
 from lifecycle.linear.newton.truncated import SAFETY, Curvatures, minimize_together
 from lifecycle.linear.training_options import TrainingOptions
 
-_MAX_PRODUCTS = 100_000_000  # multiplications for the Hessian of a model: with more, L-BFGS is faster
+# multiplications for the Hessian of a model: with fewer, one alone is faster by itself, with more L-BFGS is
+_MIN_PRODUCTS, _MAX_PRODUCTS = 20_000_000, 100_000_000
 _BATCH_ELEMENTS = 1 << 25  # of curvatures and Hessians of models that are minimized together
 _CHUNK_ROWS, _CHUNK_ELEMENTS = 1024, 1 << 20
 _FEW_SUMS = 8  # for which the products of two features take longer than the sums
@@ -23,17 +24,22 @@ _DAMPING = 1e-10  # of a bound of the diagonal, which is added to it
 
 
 def is_affordable(problem: Problem) -> bool:
-    """Whether the Hessian of a model costs little, and is positive definite by its penalty."""
-    q = problem.design.n_features + 1
-    products = _n_pairs(problem) * problem.design.n_samples * q * (q + 1) // 2
-    is_small = problem.n_joint_variables <= FEW_FEATURES and products <= _MAX_PRODUCTS
-    return is_small and not problem.design.sparse and bool((problem.l2_weight > 0).all())
+    """Whether X is dense and the Hessian of a model costs little, but for one model more than its overhead."""
+    products = _n_pairs(problem) * problem.design.n_samples * _n_products(problem)
+    pays = products <= _MAX_PRODUCTS and (problem.n_models > 1 or products >= _MIN_PRODUCTS)
+    return not problem.design.sparse and problem.n_joint_variables <= FEW_FEATURES and pays
 
 
 def _n_pairs(problem: Problem) -> int:
     """Sums over rows in the Hessian of a model."""
     k = problem.n_outputs
     return k * (k + 1) // 2 if problem.multinomial else k
+
+
+def _n_products(problem: Problem) -> int:
+    """Products of two variables of an output."""
+    q = problem.design.n_features + 1
+    return q * (q + 1) // 2
 
 
 def fit_batched(problem: Problem, options: TrainingOptions) -> list[FitResult]:
@@ -43,7 +49,8 @@ def fit_batched(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     damping = _DAMPING * problem.max_curvature * problem.features.variance.max(axis=1, initial=0.0)[problem.train_set]
     tolerance *= np.clip(problem.l2_weight / np.where(damping > 0, 10.0 * damping, 1.0), 1e-3, 1.0)
     n_variables = problem.n_outputs * (problem.design.n_features + 1)
-    per_model = problem.n_outputs * problem.design.n_samples + n_variables * problem.n_joint_variables
+    of_hessian = n_variables * problem.n_joint_variables + 4 * _n_pairs(problem) * _n_products(problem)
+    per_model = problem.n_outputs * problem.design.n_samples + of_hessian
     n_batches = -(-problem.n_models * per_model // _BATCH_ELEMENTS)
     results, n_left = dict[int, FitResult](), problem.n_models
     for b in range(n_batches):
@@ -113,21 +120,26 @@ class BatchedHessians(Curvatures):
                 begin += q - j
             return curvature @ products.T
 
-        n_rows = max(64, min(_CHUNK_ROWS, _CHUNK_ELEMENTS // (m * n_pairs)))
+        n_rows = min(_CHUNK_ROWS, _CHUNK_ELEMENTS // max(m * n_pairs, len(first)))
         with single_threaded_blas():
             size = m * n_pairs * design.n_samples * len(first)
-            total, *others = map_ordered(sums, list(design.chunks(n_rows * design.n_features)), size)
-        for part in others:
-            total += part
+            parts = map_ordered(sums, list(design.chunks(n_rows * design.n_features)), size)
+            total = next(parts)
+            for part in parts:
+                total += part
         if not few:
             index = np.empty((q, q), int)
             index[first, second] = index[second, first] = np.arange(len(first))
             total = total[:, index.ravel()]
         hessians = total.reshape(m, n_pairs, q, q)
         if self.offset.any():  # from features as they are read to those that are seen from the means
-            change = np.broadcast_to(np.eye(q), (m, 1, q, q)).copy()
-            change[:, 0, :-1, -1] = -self.offset[self._sets]
-            hessians = change @ hessians @ change.swapaxes(-1, -2)
+            offset = self.offset[self._sets][:, None, :]
+            weight, sums_of_rows = hessians[:, :, -1:, -1], hessians[:, :, -1, :-1].copy()
+            centred = sums_of_rows - 0.5 * weight * offset
+            outer = centred[..., :, None] * offset[..., None, :]
+            hessians[:, :, :-1, :-1] -= outer + outer.swapaxes(-1, -2)
+            sums_of_rows -= weight * offset
+            hessians[:, :, -1, :-1] = hessians[:, :, :-1, -1] = sums_of_rows
         return hessians
 
     def _pair_curvatures(self, rows: slice) -> np.ndarray:

@@ -95,11 +95,10 @@ class Preconditioner:
             sums = sums_by_train_set(counts[:, train_sets], base, hessians)
             for k, train_set in enumerate(train_sets):
                 loss_hessians = sums[k][:-1].reshape(-1, sizes[0], sizes[0]) / sums[k][-1]
-                if train_set not in own:
-                    in_set = counts[:, train_set] != 0
-                    set_weights = weights[in_set] * counts[in_set, train_set]
+                if train_set not in own:  # the same rows, those of other training sets with a weight of zero
+                    set_weights = weights * counts[:, train_set]
                     set_weights /= set_weights.sum()
-                    own[train_set] = DenseDesign(design.matrix[in_set], set_weights, design.fit_intercept)
+                    own[train_set] = DenseDesign(design.matrix, set_weights, design.fit_intercept)
                 # damped by what bounds the Hessian of these rows: other rows may be larger by any factor
                 factors = CholeskyFactors(replace(objective, design=own[train_set]), loss_hessians)
                 of_set = [m for m in group if problem.train_set[m] == train_set]

@@ -72,7 +72,7 @@ def minimize_together(
     frame: CentredFrame,
     hessians: Any,
     tolerance: np.ndarray,
-    models: Any = slice(None),
+    models: np.ndarray,
 ) -> list[FitResult]:
     """Newton steps of all models of a problem, until these are predicted to lower the objective by `tolerance`.
 
