@@ -225,6 +225,15 @@ def test_directions_of_models_that_are_solved_together_undo_the_product_with_the
     assert_close_to_largest(objective.pack(coef, intercept), -v, 1e-5)
 
 
+def test_models_that_are_solved_together_and_then_otherwise_take_at_most_max_iter_steps():
+    X, y = cancer()
+    model = make_model("log_loss", optimizer="newton", tol=1e-14, max_iter=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        models = model.fit_many(X, y, train=[np.arange(len(X))] * 3, params=[{"alpha": a} for a in (1e-9, 1e-8, 0.0)])
+    assert [fitted.n_iter_ for fitted in models] == [6, 6, 6]
+
+
 # -- preconditioners ------------------------------------------------------------------------------------------------
 
 

@@ -65,15 +65,19 @@ def _minimize(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     n_steps = -(-options.max_iter // 2)  # the others are kept for the methods that take more care
     quiet = replace(options, max_iter=n_steps, on_progress=lambda n: None)
     results = dict(zip(together.tolist(), fit_batched(problem.subset(together), quiet), strict=True))
-    left = [m for m in range(problem.n_models) if m not in results or results[m].warning]
-    options.on_progress(len(left))
-    if left and n_steps < options.max_iter:
-        others = _minimize_by_sample(problem.isolate(np.array(left)), options)
-        for m, result in zip(left, others, strict=True):
-            before = results.get(m)
-            if before is None or not result.warning or result.objectives[-1] < before.objectives[-1]:
-                results[m] = result
-                result.objectives[:0] = before.objectives if before else []
+    left = [m for m, result in results.items() if result.warning]
+    without_penalty = [m for m in range(problem.n_models) if m not in results]
+    options.on_progress(len(left) + len(without_penalty))
+    # each goes on alone from where it is: one that never converges must not have used the rows of others
+    for m in left if n_steps < options.max_iter else []:
+        initial = results[m].coef[None], results[m].intercept[None]
+        of_one = replace(quiet, max_iter=options.max_iter - n_steps, initial=initial)
+        (result,) = _minimize_by_sample(problem.isolate(np.array([m])), of_one)
+        result.objectives[:0] = results[m].objectives
+        results[m] = result
+    if without_penalty:
+        others = problem.isolate(np.array(without_penalty))
+        results.update(zip(without_penalty, _minimize_by_sample(others, options), strict=True))
     for m in left:
         results[m].warning = results[m].warning and NOT_CONVERGED.format(options.max_iter)
     return [results[m] for m in range(problem.n_models)]
