@@ -18,7 +18,7 @@ FOLDS = 5
 ALPHAS = np.logspace(-6, -2, 5)
 LOSS, R2 = 0.01, 0.001  # how much worse an answer may be, for a ratio of the times
 LIMITS = (1_000, 10_000)  # max_iter that are tried where no peer answers as well
-LONGEST = 60.0  # seconds that all fits with a larger max_iter may be expected to take
+LONGEST = 30.0  # seconds that all fits with a larger max_iter may be expected to take
 BUDGET, FEWEST = 15.0, 3  # seconds of the timed runs of a case, and rounds if they take longer
 FAR = 3.0  # a peer that took so many times the fastest one's seconds is not timed again
 
