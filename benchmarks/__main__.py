@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="default 2")
     parser.add_argument("--scale", type=float, default=1.0, help="< 1: a trial at smaller sizes, kept in --out only")
     parser.add_argument("--only", nargs="+", default=(), metavar="TEXT", help="cases whose names contain one of these")
+    parser.add_argument("--resume", type=Path, help="keep each case in this file, and take what it has (defaults only)")
     parser.add_argument("--out", type=Path, default=_harness.RESULTS, help="folder of the record")
     args = parser.parse_args(arguments)
     if args.rounds < 1 or args.threads < 1 or not 0 < args.scale <= 1:
@@ -37,10 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="lifecycle-numba-") as cache:
         os.environ["NUMBA_CACHE_DIR"] = cache
         module = import_module(f"benchmarks.{args.name}")
-        only = {"only": args.only} if args.only else {}
-        if only and "only" not in inspect.signature(module.run).parameters:
-            parser.error(f"--only is not for {args.name}, which is measured whole")
-        result = module.run(rounds=args.rounds, threads=args.threads, scale=args.scale, **only)
+        options = {name: value for name in ("only", "resume") if (value := getattr(args, name))}
+        for name in options.keys() - inspect.signature(module.run).parameters.keys():
+            parser.error(f"--{name} is not for {args.name}, which is measured whole")
+        result = module.run(rounds=args.rounds, threads=args.threads, scale=args.scale, **options)
     print(_page.part(result))
     print(f"wrote {_harness.write(result, args.out)}")
     if published:

@@ -95,9 +95,24 @@ def record(name: str, **content) -> dict:
 def write(result: dict, folder: Path = RESULTS) -> Path:
     """Keep a record as `folder/NAME.json`, numbers to four digits."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{result['name']}.json"
+    return write_json(result, folder / f"{result['name']}.json")
+
+
+def write_json(result: dict, path: Path) -> Path:
+    """Keep a record in a file, numbers to four digits."""
     path.write_text(json.dumps(_short(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def read_partial(path: Path | None, now: dict) -> dict:
+    """The record of a run that was interrupted; ValueError if it is of another machine, versions or settings."""
+    if path is None or not path.exists():
+        return {}
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    for part in ("name", "machine", "versions", "settings"):
+        if earlier[part] != _short(now[part]):
+            raise ValueError(f"{path} was measured with other {part}: {earlier[part]}; now: {now[part]}")
+    return earlier
 
 
 def _short(value):

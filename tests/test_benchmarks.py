@@ -196,13 +196,18 @@ def test_a_trial_of_the_validation_writes_its_record_page_and_plots(tmp_path, mo
     monkeypatch.setattr(_growth, "ROWS", (200, 400))
     for name in ("ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    trials = ("ridge", "alphas x 5 folds, logistic", "SGD: ", "nested", "splitter", "models", "rows")
+    trials = ("ridge", "alphas x 5 folds, logistic: ", "SGD: ", "nested", "splitter", "models", "rows")
+    trials += (", l1: breast_cancer", "elastic net: diabetes")
     results = [validation.run(rounds=1, threads=1, scale=0.001, only=[only]) for only in trials]
     result = {**results[0], "cases": [one for part in results for one in part["cases"]]}
     assert all("ratio" not in row for one in result["cases"] for row in one.get("rows", {}).values())
     rows = {one["case"]: one["rows"] for one in result["cases"] if "rows" in one}
     assert rows["20 alphas x 5 folds, ridge: make_regression"]["lifecycle, float64"]["answer_is_good"]
     assert rows["10 alphas x 5 folds, logistic: make_classification"]["lifecycle, float64"]["answer_is_good"]
+    for name in ("logistic, l1: breast_cancer", "squared error, elastic net: diabetes"):
+        ours = rows[f"10 alphas x 5 folds, {name}"]["lifecycle, float64"]
+        assert ours["answers"]["mean gap"] < 1e-3
+        assert 0 < float(ours["answers"]["zeros"].rstrip("%")) < 100
     assert all(row["lifecycle"]["answers"]["same indices"] for name, row in rows.items() if "splitter" in name)
     skipped = [one for one in result["cases"] if "skipped" in one]
     assert {one["skipped"].split()[0] for one in skipped} == {"ADULT", "LETTER", "DIAMONDS", "NEWSGROUPS"}
@@ -236,15 +241,42 @@ def test_a_trial_of_the_defaults_writes_its_record_and_page(tmp_path, monkeypatc
             for row in rows.values():
                 assert ("ratio" in row) <= row.get("reaches", False)
     assert cases["diabetes → progression"]["grid"]["rows"]["RidgeCV"]["score"] > 0.3
+    assert len(result["left_out"]) == len(defaults.CASES) - 4
     _harness.write(result, tmp_path)
     page = _page.text(tmp_path)
     for expected in (
         "## What a user types",
         "### 5 penalties × 5 folds",
+        "Left out of this run: iris, raw; ",
         "Skipped: spambase, raw: KEEL",
-        "(goal: 4 s)",
+        "(aim: 4 s)",
     ):
         assert expected in page
+
+
+def test_a_run_of_the_defaults_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    from benchmarks import defaults
+
+    monkeypatch.setattr(defaults, "first_answers", lambda rounds: {"lifecycle": 1.0})
+    measured = []
+
+    def measure(case, *arguments):
+        measured.append(case.name)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return {"skipped": f"{case.name} does not name a file"}
+
+    monkeypatch.setattr(defaults, "_measure", measure)
+    options = {"rounds": 1, "threads": 1, "only": ["raw"], "resume": tmp_path / "partial.json"}
+    with pytest.raises(KeyboardInterrupt):
+        defaults.run(**options)
+    names = [case.name for case in defaults.CASES if "raw" in case.name]
+    assert measured == names[:3]
+    result = defaults.run(**options)
+    assert [one["case"] for one in result["cases"]] == names
+    assert measured == [*names[:3], *names[2:]]
+    with pytest.raises(ValueError, match=r"was measured with other settings: .*'rounds': 1"):
+        defaults.run(**{**options, "rounds": 2})
 
 
 def test_gaps_of_the_defaults_are_those_of_scikit_learns_objectives():

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 from time import sleep
 from typing import Any
@@ -22,7 +23,7 @@ from threadpoolctl import threadpool_limits
 import lifecycle as lc
 
 from .. import _data
-from .._harness import chosen, record, version_of
+from .._harness import chosen, read_partial, record, version_of, write_json
 from ._measure import ALPHAS, FOLDS, grid, one_fit
 from ._report import line, table
 
@@ -94,21 +95,33 @@ CASES = (
 )
 
 
-def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[str] = ()) -> dict:
-    """The cases whose names contain one of `only`; `scale` < 1 takes fewer rows, to try the program."""
+def run(
+    rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[str] = (), resume: Path | None = None
+) -> dict:
+    """The cases whose names contain one of `only`; `scale` < 1 takes fewer rows, to try the program.
+
+    `resume`: a file that keeps what was measured after each case. If it is there, its cases are not measured again.
+    """
+    settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib"),
+                "alphas": ALPHAS.tolist()}  # fmt: skip
+    earlier = read_partial(resume, record("defaults", settings=settings))
+    measured = {one["case"]: one for one in earlier.get("cases", [])}
+    first = earlier.get("first") or first_answers(min(rounds, 3))
     found = []
-    first = first_answers(min(rounds, 3))
     with lc.threads(threads), threadpool_limits(threads):
         for case in CASES:
-            if not chosen(case.name, only):
+            if case.name in measured:
+                found.append(measured[case.name])
+            if case.name in measured or not chosen(case.name, only):
                 continue
             print(case.name, file=sys.stderr, flush=True)
             Parallel(threads)(delayed(_warm_up)() for _ in range(threads))  # processes of joblib end when idle
             found.append({"case": case.name, **_measure(case, rounds, threads, scale)})
             print("   ", line(found[-1]), file=sys.stderr, flush=True)
-    settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib"),
-                "alphas": ALPHAS.tolist()}  # fmt: skip
-    return record("defaults", settings=settings, first=first, cases=found)
+            if resume is not None:
+                write_json(record("defaults", settings=settings, first=first, cases=found), resume)
+    left_out = [case.name for case in CASES if case.name not in {one["case"] for one in found}]
+    return record("defaults", settings=settings, first=first, cases=found, left_out=left_out)
 
 
 def _measure(case: Case, rounds: int, threads: int, scale: float) -> dict:

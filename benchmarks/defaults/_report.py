@@ -46,6 +46,8 @@ def table(result: dict) -> str:
     for sort, (title, *_) in SORTS.items():
         lines += [f"### {title}", markdown(COLUMNS, list(_rows(result["cases"], sort))), *_goals(result["cases"], sort)]
     lines += [f"Skipped: {one['case']}: {one['skipped']}." for one in result["cases"] if "skipped" in one]
+    if result["left_out"]:
+        lines.append(f"Left out of this run: {'; '.join(result['left_out'])}.")
     first = ", ".join(f"{who}: {duration(seconds)}" for who, seconds in result["first"].items())
     lines += [f"The first answer in a new process (import and one fit of iris): {first}."]
     lines += ["### Each side", markdown(SIDES, list(_sides(result["cases"])))]
@@ -103,7 +105,7 @@ def _goals(cases: list[dict], sort: str) -> Iterator[str]:
         below = {name: row for name, row in by_case.items() if row["interval"][1] < least_goal}
         sure = [name for name, row in below.items() if row["runs"] >= ENOUGH]
         yield (
-            f"Geometric mean of {len(by_case)} ratios: {mean:.2f} (goal: {mean_goal:g}). Ratios whose whole interval "
+            f"Geometric mean of {len(by_case)} ratios: {mean:.2f} (aim: {mean_goal:g}). Ratios whose whole interval "
             f"lies below {least_goal:g}, of {ENOUGH} pairs or more: {_named(sure)}; of fewer pairs: "
             f"{_named([name for name in below if name not in sure])}."
         )
@@ -116,7 +118,7 @@ def _goals(cases: list[dict], sort: str) -> Iterator[str]:
     yield f"Scores that are not good: {_named(worse)}. Of these, or with a gap above {SILENT:g}, without a warning: "\
           f"{_named(silent)}."  # fmt: skip
     if sort == "grid":
-        timed = [f"{name}: {duration(one[sort]['rows'][OURS]['median'])} (goal: {one['seconds']:g} s)"
+        timed = [f"{name}: {duration(one[sort]['rows'][OURS]['median'])} (aim: {one['seconds']:g} s)"
                  for name, one in measured.items() if "seconds" in one]  # fmt: skip
         if timed:
             yield f"Times that were aimed for: {'; '.join(timed)}."

@@ -17,7 +17,7 @@ import lifecycle as lc
 
 from .. import _data
 from .._harness import chosen, record, version_of
-from . import _growth, _memory, _searches, _single, _splitters
+from . import _growth, _memory, _paths, _searches, _single, _splitters
 from ._sides import table_of
 
 FEW = 3  # rounds of what takes minutes
@@ -51,6 +51,14 @@ def cases(rounds: int, threads: int, scale: float) -> dict[str, tuple[str, Calla
     options = few | {"loss": "hinge", "alphas": np.logspace(-6, -4, 10), "targets": {"float64": 4.0}, "warm": True}
     add("Searches", f"{grid}20 Newsgroups, hinge", _searches.sgd, load=_data.newsgroups, **options)
     add("Searches", "nested", _searches.nested, **more)
+    cancer = partial(_data.scaled, partial(_data.bundled, "breast_cancer"))
+    for penalty, l1_ratio in (("l1", 1.0), ("elastic net", 0.5)):
+        for data, load, n, options in (("breast_cancer", cancer, 1_000, more), ("Adult", _data.adult, 100, few)):
+            name = f"10 alphas x 5 folds, logistic, {penalty}: {data}"
+            add("Searches", name, _paths.logistic, load=load, l1_ratio=l1_ratio, max_iter=n, **options)
+        for data, load in (("diabetes", partial(_data.bundled, "diabetes")), ("diamonds", _data.diamonds)):
+            name = f"10 alphas x 5 folds, squared error, {penalty}: {data}"
+            add("Searches", name, _paths.squared, load=load, l1_ratio=l1_ratio, **more)
     fits = [(sort, data) for sort, (_, names) in _single.SORTS.items() for data in names]
     for sort, data, dtype in ((*fit, dtype) for fit in fits for dtype in ("float32", "float64")):
         add("One fit", f"{sort}, {data}, {dtype}", _single.one_fit, sort, data, dtype, rounds=rounds, scale=scale)
