@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="default 2")
     parser.add_argument("--scale", type=float, default=1.0, help="< 1: a trial at smaller sizes, kept in --out only")
     parser.add_argument("--only", nargs="+", default=(), metavar="TEXT", help="cases whose names contain one of these")
-    parser.add_argument("--resume", type=Path, help="keep each case in this file, and take what it has (defaults only)")
+    parser.add_argument("--resume", type=Path, help="keep each case in this file, and take what it has")
     parser.add_argument("--out", type=Path, default=_harness.RESULTS, help="folder of the record")
     args = parser.parse_args(arguments)
     if args.rounds < 1 or args.threads < 1 or not 0 < args.scale <= 1:

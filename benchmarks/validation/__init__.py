@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 import lifecycle as lc
 
 from .. import _data
-from .._harness import chosen, record, version_of
+from .._harness import chosen, read_partial, record, version_of, write_json
 from . import _growth, _memory, _paths, _searches, _single, _splitters
 from ._sides import table_of
 
@@ -73,20 +73,31 @@ def cases(rounds: int, threads: int, scale: float) -> dict[str, tuple[str, Calla
 _NAMED = (_searches.nested, _single.one_fit, _memory.memory, _splitters.splitter, _growth.models, _growth.rows)
 
 
-def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[str] = ()) -> dict:
-    """The cases whose names contain one of `only`; `scale` < 1 takes fewer rows, to try the program."""
+def run(
+    rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[str] = (), resume: Path | None = None
+) -> dict:
+    """The cases whose names contain one of `only`; `scale` < 1 takes fewer rows, to try the program.
+
+    `resume`: a file that keeps what was measured after each case. If it is there, its cases are not measured again.
+    """
+    settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib")}
+    earlier = read_partial(resume, record("validation", settings=settings))
+    done = {one["name"]: one for one in earlier.get("cases", [])}
     measured = []
     with lc.threads(threads), threadpool_limits(threads):
         for name, (section, measure) in cases(rounds, threads, scale).items():
-            if not chosen(name, only):
+            if name in done:
+                measured.append(done[name])
+            if name in done or not chosen(name, only):
                 continue
             print(name, file=sys.stderr, flush=True)
             try:
                 one = measure()
             except FileNotFoundError as error:
                 one = {"case": name, "skipped": str(error)}
-            measured.append({"section": section, **one})
-    settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib")}
+            measured.append({"name": name, "section": section, **one})
+            if resume is not None:
+                write_json(record("validation", settings=settings, cases=measured), resume)
     return record("validation", settings=settings, cases=measured)
 
 

@@ -24,7 +24,7 @@ _NAMES = {
         "cross_validate",
     ),
     "linear": ("LinearClassifier", "LinearRegressor"),
-    "compression": ("prune", "quantize", "size_of"),
+    "compression": ("audit", "compress", "prune", "quantize", "size_of"),
     "store": ("save", "load", "inspect", "save_checkpoint", "load_checkpoint"),
     "evaluation": ("evaluate",),
     "reporting": ("report",),
@@ -37,7 +37,7 @@ _SKLEARN_SPLITTERS = (
     "RepeatedKFold RepeatedStratifiedKFold ShuffleSplit StratifiedShuffleSplit GroupShuffleSplit LeaveOneOut LeavePOut "
     "LeaveOneGroupOut LeavePGroupsOut PredefinedSplit"
 ).split()
-_TORCH_NAMES = ("MLP", "CNN", "RNN", "TorchClassifier", "TorchRegressor")
+_TORCH_NAMES = ("MLP", "CNN", "RNN", "TorchClassifier", "TorchRegressor", "GradualPruning")
 
 
 def _class_names(package: str) -> tuple[str, ...]:

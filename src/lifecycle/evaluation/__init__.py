@@ -80,12 +80,13 @@ def _validate(model: Any, X: Any, y: Any) -> tuple[np.ndarray, int]:
         raise ValueError("evaluate needs at least one row, with one target for each row of X")
     if n != len(y):
         raise ValueError(f"X has {n} rows but y has {len(y)} targets")
-    if _has_missing(y):
+    if has_missing(y):
         raise ValueError("y has missing or infinite values; leave those rows out")
     return y, n
 
 
-def _has_missing(values: np.ndarray) -> bool:
+def has_missing(values: np.ndarray) -> bool:
+    """Whether there is a NaN, an infinity, None or pandas' NA."""
     if values.dtype.kind == "f":
         return not np.isfinite(values).all()
     # only NaN, NaT and their like differ from themselves; pandas' NA refuses to be compared

@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 
 from lifecycle.evaluation.result import Latency
+from lifecycle.evaluation.rows import n_rows, take
 
 _BATCH_SIZE = 256
 _SECONDS, _MAX_CALLS = 0.2, 50  # of each model
 _MIN_CALLS, _MIN_CALLS_TO_COMPARE = 5, 20
 
 
-def measure_latency(models: Sequence[Any], X: Any) -> list[Latency]:
-    """Median and quartiles of the seconds of one call of `predict` for each model, on one row and on 256 at most.
+def measure_latency(models: Sequence[Any], X: Any, batch_size: int = _BATCH_SIZE) -> list[Latency]:
+    """Median and quartiles of the seconds of one call of `predict` for each model, on one row and on a batch.
 
     As many calls of each as fit in 0.2 seconds, at most 50, after one that is not counted; at least 5, and 20 where
     there are models to compare.
     """
-    n = min(X.shape[0] if hasattr(X, "shape") else len(X), _BATCH_SIZE)
-    row, batch = (_quartiles(models, X.iloc[:rows] if hasattr(X, "iloc") else X[:rows]) for rows in (1, n))
+    n = min(n_rows(X), batch_size)
+    row, batch = (_quartiles(models, take(X, slice(rows))) for rows in (1, n))
     return [Latency(r[1], b[1], n, (r[0], r[2]), (b[0], b[2])) for r, b in zip(row, batch, strict=True)]
 
 

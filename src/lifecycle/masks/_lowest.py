@@ -10,17 +10,23 @@ def lowest(scores: Sequence[np.ndarray], amount: float) -> list[np.ndarray]:
 
     Among equal scores the first in memory order are dropped.
     """
-    check_no_nan(scores)
     flat = np.concatenate([np.ravel(s) for s in scores]) if len(scores) else np.empty(0)
-    drop = round(amount * flat.size)
+    keep = lowest_count(flat, round(amount * flat.size))
+    ends = np.cumsum([s.size for s in scores])[:-1]
+    return [mask.reshape(s.shape) for mask, s in zip(np.split(keep, ends), scores, strict=True)]
+
+
+def lowest_count(scores: np.ndarray, drop: int) -> np.ndarray:
+    """Mask (True: keep) that drops so many elements of an array, as `lowest` does."""
+    check_no_nan([scores])
+    flat = np.ravel(scores)
     keep = np.ones(flat.size, dtype=bool)
     if drop:
         threshold = np.partition(flat, drop - 1)[drop - 1]
         below = flat < threshold
         keep[below] = False
         keep[np.flatnonzero(flat == threshold)[: drop - np.count_nonzero(below)]] = False
-    ends = np.cumsum([s.size for s in scores])[:-1]
-    return [mask.reshape(s.shape) for mask, s in zip(np.split(keep, ends), scores, strict=True)]
+    return keep.reshape(scores.shape)
 
 
 def check_no_nan(scores: Sequence[np.ndarray]) -> None:

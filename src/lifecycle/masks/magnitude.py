@@ -2,7 +2,9 @@
 
 import numpy as np
 
+STATISTIC = None
 
-def scores(weight: np.ndarray) -> np.ndarray:
+
+def scores(weight: np.ndarray, statistic: None = None) -> np.ndarray:
     """|w|."""
     return np.abs(weight)

@@ -12,7 +12,7 @@ from lifecycle import _threads as _threads  # at once: it must register what it 
 from lifecycle._registry import class_names
 
 _MODULE_OF = {"MLP": "models", "CNN": "models", "RNN": "models"}
-_MODULE_OF |= {"TorchClassifier": "estimators", "TorchRegressor": "estimators"}
+_MODULE_OF |= {"TorchClassifier": "estimators", "TorchRegressor": "estimators", "GradualPruning": "gradual_pruning"}
 __all__ = sorted([*_MODULE_OF, *class_names("rules")])
 
 

@@ -1,7 +1,7 @@
 """The adapter of torch modules and estimators; `lifecycle.store.adapters.Adapter` documents its functions."""
 
 import copy as _copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
@@ -11,13 +11,16 @@ import torch
 from torch import nn
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.codecs import Quantizer, absmax
-from lifecycle.store.adapters import COMPUTED, TORCH_ESTIMATOR, TORCH_MODULE, Layer
-from lifecycle.torch import serialization
+from lifecycle.codecs import decode, encode_like, on_grid
+from lifecycle.store.adapters import COMPUTED, TORCH_ESTIMATOR, TORCH_MODULE, Encode, Layer, check_n_inputs
+from lifecycle.torch import calibration, channels, serialization
+from lifecycle.torch.batches import as_array, input_dtype_and_device, to_batches
+from lifecycle.torch.channels.slicing import original_shapes, set_original_shapes
 from lifecycle.torch.compressed import Int8Module, clear_scales, codes_of, int8_class_for, scales_of, set_scales
 from lifecycle.torch.modules import check_values, named_modules, unwrap
 from lifecycle.torch.tensors import to_array
 
+_OUTPUT_BATCH_SIZE = 256
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -86,6 +89,15 @@ def layers(model: Any) -> list[Layer]:
     return [layer for layer, _, _ in _weights(check_values(_module(model)))]
 
 
+def parameter(net: nn.Module, name: str) -> nn.Parameter:
+    """The parameter of a weight; UnsupportedModel for an int8 layer, which has none."""
+    _, module, attribute = _find(net, name)
+    if isinstance(module, Int8Module):
+        raise UnsupportedModel(f"{name} has int8 activations, and no gradient: take the model that it was made from")
+    found: nn.Parameter = getattr(module, attribute)
+    return found
+
+
 def read_weight(model: Any, name: str) -> np.ndarray:
     _, module, attribute = _find(_module(model), name)
     return _values(getattr(module, attribute))
@@ -99,17 +111,18 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     layer, module, attribute = _find(_module(model), name)
     if isinstance(module, Int8Module):
         scales = module.scales.numpy()
-        codes = absmax.on_grid(array, scales)
+        codes = on_grid(array, scales)
         if codes is None:
-            codes, scales = absmax.encode(array)
+            codes, scales = encode_like(array, module.codes.numpy(), scales)
         module.codes = torch.from_numpy(codes.copy())
         module.scales = torch.from_numpy(scales.copy())
         return
-    if codes_of(module, attribute, _values(getattr(module, attribute))) is None:
+    grid = codes_of(module, attribute, _values(getattr(module, attribute)))
+    if grid is None:
         clear_scales(module, attribute)  # it was trained since it was quantized
     elif codes_of(module, attribute, array) is None:
-        codes, scales = absmax.encode(array, layer.channel_axis)
-        array = absmax.decode(codes, scales, layer.channel_axis, array.dtype)
+        codes, scales = encode_like(array, *grid)
+        array = decode(codes, scales, layer.channel_axis, array.dtype)
         set_scales(module, attribute, scales, layer.channel_axis)
     _write(getattr(module, attribute), array)
 
@@ -119,29 +132,33 @@ def _write(p: torch.Tensor, array: np.ndarray) -> None:
         p.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
-def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
     net = _module(model)
     counts: dict[int, int] = {}
     for module in net.modules():
         for p in module._parameters.values():
             counts[id(p)] = counts.get(id(p), 0) + 1
     weights = [weight for weight in _weights(net) if weight[0].name in names]
-    int8 = [layer.name for layer, module, _ in weights if isinstance(module, Int8Module)]
-    if int8 and activations is None:
-        raise ValueError(f"{int8[0]} has int8 activations already: quantize the model that it was made from")
+    int8 = {layer.name: module for layer, module, _ in weights if isinstance(module, Int8Module)}
+    for name, module in int8.items():
+        grid = module.codes.numpy(), module.scales.numpy()
+        if activations is None or encode(name, module.weight.numpy(), 0, grid) is not grid:
+            raise ValueError(f"{name} has int8 activations already: quantize the model that it was made from")
     swaps: dict[int, nn.Module] = {}
     for layer, module, attribute in weights:
         if layer.name in int8:
             continue
         weight, axis = _values(getattr(module, attribute)), layer.channel_axis
-        # a weight on a grid keeps that grid: quantizing twice changes nothing
-        codes, scales, _ = codes_of(module, attribute, weight) or (*codec.encode(weight, axis), axis)
-        swappable = activations is not None and _swappable(module, counts)
+        known = codes_of(module, attribute, weight)
+        codes, scales = encode(layer.name, weight, axis, None if known is None else known[:2])
+        # also where the layer is replaced at the end: `encode` may run the model up to the later layers
+        _write(getattr(module, attribute), decode(codes, scales, axis, weight.dtype))
+        swappable = activations is not None and scales.ndim == 1 and _swappable(module, counts)
         cls = int8_class_for(module, torch.from_numpy(codes)) if swappable else None
         if cls is not None:
             swaps[id(module)] = cls.from_float(module, torch.from_numpy(codes), torch.from_numpy(scales.copy()))
+            set_original_shapes(swaps[id(module)], original_shapes(module))
         else:
-            _write(getattr(module, attribute), codec.decode(codes, scales, axis, weight.dtype))
             set_scales(module, attribute, scales, axis)
     if activations == "dynamic" and not swaps and not int8:
         raise ValueError(
@@ -160,6 +177,83 @@ def _swappable(module: nn.Module, counts: dict[int, int]) -> bool:
     hooks = any(getattr(module, h) for h in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"))
     params = [p for p in module._parameters.values() if p is not None]
     return not hooks and all(counts[id(p)] == 1 and p.dtype == torch.float32 and p.device.type == "cpu" for p in params)
+
+
+def outputs(model: nn.Module, inputs: Any) -> np.ndarray:
+    """What a module computes for rows; an estimator has `predict`."""
+    net = check_values(_module(model))
+    found = []
+    with calibration.evaluating(net), torch.no_grad():
+        for arguments, keywords in calibration.batches_of(net, inputs, _OUTPUT_BATCH_SIZE):
+            out = net(*arguments, **keywords)
+            if not isinstance(out, torch.Tensor):
+                raise UnsupportedModel(
+                    f"the module returns a {type(out).__name__}: pass predict=, which takes the model and rows and "
+                    "returns an array"
+                )
+            found.append(as_array(out))
+    return np.concatenate(found)
+
+
+def second_moments(model: Any, name: str, inputs: Any) -> np.ndarray:
+    net = check_values(_module(model))
+    layer, module, _ = _find(net, name)
+    check_n_inputs(name, int(np.prod(layer.shape[1:])))
+    run = None if isinstance(model, nn.Module) else lambda: model.predict(inputs)
+    return calibration.second_moments(net, run, module, inputs)
+
+
+def squared_gradients(model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:
+    net = check_values(_module(model))
+    parameters = [parameter(net, name) for name in names]
+    loss = None
+    if not isinstance(model, nn.Module):
+        inputs = to_batches(model._check_data(inputs, reset=False), net)
+        loss, targets = _loss_and_targets(model, targets)
+    return calibration.squared_gradients(net, parameters, inputs, targets, loss)
+
+
+def _loss_and_targets(model: Any, targets: Any) -> tuple[Callable, Any]:
+    """The loss that an estimator was trained with, and targets as it takes them."""
+    of_rows = model._make_loss(False, input_dtype_and_device(model.module_)[1])
+    encoded = None if targets is None else model._encode_targets(np.asarray(targets))
+    return lambda out, y: of_rows(model._check_output(out), y, None), encoded
+
+
+def remove_channels(
+    model: Any, amount: float, method: str, scope: str, calibration: Any, protect: Sequence[str], seed: Any
+) -> Any:
+    net, loss, targets = _module(model), None, None
+    if method == "taylor":
+        calibration, targets = calibration
+    if not isinstance(model, nn.Module):
+        calibration = to_batches(model._check_data(calibration, reset=False), net)
+        loss, targets = _loss_and_targets(model, targets)
+    int8 = [path for path, module in named_modules(net) if isinstance(module, Int8Module)]
+    if int8:
+        raise UnsupportedModel(f"{int8[0]} has int8 activations: prune the model that it was made from")
+    channels.remove_channels(
+        net, amount, method=method, scope=scope, calibration=calibration, targets=targets, loss=loss,
+        protect=_protected_paths(net, protect), random_state=seed,
+    )  # fmt: skip
+    return model
+
+
+def _protected_paths(net: nn.Module, protect: Sequence[str]) -> list[str]:
+    """Paths of the modules that `protect` names by themselves, by a module around them or by a weight."""
+    paths = [path for path, _ in named_modules(net)]
+    found = []
+    for name in protect:
+        inside = [path for path in paths if path == name or path.startswith(f"{name}.")]
+        owner = [
+            path
+            for path in paths
+            if path and name.rpartition(".")[0] == path and hasattr(net.get_submodule(path), name.rpartition(".")[2])
+        ]
+        if not inside and not owner:
+            raise ValueError(f"protect names {name!r}, which is not a layer of the model")
+        found += inside or owner
+    return found
 
 
 def copy(model: Any) -> Any:

@@ -17,6 +17,7 @@ from lifecycle.torch import optimizers
 from lifecycle.torch._openmp import serial_in_forked_child
 from lifecycle.torch.batches import as_array, as_sequences, input_dtype_and_device, to_batches
 from lifecycle.torch.compressed import holds_int8
+from lifecycle.torch.gradual_pruning import GradualPruning
 from lifecycle.torch.module_factory import build
 from lifecycle.torch.training import (
     BestEpoch,
@@ -236,9 +237,17 @@ class TorchEstimator(BaseEstimator):
                 stops = [callback(self, dict(self.history_[-1])) for callback in self.callbacks]
                 return any(isinstance(stop, (bool, np.bool_)) and bool(stop) for stop in stops)
 
+            n_steps = config.max_epochs * -(-len(samples.rows) // config.batch_size)
+            pruning = [callback for callback in self.callbacks if isinstance(callback, GradualPruning)]
             try:
+                for callback in pruning:
+                    callback.attach(net, config.optimizer, n_steps)
                 train(net, samples, validation, config, on_epoch, stops, best)
+                for callback in pruning:
+                    callback.finish()
             finally:
+                for callback in pruning:
+                    callback.detach()
                 self.__dict__.pop("best_epoch_", None)
                 if best.epoch is not None:
                     self.best_epoch_ = epochs_before + best.epoch

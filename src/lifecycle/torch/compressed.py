@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.autograd import forward_ad
 
-from lifecycle.codecs import absmax
+from lifecycle.codecs import on_grid
 
 _SCALES = "_lifecycle_scales"  # attribute of a module, in pickles too: {parameter name: (scales, channel axis)}
 # The kernel of linear layers raises every scale of activations to 6.1e-5 (0.0156 / 255), and the products of scales of
@@ -319,5 +319,5 @@ def codes_of(module: nn.Module, name: str, array: np.ndarray) -> tuple[np.ndarra
         tensor = torch.from_numpy(decoded)
         return tensor.to(dtype).to(tensor.dtype).numpy()
 
-    codes = absmax.on_grid(array, *grid, rounded)
+    codes = on_grid(array, *grid, rounded)
     return None if codes is None else (codes, *grid)

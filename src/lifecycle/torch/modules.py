@@ -121,6 +121,9 @@ def undone_on_error(net: nn.Module, what: str = "the file") -> Iterator[None]:
         with torch.no_grad():
             for name, value in state.items():
                 value.copy_(values[name])
+        for module in net.modules():
+            if isinstance(module, nn.RNNBase):
+                module._init_flat_weights()  # a list that was changed in place
         if not isinstance(error, Exception):
             raise
         raise ValueError(f"{what} does not fit: {error}") from error

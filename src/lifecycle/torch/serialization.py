@@ -1,6 +1,7 @@
 """Modules and torch estimators as JSON and arrays, and back; a file can only name the classes in these tables."""
 
 import copy
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from torch import nn
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
-from lifecycle.codecs import absmax
+from lifecycle.codecs import decode
 from lifecycle.store import json_values, limits
 from lifecycle.store.json_values import deserialize_value, serialize_value
 from lifecycle.torch import modules, tensors
+from lifecycle.torch.channels.slicing import Shapes, original_shapes, resize
 from lifecycle.torch.compressed import INT8, Int8Module, clear_scales, holds_int8, set_scales
 
 _MODELS, _ESTIMATORS = "lifecycle.torch.models", "lifecycle.torch.estimators"
@@ -55,6 +57,8 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
             arrays[f"{name}.codes"], arrays[f"{name}.scales"], int8[name] = codes[name]
         else:
             arrays[name] = tensors.to_array(value)
+    named = modules.named_modules(net, False)
+    resized = {path: shapes for path, m in named if (shapes := original_shapes(m)) is not None}
     config = {
         **_class_config(net),
         "dtypes": dtypes,
@@ -65,6 +69,7 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
         "frozen": frozen,
         "training": net.training,
         "other_mode": [path for path, m in modules.named_modules(net) if m.training != net.training],
+        **({"original_shapes": resized} if resized else {}),
     }
     return config, arrays
 
@@ -84,7 +89,8 @@ def _is_unchanged(net: Any) -> bool:
         rebuilt = type(net)(**net.config)
     wanted, given = (dict(modules.named_modules(m, False)) for m in (rebuilt, net))
     same = wanted.keys() == given.keys() and all(
-        isinstance(m, Int8Module) or (type(m) is type(wanted[k]) and m.extra_repr() == wanted[k].extra_repr())
+        isinstance(m, Int8Module)
+        or (type(m) is type(wanted[k]) and (original_shapes(m) or m.extra_repr() == wanted[k].extra_repr()))
         for k, m in given.items()
     )
     return same and not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
@@ -99,6 +105,7 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
     if into is not None:
         return _fill(into, config, state, scales)
     net = _build(config, state)
+    _resize(net, config.get("original_shapes", {}), state)
     swaps = _swaps(net, config["int8_layers"], state)
     _check_state(net, swaps, state)
     net = swap(net, swaps)
@@ -125,15 +132,18 @@ def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor
     net = modules.check_values(modules.unwrap(into))
     name_of = modules.names_of_file(net, state)
     state, scales = ({name_of(name): value for name, value in of_file.items()} for of_file in (state, scales))
-    swaps = _swaps(net, [name_of(path) for path in config["int8_layers"]], state)
-    modules.check_writable(modules.state_tensors(net))
-    _check_state(net, swaps, state)
-    with modules.undone_on_error(net):
-        filled = swap(net, swaps)
-        modules.load_state(filled, state)
-        for module in filled.modules():
-            clear_scales(module)  # of the weights before
-        _set_all_scales(filled, scales)
+    resized = {name_of(path): shapes for path, shapes in config.get("original_shapes", {}).items()}
+    with modules.undone_on_error(net) if resized else nullcontext():
+        _resize(net, resized, state)
+        swaps = _swaps(net, [name_of(path) for path in config["int8_layers"]], state)
+        modules.check_writable(modules.state_tensors(net))
+        _check_state(net, swaps, state)
+        with modules.undone_on_error(net):
+            filled = swap(net, swaps)
+            modules.load_state(filled, state)
+            for module in filled.modules():
+                clear_scales(module)  # of the weights before
+            _set_all_scales(filled, scales)
     return into if filled is net else filled
 
 
@@ -156,7 +166,7 @@ def _state(config: dict[str, Any], arrays: dict[str, np.ndarray], *, own: bool) 
             if not tensors.DTYPES[dtype].is_floating_point:
                 raise ValueError(f"{name} is stored as codes of a {dtype}")
             codes, weight_scales = arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scales")
-            weight = absmax.decode(codes, weight_scales, axis, np.float64 if dtype == "float64" else np.float32)
+            weight = decode(codes, weight_scales, axis, np.float64 if dtype == "float64" else np.float32)
             state[name] = torch.from_numpy(weight).to(tensors.DTYPES[dtype], copy=own)
             scales[name] = (weight_scales, axis)
         else:
@@ -202,6 +212,22 @@ def _check_arguments(arguments: Any, n_arrays: int) -> None:
             raise ValueError(f"the model's argument {name} is malformed")
         n_layers += len(values) if type(value) is list else value if name == "num_layers" else 0
     limits.spend_work(limits.PART * max(0, n_layers - n_arrays))  # with tied weights a layer has no array of its own
+
+
+def _resize(net: nn.Module, original: dict[str, Shapes], state: dict[str, torch.Tensor]) -> None:
+    """Give layers whose channels were removed the sizes of the file."""
+    of_path = dict(modules.named_modules(net, False))
+    for path, shapes_before in original.items():
+        if path not in of_path:
+            raise ValueError(f"the file has a layer {path!r} with fewer channels, and the module has no such layer")
+        prefix = f"{path}." if path else ""
+        inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        shapes = {
+            {"codes": "weight"}.get(name, name): list(tensor.shape)
+            for name, tensor in inside.items()
+            if "." not in name and name != "scales"
+        }
+        resize(of_path[path], shapes, shapes_before)
 
 
 def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> dict[int, nn.Module]:
@@ -300,7 +326,8 @@ def _makes_the_fitted_one(module: dict[str, Any], net: dict[str, Any]) -> bool:
 
     So no file makes a module that is larger than its arrays, with untied weights or in another precision.
     """
-    changed = net["tied"] or not {"float64", "float16", "bfloat16"}.isdisjoint(net["dtypes"].values())
+    other_precision = not {"float64", "float16", "bfloat16"}.isdisjoint(net["dtypes"].values())
+    changed = net["tied"] or net.get("original_shapes") or other_precision
     return module["is"] != "instance" or (not changed and all(module[k] == net.get(k) for k in ("class", "config")))
 
 

@@ -4,6 +4,7 @@ An adapter is a module with the functions of `Adapter`, imported on demand. A ne
 tables below. No name that a file contains is ever imported.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -11,9 +12,19 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from lifecycle._check import CorruptBundle, UnsupportedModel
-from lifecycle.codecs import Quantizer
 
-__all__ = ["COMPUTED", "Adapter", "Layer", "adapter_for", "adapter_for_kind", "checkpoint_adapter_for", "describe"]
+__all__ = [
+    "COMPUTED",
+    "Adapter",
+    "Encode",
+    "Grid",
+    "Layer",
+    "adapter_for",
+    "adapter_for_kind",
+    "check_n_inputs",
+    "checkpoint_adapter_for",
+    "describe",
+]
 
 # config["kind"] of a file
 TORCH_MODULE, TORCH_ESTIMATOR = "torch.module", "torch.estimator"
@@ -38,7 +49,13 @@ _SUPPORTED = (
     "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, or a scikit-learn "
     "Pipeline with one of these at its end"
 )
+_MAX_INPUTS = 16_384
 COMPUTED = "computed"  # kind of a weight that is computed from other parameters and cannot be replaced
+
+
+Grid = tuple[np.ndarray, np.ndarray]  # codes and scales
+# name of a layer, its weight, axis of the channels, codes and scales that it has already -> codes and scales
+Encode = Callable[[str, np.ndarray, int, Grid | None], Grid]
 
 
 @dataclass(frozen=True)
@@ -67,8 +84,22 @@ class Adapter(Protocol):
     def replace_weight(self, model: Any, name: str, array: np.ndarray) -> None:
         """Replace the values of a weight; a quantized weight stays quantized."""
 
-    def quantize_layers(self, model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
+    def quantize_layers(self, model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
         """The model with these weights quantized, in place where possible."""
+
+    def second_moments(self, model: Any, name: str, inputs: Any) -> np.ndarray:
+        """Mean of x xᵀ over all that a weight is multiplied with: (groups of channels, inputs, inputs), float64.
+
+        UnsupportedModel for a weight whose inputs are not known.
+        """
+
+    def squared_gradients(self, model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:
+        """Mean of the squared gradients of the loss of small batches, for each weight."""
+
+    def remove_channels(
+        self, model: Any, amount: float, method: str, scope: str, calibration: Any, protect: Sequence[str], seed: Any
+    ) -> Any:
+        """The model, in place, without that share of its channels."""
 
     def copy(self, model: Any) -> Any:
         """Independent copy."""
@@ -103,6 +134,15 @@ def adapter_for_kind(kind: Any) -> Adapter:
         known = ", ".join(_ADAPTER_OF_KIND)
         raise CorruptBundle(f"the file holds a model of the unknown kind {kind!r}; known: {known}")
     return cast(Adapter, import_module(_ADAPTER_OF_KIND[kind]))
+
+
+def check_n_inputs(name: str, n: int) -> None:
+    """UnsupportedModel if the second moments of so many inputs would take more than 2 GiB."""
+    if n > _MAX_INPUTS:
+        raise UnsupportedModel(
+            f"{name} has {n:,} inputs, and the products of all pairs are needed: {_MAX_INPUTS:,} are supported; "
+            "protect it, or choose a method that needs no calibration"
+        )
 
 
 def describe(config: dict[str, Any]) -> tuple[str, bool]:

@@ -5,14 +5,15 @@ that codes and scales are stored.
 """
 
 import copy as _copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel, one_of
-from lifecycle.codecs import Quantizer, absmax
+from lifecycle.codecs import decode, encode_like, on_grid
 from lifecycle.store import json_values
-from lifecycle.store.adapters import LINEAR_ESTIMATOR, Layer
+from lifecycle.store.adapters import LINEAR_ESTIMATOR, Encode, Layer, check_n_inputs
 
 _CLASSES = ("LinearClassifier", "LinearRegressor")
 _SCALES = "_coef_scales"
@@ -45,23 +46,48 @@ def read_weight(model: Any, name: str) -> np.ndarray:
 def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     old = read_weight(model, name)
     scales = vars(model).get(_SCALES)
-    if scales is not None and absmax.on_grid(old, scales) is None:
+    codes = None if scales is None else on_grid(old, scales)
+    if scales is not None and codes is None:
         delattr(model, _SCALES)  # the coefficients were changed since they were quantized
-    elif scales is not None and absmax.on_grid(array, scales) is None:
-        codes, scales = absmax.encode(array)
-        array = absmax.decode(codes, scales, 0, old.dtype)
+    elif codes is not None and on_grid(array, scales) is None:
+        codes, scales = encode_like(array, codes, scales)
+        array = decode(codes, scales, 0, old.dtype)
         setattr(model, _SCALES, scales)
     model.coef_ = np.array(array, dtype=old.dtype)
 
 
-def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
     if activations == "dynamic":
         raise ValueError('activations="dynamic" needs torch layers; a linear estimator takes "auto" or None')
     for name in names:
-        codes, scales = codec.encode(read_weight(model, name))
-        model.coef_ = codec.decode(codes, scales, 0, model.coef_.dtype)
+        before = vars(model).get(_SCALES)
+        codes = None if before is None else on_grid(model.coef_, before)
+        codes, scales = encode(name, read_weight(model, name), 0, None if codes is None else (codes, before))
+        model.coef_ = decode(codes, scales, 0, model.coef_.dtype)
         setattr(model, _SCALES, scales)
     return model
+
+
+def second_moments(model: Any, name: str, inputs: Any) -> np.ndarray:
+    from sklearn.utils.validation import validate_data
+
+    X = validate_data(_check_fitted(model), inputs, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
+    check_n_inputs(name, X.shape[1])
+    products = X.T @ X
+    return np.asarray(products.toarray() if hasattr(products, "toarray") else products, np.float64)[None] / X.shape[0]
+
+
+def squared_gradients(model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:
+    raise UnsupportedModel(
+        'method="taylor" needs the gradients of a torch model; for a linear estimator there are "magnitude", "wanda" '
+        'and "obs"'
+    )
+
+
+def remove_channels(
+    model: Any, amount: float, method: str, scope: str, calibration: Any, protect: Sequence[str], seed: Any
+) -> Any:
+    raise UnsupportedModel('structure="channels" needs a torch model: a linear estimator has no channels')
 
 
 def copy(model: Any) -> Any:
@@ -70,7 +96,7 @@ def copy(model: Any) -> Any:
 
 def tensors(model: Any) -> dict[str, np.ndarray]:
     scales = vars(_check_fitted(model)).get(_SCALES)
-    codes = None if scales is None else absmax.on_grid(model.coef_, scales)
+    codes = None if scales is None else on_grid(model.coef_, scales)
     weight = {"coef_": model.coef_} if codes is None else {"coef_.codes": codes, "coef_.scales": scales}
     return {**weight, "intercept_": np.asarray(model.intercept_)}
 
@@ -89,7 +115,7 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
         coef = arrays.pop("coef_")
     else:
         dtype = np.dtype(one_of("dtype", config["dtype"], ["<f4", "<f8"]))
-        coef = absmax.decode(arrays.pop("coef_.codes"), scales, 0, dtype)
+        coef = decode(arrays.pop("coef_.codes"), scales, 0, dtype)
     params, attributes = json_values.deserialize_fitted(config, arrays, cls, into)
     model: Any = cls(**params) if into is None else _copy.copy(into).set_params(**params)
     json_values.restore_attributes(model, attributes)

@@ -5,13 +5,13 @@ before it are stored is in `steps` and `transformers`.
 """
 
 import copy as _copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.codecs import Quantizer
-from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Layer
+from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Encode, Layer
 from lifecycle.store.adapters.sklearn.steps import deserialize_step, estimator_adapter, is_a, serialize_step
 
 
@@ -66,9 +66,53 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     adapter.replace_weight(estimator, name, array)
 
 
-def quantize_layers(model: Any, names: list[str], codec: Quantizer, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
     adapter, estimator = _adapter_and_estimator(model)
-    return _replace_final_estimator(model, adapter.quantize_layers(estimator, names, codec, activations))
+    return _replace_final_estimator(model, adapter.quantize_layers(estimator, names, encode, activations))
+
+
+def _transformed(model: Any, inputs: Any) -> Any:
+    """What the steps before the final estimator make of its inputs."""
+    while is_a(model, "Pipeline") or is_a(model, "TransformedTargetRegressor"):
+        if is_a(model, "Pipeline"):
+            inputs = model[:-1].transform(inputs) if len(model.steps) > 1 else inputs
+            model = model.steps[-1][1]
+        else:
+            model = model.regressor_
+    return inputs
+
+
+def _targets(model: Any, targets: Any) -> Any:
+    """Targets as the final estimator was trained on them."""
+    while is_a(model, "Pipeline") or is_a(model, "TransformedTargetRegressor"):
+        if is_a(model, "Pipeline"):
+            model = model.steps[-1][1]
+        else:
+            targets = model.transformer_.transform(np.asarray(targets).reshape(len(targets), -1))
+            model = model.regressor_
+    return targets[:, 0] if getattr(targets, "ndim", 1) == 2 and targets.shape[1] == 1 else targets
+
+
+def second_moments(model: Any, name: str, inputs: Any) -> np.ndarray:
+    adapter, estimator = _adapter_and_estimator(model)
+    return adapter.second_moments(estimator, name, _transformed(model, inputs))
+
+
+def squared_gradients(model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:
+    adapter, estimator = _adapter_and_estimator(model)
+    return adapter.squared_gradients(estimator, names, _transformed(model, inputs), _targets(model, targets))
+
+
+def remove_channels(
+    model: Any, amount: float, method: str, scope: str, calibration: Any, protect: Sequence[str], seed: Any
+) -> Any:
+    adapter, estimator = _adapter_and_estimator(model)
+    if method == "taylor":
+        inputs: Any = (_transformed(model, calibration[0]), _targets(model, calibration[1]))
+    else:
+        inputs = _transformed(model, calibration)
+    adapter.remove_channels(estimator, amount, method, scope, inputs, protect, seed)
+    return model
 
 
 def copy(model: Any) -> Any:

@@ -1,0 +1,166 @@
+"""The optimal brain surgeon, column by column: pruning and quantization of one linear layer after its training.
+
+Minimizes, over weights Ŵ that are zero or on a grid where it is asked for,
+
+    tr (W − Ŵ) H (W − Ŵ)ᵀ,    H = mean of x xᵀ over the layer's inputs x.
+
+Columns are decided from the first to the last. What column j of a row loses, e = (w_j − ŵ_j) / U_jj, is made good by
+the columns that are still free, w_k ← w_k − e U_jk, where UᵀU is the Cholesky factorization of H⁻¹: rows of U are the
+rows of the inverses of H without the columns that were decided before. Sources: Hassibi & Stork (1992); Frantar &
+Alistarh (SparseGPT, 2023); Frantar et al. (GPTQ, 2023).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from lifecycle._jit import kernel
+from lifecycle._threads import map_ordered, single_threaded_blas
+
+_DAMPING = 0.01  # of H, relative to the mean of its diagonal
+_ROWS = 64  # of a chunk that one thread takes
+
+KeepMask = Callable[[np.ndarray], np.ndarray]
+Scales = Callable[[np.ndarray], np.ndarray]
+
+
+def inverse_factor(second_moments: np.ndarray) -> np.ndarray:
+    """U, upper triangular, with UᵀU = (H + 0.01 · mean diag H · I)⁻¹; float32.
+
+    Raises
+    ------
+    ValueError
+        The second moments are not finite.
+    """
+    if not np.isfinite(second_moments).all():
+        raise ValueError("the inputs of a layer are NaN or infinite on the calibration rows")
+    damped = np.array(second_moments, dtype=np.float64)
+    mean = float(np.trace(damped)) / max(len(damped), 1)
+    damped.flat[:: len(damped) + 1] += _DAMPING * mean if mean > 0 else 1.0
+    # H = RRᵀ with R upper triangular, from a Cholesky factorization in reversed order, gives U = R⁻¹ directly
+    reversed_factor = np.linalg.cholesky(damped[::-1, ::-1])
+    return np.ascontiguousarray(_inverse_of_lower(reversed_factor)[::-1, ::-1], dtype=np.float32)
+
+
+def _inverse_of_lower(factor: np.ndarray) -> np.ndarray:
+    """The inverse of a lower triangular matrix, by halves."""
+    n = len(factor)
+    if n <= 64:
+        return np.tril(np.linalg.inv(factor))
+    half = n // 2
+    first, last = _inverse_of_lower(factor[:half, :half]), _inverse_of_lower(factor[half:, half:])
+    inverse = np.zeros_like(factor)
+    inverse[:half, :half], inverse[half:, half:] = first, last
+    inverse[half:, :half] = -last @ factor[half:, :half] @ first
+    return inverse
+
+
+class Compressed(NamedTuple):
+    """Weights (float32); of quantized ones the codes (int8) and the scales of the groups of each row (float32)."""
+
+    weight: np.ndarray
+    codes: np.ndarray | None
+    scales: np.ndarray | None
+
+
+def compress_columns(
+    weight: np.ndarray,
+    factor: np.ndarray,
+    *,
+    keep_mask: KeepMask | None = None,
+    fixed_mask: np.ndarray | None = None,
+    scales: Scales | None = None,
+    max_code: int = 127,
+    group_size: int | None = None,
+    block_size: int = 128,
+) -> Compressed:
+    """Prune, quantize, or both.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_outputs, n_inputs)
+    factor : ndarray of shape (n_inputs, n_inputs)
+        Of `inverse_factor`.
+    keep_mask : callable, optional
+        Given scores of a block of columns, |w| / U_jj for the weights as they are when the block's turn comes: which of
+        them stay, an array of booleans.
+    fixed_mask : ndarray of bool, optional
+        Weights that may stay; those that are pruned already are kept at zero by it.
+    scales : callable, optional
+        Given the weights of a group when its turn comes, (rows, columns): the scale of each row.
+    max_code : int
+        Codes are whole numbers from −max_code to max_code.
+    group_size : int, optional
+        Columns that share a scale; None: all.
+    block_size : int
+        Columns whose losses reach the later ones by one matrix product; a group lies within one block.
+    """
+    n_rows, n_columns = weight.shape
+    group_size = group_size or n_columns
+    if scales is not None and group_size < n_columns:
+        block_size = group_size * max(1, block_size // group_size)
+    layer = _Layer(weight, np.ascontiguousarray(factor), scales, max_code, group_size)
+    chunks = [slice(start, min(start + _ROWS, n_rows)) for start in range(0, n_rows, _ROWS)]
+    with single_threaded_blas():
+        for start in range(0, n_columns, block_size):
+            block = slice(start, min(start + block_size, n_columns))
+            kept = np.ones((n_rows, block.stop - start), bool)
+            if fixed_mask is not None:
+                kept &= fixed_mask[:, block]
+            if keep_mask is not None:
+                kept &= keep_mask(np.where(kept, np.abs(layer.weight[:, block]), 0) / np.diagonal(factor)[block])
+            size = n_rows * kept.shape[1] * (n_columns - start)
+            for _ in map_ordered(partial(layer.decide, block, kept), chunks, size):
+                pass
+    return Compressed(layer.weight, *((None, None) if scales is None else (layer.codes, layer.scales)))
+
+
+class _Layer:
+    """The weights of which some columns are decided, and what they were decided to be."""
+
+    def __init__(
+        self, weight: np.ndarray, factor: np.ndarray, choose_scales: Scales | None, max_code: int, group_size: int
+    ):
+        self.weight, self.factor = np.array(weight, dtype=np.float32), factor
+        self.choose_scales, self.max_code, self.group_size = choose_scales, np.float32(max_code), group_size
+        n_rows, n_columns = weight.shape
+        self.codes = np.zeros(weight.shape, np.int8)
+        self.scales = np.ones((n_rows, -(-n_columns // group_size)), np.float32)
+        if choose_scales is not None and group_size == n_columns:
+            self.scales[:, 0] = choose_scales(self.weight)
+
+    def decide(self, block: slice, kept: np.ndarray, rows: slice) -> None:
+        """Decide a block of columns in some rows, and let the columns after it make good what is lost."""
+        w, codes = np.ascontiguousarray(self.weight[rows, block]), np.zeros(kept[rows].shape, np.int8)
+        inner, lost = np.ascontiguousarray(self.factor[block, block]), np.empty_like(w)
+        quantize = self.choose_scales is not None
+        for begin in range(0, w.shape[1], self.group_size if quantize else w.shape[1]):
+            group = (block.start + begin) // self.group_size
+            end = min(begin + self.group_size, w.shape[1]) if quantize else w.shape[1]
+            if self.choose_scales is not None and self.group_size < self.weight.shape[1]:
+                self.scales[rows, group] = self.choose_scales(w[:, begin:end])
+            step = np.ascontiguousarray(self.scales[rows, group])
+            _decide(w, kept[rows], inner, lost, codes, step, begin, end, quantize, self.max_code)
+        self.weight[rows, block], self.codes[rows, block] = w, codes
+        self.weight[rows, block.stop :] -= lost @ self.factor[block, block.stop :]
+
+
+@kernel
+def _decide(w, kept, factor, lost, codes, step, begin, end, quantize, max_code):
+    """Columns begin to end of each row, and what they lose; the columns after them in the block make it good."""
+    n_rows, n_columns = w.shape
+    for i in range(n_rows):
+        for j in range(begin, end):
+            old = w[i, j]
+            new = old if kept[i, j] else np.float32(0.0)
+            if quantize:
+                code = min(max(np.rint(new / step[i]), -max_code), max_code)
+                codes[i, j] = np.int8(code)
+                new = code * step[i]
+            error = (old - new) / factor[j, j]
+            lost[i, j] = error
+            w[i, j] = new
+            for k in range(j + 1, n_columns):
+                w[i, k] -= error * factor[j, k]

@@ -1,0 +1,194 @@
+"""What the weights of a module meet on calibration rows: second moments of their inputs, and gradients."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lifecycle._check import UnsupportedModel
+from lifecycle.torch.batches import Sequences, TensorRows, as_array, input_dtype_and_device
+
+_BATCH_SIZE = 32
+_GRADIENT_BATCH_SIZE = 8  # the squares of the gradients of small batches resemble those of single rows
+
+
+class _EnoughSeen(Exception):
+    """Ends a forward pass after the layer that is looked at."""
+
+
+def second_moments(net: nn.Module, run: Callable[[], None] | None, module: nn.Module, inputs: Any) -> np.ndarray:
+    """Mean of x xᵀ over all inputs x of a linear or convolutional layer: (groups, n_inputs, n_inputs), float64.
+
+    Parameters
+    ----------
+    run : callable or None
+        Applies the model to all calibration rows; None: the module is applied to batches of `inputs`.
+
+    Raises
+    ------
+    ValueError
+        The calibration rows do not fit the module.
+    UnsupportedModel
+        The layer is of another kind, or is not called.
+    """
+    rows_of = _rows_of(module)
+    total: Any = 0.0
+    n_seen, calls, calls_of_batch = 0, 0, 0
+
+    def see(layer: nn.Module, arguments: tuple, keywords: dict) -> None:
+        nonlocal total, n_seen, calls
+        x = (arguments[0] if arguments else next(iter(keywords.values()))).detach()
+        rows = rows_of(x if x.dtype == torch.float64 else x.float())
+        total = total + (rows.transpose(1, 2) @ rows).double()
+        n_seen += rows.shape[1]
+        calls += 1
+        if run is None and calls == calls_of_batch:
+            raise _EnoughSeen
+
+    handle = module.register_forward_pre_hook(see, with_kwargs=True)
+    try:
+        with evaluating(net), torch.no_grad():
+            if run is not None:
+                run()
+            else:
+                for arguments, keywords in batches_of(net, inputs, _BATCH_SIZE):
+                    calls = 0
+                    try:
+                        net(*arguments, **keywords)
+                        calls_of_batch = calls  # later batches end with the layer's last call
+                    except _EnoughSeen:
+                        pass
+    finally:
+        handle.remove()
+    if not n_seen:
+        raise UnsupportedModel(
+            f"the model does not call this {type(module).__name__} on the calibration rows: the layer's inputs are "
+            "not known: protect it, or choose a method that needs no calibration"
+        )
+    return np.asarray((total / n_seen).cpu().numpy())
+
+
+def _rows_of(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What gives the vectors that the rows of a layer's weight are multiplied with: (groups, n, n_inputs)."""
+    if isinstance(module, nn.Linear):
+        return lambda x: x.reshape(1, -1, x.shape[-1])
+    if not isinstance(module, nn.Conv1d | nn.Conv2d):
+        raise UnsupportedModel(
+            f"the inputs of this {type(module).__name__} are not recorded: what is calibrated are nn.Linear, nn.Conv1d "
+            "and nn.Conv2d; protect the other layers, or choose a method that needs no calibration"
+        )
+
+    def patches(x: torch.Tensor) -> torch.Tensor:
+        n_spatial = len(module.kernel_size)
+        if x.ndim == n_spatial + 1:
+            x = x[None]
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        x = functional.pad(x, module._reversed_padding_repeated_twice, mode=mode)
+        sizes = (module.kernel_size, module.dilation, module.stride)
+        if n_spatial == 1:
+            x, sizes = x[:, :, None], tuple((1, *size) for size in sizes)  # type: ignore[assignment]
+        kernel_size, dilation, stride = sizes
+        columns = functional.unfold(x, kernel_size, dilation, 0, stride)  # (n, channels · kernel, places)
+        n, _, places = columns.shape
+        columns = columns.view(n, module.groups, -1, places).permute(1, 0, 3, 2)
+        return columns.reshape(module.groups, n * places, -1)
+
+    return patches
+
+
+def squared_gradients(
+    net: nn.Module, parameters: list[nn.Parameter], inputs: Any, targets: Any, loss: Callable | None
+) -> list[np.ndarray]:
+    """Mean of the squared gradients of the mean loss of batches of 8 rows.
+
+    Parameters
+    ----------
+    loss : callable (outputs, targets) -> tensor, or None
+        None: cross entropy where the targets are whole numbers, else the mean squared error.
+    """
+    y = targets if isinstance(targets, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(targets))
+    if loss is None:
+        loss = functional.mse_loss if y.is_floating_point() else functional.cross_entropy
+    dtype, device = input_dtype_and_device(net)
+    y = y.to(device, dtype) if y.is_floating_point() else y.to(device, torch.long)
+    sums = [torch.zeros_like(p) for p in parameters]
+    needed = [p.requires_grad for p in parameters]
+    n_batches = start = 0
+    with evaluating(net), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # RNNs need no training mode
+        for p in parameters:
+            p.requires_grad_(True)
+        try:
+            for arguments, keywords in batches_of(net, inputs, _GRADIENT_BATCH_SIZE):
+                out = net(*arguments, **keywords)
+                batch = y[start : start + len(out)]
+                start += len(out)
+                value = loss(out, batch.view_as(out) if batch.is_floating_point() else batch)
+                gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+                for total, gradient in zip(sums, gradients, strict=True):
+                    if gradient is not None:
+                        total += gradient.detach() ** 2
+                n_batches += 1
+        finally:
+            for p, need in zip(parameters, needed, strict=True):
+                p.requires_grad_(need)
+    if not n_batches or start != len(y):
+        raise ValueError(
+            f"calibration has {start} rows and {len(y)} targets: it must be a pair (X, y) with a row or more"
+        )
+    return [as_array(total / n_batches).astype(np.float64) for total in sums]
+
+
+class evaluating:
+    """The module and all of its parts in eval mode inside of the block."""
+
+    def __init__(self, net: nn.Module):
+        self.modes = [(module, module.training) for module in net.modules()]
+
+    def __enter__(self) -> None:
+        for module, _ in self.modes:
+            module.training = False
+
+    def __exit__(self, *_: object) -> None:
+        for module, training in self.modes:
+            module.training = training
+
+
+def batches_of(net: nn.Module, inputs: Any, size: int, *, shuffle: bool = False) -> Iterator[tuple[tuple, dict]]:
+    """Arguments and keyword arguments of calls of a module, in copies, which a module may write to.
+
+    `inputs`: arrays or tensors, tuples or dicts of them, or what `to_batches` made. The batches have about `size` rows.
+    """
+    if isinstance(inputs, TensorRows | Sequences):
+        _, device = input_dtype_and_device(net)
+        for rows in _split(len(inputs), size, shuffle):
+            x, lengths = inputs.take(rows.to(device))
+            yield (x,), lengths
+        return
+    keywords = isinstance(inputs, dict)
+    values = list(inputs.values()) if keywords else list(inputs) if isinstance(inputs, tuple) else [inputs]
+    tensors = [_as_input(net, value) for value in values]
+    sizes = {len(t) for t in tensors}
+    if len(sizes) != 1 or not sizes - {0}:
+        raise ValueError(f"calibration must have a row or more, as many in each input; got {sorted(sizes)}")
+    for rows in _split(sizes.pop(), size, shuffle):
+        batch = [t[rows.to(t.device)] for t in tensors]
+        yield ((), dict(zip(inputs, batch, strict=True))) if keywords else (tuple(batch), {})
+
+
+def _split(n: int, size: int, shuffle: bool) -> tuple[torch.Tensor, ...]:
+    """Row numbers, in parts that differ by one row at most."""
+    order = np.random.RandomState(0).permutation(n) if shuffle else np.arange(n)
+    return torch.from_numpy(order).tensor_split(max(1, round(n / size)))
+
+
+def _as_input(net: nn.Module, value: Any) -> torch.Tensor:
+    dtype, device = input_dtype_and_device(net)
+    if not isinstance(value, torch.Tensor):
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" or array.ndim == 0:
+            raise ValueError(f"calibration must be arrays or tensors of numbers; got a {type(value).__name__}")
+        value = torch.from_numpy(np.ascontiguousarray(array))
+    return value.to(device, dtype) if value.is_floating_point() else value.to(device)
