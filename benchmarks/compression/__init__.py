@@ -28,7 +28,7 @@ def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[s
     """The cases whose names contain one of `only`; `scale` < 1 takes fewer rows, to try the program."""
     import torch
 
-    measured = []
+    measured, n_before = [], torch.get_num_threads()
     torch.set_num_threads(threads)
     with lc.threads(threads):
         for name, measure in CASES.items():
@@ -40,6 +40,7 @@ def run(rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[s
             except FileNotFoundError as error:
                 one = {"skipped": str(error)}
             measured.append({"case": name, **one})
+    torch.set_num_threads(n_before)
     return record("compression", settings={"rounds": rounds, "threads": threads, "scale": scale}, cases=measured)
 
 
