@@ -4,7 +4,8 @@ from lifecycle.compression.certificate import Certificate
 from lifecycle.compression.changes import Audit, audit
 from lifecycle.compression.pruning import prune
 from lifecycle.compression.quantization import quantize
-from lifecycle.compression.search import Candidate, Compression, compress
+from lifecycle.compression.result import Candidate, Compression
+from lifecycle.compression.search import compress
 from lifecycle.compression.size import size_of
 
 __all__ = ["Audit", "Candidate", "Certificate", "Compression", "audit", "compress", "prune", "quantize", "size_of"]

@@ -1,0 +1,86 @@
+"""A trace of torch.fx with an example computed beside it, so that shapes are numbers."""
+
+import re
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from torch import fx, nn
+
+
+class _Proxy(fx.Proxy):
+    """A tensor of the trace, whose shape is that of the example."""
+
+    @property
+    def value(self) -> Any:
+        return self.node.meta["value"]
+
+    @property
+    def shape(self) -> Any:
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        return int(self.value.ndim)
+
+    def size(self, *arguments: Any) -> Any:
+        return self.value.size(*arguments)
+
+    def dim(self) -> int:
+        return int(self.value.dim())
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+class Tracer(fx.Tracer):
+    """Computes an example beside the trace; does not enter recurrent networks and other modules of torch."""
+
+    def __init__(self, values: dict[str, Any]):
+        super().__init__()
+        self.values = values
+        self.computes = False  # modules then run as they are
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_node(self, kind: str, target: Any, *more: Any, **options: Any) -> fx.Node:
+        node = super().create_node(kind, target, *more, **options)
+        if kind == "get_attr":  # buffers and constants come without a proxy
+            node.meta["value"] = self._compute(node)
+        return node
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **options: Any) -> fx.Proxy:
+        made = super().create_proxy(kind, target, args, kwargs, *more, **options)
+        made.node.meta["value"] = self._compute(made.node)
+        return made
+
+    def _compute(self, node: fx.Node) -> Any:
+        before, self.computes = self.computes, True
+        try:
+            return self._value(node)
+        finally:
+            self.computes = before
+
+    def _value(self, node: fx.Node) -> Any:
+        target: Any = node.target
+        given: Any = fx.node.map_arg(node.args, lambda n: n.meta["value"])
+        named: Any = fx.node.map_arg(node.kwargs, lambda n: n.meta["value"])
+        if node.op == "placeholder":  # of a default that is no None, with a number behind its name
+            return self.values.get(target, self.values.get(re.sub(r"_\d+$", "", target)))
+        if node.op == "get_attr":
+            return attrgetter(target)(self.root)
+        if node.op == "call_function":
+            return target(*given, **named)
+        if node.op == "call_method":
+            return getattr(given[0], target)(*given[1:], **named)
+        return self.root.get_submodule(target)(*given, **named) if node.op == "call_module" else None
+
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return forward(*args, **kwargs) if self.computes else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self.computes else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m).__module__.startswith("torch.nn") and not isinstance(m, nn.Sequential | nn.ModuleList)
