@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and parts of docs/optimizers.md and docs/validation.md, from the records in benchmarks/results."""
+"""docs/benchmarks.md and parts of docs/optimizers.md, validation.md and compression.md, from the records in benchmarks/results."""
 
 import json
 import re
@@ -9,12 +9,14 @@ from statistics import fmean
 from ._harness import RESULTS, markdown
 
 NAMES = (  # in the order of the page
-    "defaults", "optimizers", "quality", "rules", "training", "validation", "compression", "adult", "coverage",
+    "defaults", "optimizers", "quality", "rules", "training", "validation", "compression", "minilm", "adult",
+    "coverage",
 )  # fmt: skip
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
 GUIDE = DOCS / "optimizers.md"  # one table in it is generated
-EXAMPLE = DOCS / "validation.md"  # code, output and picture of its example are generated
+# code, output and picture of the example in a guide are generated
+EXAMPLES = {"adult": DOCS / "validation.md", "minilm": DOCS / "compression.md"}
 BETWEEN = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEAD = """# Benchmarks
 
@@ -73,11 +75,11 @@ def guide(folder: Path = RESULTS) -> str:
     return BETWEEN.sub(f"\n{markdown(columns, rows)}\n\n{note}\n\n", GUIDE.read_text(encoding="utf-8"))
 
 
-def example(folder: Path = RESULTS) -> str:
-    """The guide to validation, with the output of its example."""
-    result = json.loads((folder / "adult.json").read_text(encoding="utf-8"))
-    shown = import_module("benchmarks.adult").guide(result)
-    return BETWEEN.sub(lambda _: shown, EXAMPLE.read_text(encoding="utf-8"))
+def example(name: str, folder: Path = RESULTS) -> str:
+    """A guide with the code and output of its example."""
+    result = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    shown = import_module(f"benchmarks.{name}").guide(result)
+    return BETWEEN.sub(lambda _: shown, EXAMPLES[name].read_text(encoding="utf-8"))
 
 
 def write(folder: Path = RESULTS, page: Path = PAGE) -> Path:
@@ -89,6 +91,7 @@ def write(folder: Path = RESULTS, page: Path = PAGE) -> Path:
             draw(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), page.parent / "images")
     if page == PAGE and all((folder / f"{name}.json").exists() for name in ("optimizers", "quality")):
         GUIDE.write_text(guide(folder), encoding="utf-8")
-    if page == PAGE and (folder / "adult.json").exists():
-        EXAMPLE.write_text(example(folder), encoding="utf-8")
+    for name, path in EXAMPLES.items():
+        if page == PAGE and (folder / f"{name}.json").exists():
+            path.write_text(example(name, folder), encoding="utf-8")
     return page

@@ -1,11 +1,9 @@
 """The example of the guide to validation: Adult, a grid with its curve, an interval, and a paired comparison."""
 
-import contextlib
-import inspect
-import io
 import os
 from pathlib import Path
 
+from ._example import code_of, printed
 from ._harness import record
 
 ENVIRONMENT = "ADULT"  # the path of adult.csv
@@ -62,12 +60,11 @@ def run(rounds: int = 1, threads: int = 2, scale: float = 1.0) -> dict:
     path = os.environ.get(ENVIRONMENT)
     if path is None or not Path(path).exists():
         raise FileNotFoundError(f"{ENVIRONMENT} must be the path of adult.csv")
-    said = io.StringIO()
-    with lc.threads(threads), contextlib.redirect_stdout(said):
-        search, curves = example(path)
+    with lc.threads(threads):
+        (search, curves), said = printed(example, path)
     columns = search._columns(None)[1]
     points = {key: [float(v) for v in columns[key]] for key in ("param_linearclassifier__alpha", "mean", "low", "high")}
-    return record("adult", said=said.getvalue(), grid=points, curves=curves.curves.tolist(),
+    return record("adult", said=said, grid=points, curves=curves.curves.tolist(),
                   chosen=float(search.best_params_["linearclassifier__alpha"]))  # fmt: skip
 
 
@@ -78,11 +75,7 @@ def table(result: dict) -> str:
 
 def guide(result: dict) -> str:
     """Code, output and picture, for the guide."""
-    lines = inspect.getsource(example).splitlines()
-    code = inspect.cleandoc("\n".join(lines[2:-1]))
-    code = "\n".join(line.removesuffix("  # fmt: skip") for line in code.splitlines()).replace(
-        "read_csv(path", 'read_csv("adult.csv"'
-    )
+    code = code_of(example, path='"adult.csv"')
     return (
         f'\n```python title="adult.py"\n{code}\n```\n\n```text\n{result["said"]}```\n\n'
         "![Mean accuracy over alpha with its interval; accuracy of the folds after each epoch](images/adult.svg)\n\n"

@@ -35,12 +35,12 @@ def test_the_demo_on_digits(tmp_path, capsys, monkeypatch):
     assert main(["demo", "--out", str(tmp_path / "new")]) == 0
     said = capsys.readouterr().out
     assert stages(said) == STAGES
-    assert "450 of 450 predictions are equal" in said
-    assert float(re.search(r"accuracy on 450 test rows ([\d.]+)", said)[1]) > 0.85
+    assert "360 of 360 predictions are equal" in said
+    assert float(re.search(r"accuracy on 360 test rows ([\d.]+)", said)[1]) > 0.85
     assert max(map(len, said.splitlines()[:-2])) < 100
     assert sorted(os.listdir(tmp_path / "new")) == ["lifecycle-model.safetensors", "lifecycle-report.html"]
     page = (tmp_path / "new" / "lifecycle-report.html").read_text(encoding="utf-8")
-    for part in ("The life of this model", "Training", "Cross-validation", "Compression", "Confusion matrix"):
+    for part in ("The life of this model", "Training", "Cross-validation", "What compression changed", "Confusion"):
         assert part in page
     assert not re.search(r"<script|(?:src|href)=[\"']?https?:", page)
     model = lc.load(tmp_path / "new" / "lifecycle-model.safetensors")
@@ -72,8 +72,7 @@ def test_the_demo_on_a_table_and_predictions_from_its_file(table, tmp_path, caps
     assert "slightly optimistic: this penalty was chosen on these folds" in said
     difference, better = re.search(r"network - linear ([+-][\d.]+), p = .*: the ([a-z ]+) is shipped", said).groups()
     assert better == ("network" if float(difference) > 0 else "linear model")
-    assert re.search(r"int8: mean \w+ -?[\d.]+, [+-][\d.]+: (kept|refused)", said)
-    assert "<h2>What was tried to make the model smaller" in (tmp_path / "lifecycle-report.html").read_text("utf-8")
+    assert "shipped as it is: max_drop=0.03 with 95 % confidence needs at least" in said  # these tables are small
     assert "<h2>Comparison" in (tmp_path / "lifecycle-report.html").read_text(encoding="utf-8")
     n, m = re.search(r"(\d+) of (\d+) predictions are equal", said).groups()
     assert n == m
@@ -107,7 +106,7 @@ def table_with_decimal_commas(tmp_path):
 def test_predict_reads_numbers_as_the_demo_did(table_with_decimal_commas, tmp_path, capsys, monkeypatch):
     quick(monkeypatch)
     assert main(["demo", "--data", str(table_with_decimal_commas), "--target", "price", "--out", str(tmp_path)]) == 0
-    assert "in a new process 30 of 30 predictions are equal" in capsys.readouterr().out
+    assert "in a new process 24 of 24 predictions are equal" in capsys.readouterr().out
     file = tmp_path / "lifecycle-model.safetensors"
     assert lc.inspect(file).metadata["number_format"] == {"decimal": ",", "thousands": "."}
     (tmp_path / "new.csv").write_text("size;area\n3;76.586\n4;12.586\n")  # no value has a decimal comma

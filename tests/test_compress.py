@@ -12,8 +12,9 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.compression import certificate, search
+from lifecycle.compression import certificate
 from lifecycle.compression._plans import least_damage
+from lifecycle.compression._search_rows import SearchRows
 from lifecycle.compression.row_losses import RowLoss, row_loss
 from lifecycle.evaluation.paired_proportions import drop_upper_bound
 
@@ -49,7 +50,7 @@ def test_the_model_is_smaller_and_its_certificate_is_that_of_the_rows(classifier
     assert proof.bound < proof.max_drop == 0.03
     assert proof.n == round(0.5 * len(digits[3]))
     # the rows to certify on are those that the split leaves: made again, they give the same counts
-    rows = search._Rows(digits[2], digits[3], None, 0.5, 0)
+    rows = SearchRows(digits[2], digits[3], None, 0.5, 0)
     X, y = digits[2][rows.certify], digits[3][rows.certify]
     right, still = (m.predict(X) == y for m in (classifier, compressed.model))
     assert (proof.worse, proof.better) == (int((right & ~still).sum()), int((still & ~right).sum()))
@@ -135,7 +136,7 @@ def test_a_regression_is_certified_by_clipped_squared_errors():
     assert result.certificate.holds
     assert "clipped at" in result.certificate.metric
     assert "Bernstein" in result.certificate.test
-    rows = search._Rows(X[1000:], y[1000:], None, 0.5, 0)
+    rows = SearchRows(X[1000:], y[1000:], None, 0.5, 0)
     loss = row_loss(None, False, rows.y_search, model.predict(rows.X_search))
     values = loss(y[1000:][rows.certify], model.predict(X[1000:][rows.certify]))
     assert loss.largest == 1.0
@@ -164,7 +165,7 @@ def test_groups_stay_together_and_count_as_one(classifier, digits):
     result = lc.compress(classifier, *digits[2:], groups=groups, max_drop=0.2, random_state=0, progress=False)
     assert result.certificate.n == round(0.5 * len(np.unique(groups)))
     assert "means of groups" in result.certificate.test
-    rows = search._Rows(digits[2], digits[3], groups, 0.5, 0)
+    rows = SearchRows(digits[2], digits[3], groups, 0.5, 0)
     assert not set(groups[rows.search]) & set(groups[rows.certify])
 
 

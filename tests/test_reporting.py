@@ -11,8 +11,10 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from lifecycle.compression import Candidate, Compression
+from lifecycle.compression.certificate import Certificate
 from lifecycle.evaluation import evaluate
-from lifecycle.reporting import BeforeAfter, Measurement, Table, charts, report
+from lifecycle.reporting import Table, charts, report
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
 EVIL = "<script>alert('1')</script>\"&"
@@ -79,6 +81,17 @@ def classification(labels=None):
     return evaluate(LogisticRegression(max_iter=500).fit(X, y), X, y)
 
 
+def compression(text="int8"):
+    """Three candidates: one with a certificate, one without, and one that was not tested."""
+    proof = Certificate(True, "error rate", 0.001, 0.008, 0.01, 0.95, 1000, 3, 2, "exact", "00")
+    candidates = [
+        Candidate({"a": text}, 50, 0.001, certificate=proof),
+        Candidate({"a": text}, 25, 0.004, certificate=replace(proof, holds=False, drop=0.005, bound=0.02)),
+        Candidate({"a": text}, 12, 0.2),
+    ]
+    return Compression(None, proof, candidates, 100, 50, notes=[text])
+
+
 def everything():
     X, y = load_diabetes(return_X_y=True)
     history = [dict(epoch=i, train_loss=1 / i, valid_loss=2 / i, valid_score=1 - 1 / i, lr=0.1) for i in range(1, 9)]
@@ -87,7 +100,7 @@ def everything():
         evaluate(LinearRegression().fit(X, y), X, y),
         Folds(test_score=np.array([0.9, 0.8, 0.95]), fit_time=np.ones(3), score_time=np.ones(3)),
         Fitted(history),
-        BeforeAfter("Compression", {"bytes": 100, "score": 0.5}, {"bytes": 25, "score": 0.5}, {"bytes": "lower"}),
+        compression(),
         Table("Stages", ["stage", "answer", "seconds"], [["build", "a CNN", 0.25]], "All of them."),
     ]
 
@@ -97,8 +110,11 @@ def test_every_kind_in_one_page(tmp_path):
     content, checker = check(path)
     headings = [w for w in checker.words if w in ("Cross-validation", "Training", "Compression", "Stages")]
     assert headings == ["Cross-validation", "Training", "Compression", "Stages"]
-    assert content.count("<svg") == 6  # two for the classifier, one for the regressor, folds, two for training
-    assert "-75.0 % (better)" in content
+    # two for the classifier, one for the regressor, folds, two for training, the candidates of the compression
+    assert content.count("<svg") == 7
+    assert content.count('<line class="whisker s1"') == 1
+    assert content.count('<line class="whisker s3"') == 1
+    assert {"100 before", "times smaller", "0.0080"} <= set(checker.words)
     assert "prefers-color-scheme: dark" in content
     assert 'name="viewport"' in content
     assert os.listdir(tmp_path) == ["report.html"]
@@ -118,7 +134,7 @@ def test_what_users_name_is_escaped(tmp_path):
     results = [
         classification([EVIL, "b", "c"]),
         Table(EVIL, [EVIL, EVIL], [[EVIL, EVIL]], EVIL),
-        BeforeAfter(EVIL, {EVIL: 1}, {EVIL: 2}, {}, EVIL),
+        compression(EVIL),
         Folds({f"test_{EVIL}": np.array([0.5, 0.75])}),
         Fitted([{"epoch": 1, f"loss {EVIL}": 1.0}, {"epoch": 2, f"loss {EVIL}": 0.5}]),
     ]
@@ -148,8 +164,6 @@ LARGEST = np.finfo(float).max
     "result",
     [
         Table("t", ["a", "b"], [[10**400, 10**5000]]),
-        BeforeAfter("t", {"a": 10**400, "b": 2, "c": 1}, {"a": 1, "b": -(10**400), "c": 10**400}, {"a": "lower"}),
-        BeforeAfter("t", {"a": 5e-324, "b": np.nan, "c": np.inf}, {"a": LARGEST, "b": 1, "c": -np.inf}, {"b": "lower"}),
         Folds(test_score=np.array([1e308, -1e308, 1e308])),
         Folds(test_score=np.array([5e-324, 0, 1e-323])),
         Folds(test_score=np.array([0.5])),
@@ -176,7 +190,7 @@ def test_text_that_html_cannot_hold_and_very_long_text(tmp_path, text):
     results = [
         evaluate(LogisticRegression(max_iter=500).fit(X, y), X, y),
         Table(text, [text, "b"], [[text, 1]], text),
-        BeforeAfter(text, {text: 1}, {text: 2}, {}, text),
+        compression(text),
         Folds({f"test_{text}": np.array([0.5, 0.75])}),
         Fitted([{"epoch": 1, f"loss {text}": 1.0}, {"epoch": 2, f"loss {text}": 0.5}]),
     ]
@@ -185,15 +199,15 @@ def test_text_that_html_cannot_hold_and_very_long_text(tmp_path, text):
     assert all(len(label) < 1000 for label in re.findall(r'aria-label="([^"]*)"', content))
 
 
-def test_of_measurements_that_overlap_nothing_is_said(tmp_path):
-    before = {"a": Measurement(5, 4.5, 5.5), "b": Measurement(108.0, 20, 130), "c": 100}
-    after = {"a": Measurement(2, 1.5, 2.5), "b": Measurement(14.4, 14, 25), "c": 97}
-    content, checker = check(
-        report(tmp_path / "r.html", BeforeAfter("t", before, after, dict.fromkeys("abc", "lower")))
-    )
-    assert "108 (20 to 130)" in checker.words
-    assert "within the spread" in checker.words
-    assert re.findall(r"[-+][\d.]+ % \(\w+\)", content) == ["-60.0 % (better)", "-3.0 % (better)"]
+def test_a_fast_model_and_one_that_is_not_certified(tmp_path):
+    fast = compression()
+    fast.batch_size, fast.candidates = 32, [replace(one, seconds=0.01, times_faster=1.6) for one in fast.candidates]
+    _, checker = check(report(tmp_path / "fast.html", fast))
+    assert {"times faster", "1.6", "32 rows a call", "milliseconds"} <= set(checker.words)
+    refused = compression()
+    refused.certificate = replace(refused.certificate, holds=False)
+    _, checker = check(report(tmp_path / "refused.html", refused))
+    assert "Compression: not certified" in checker.words
 
 
 def test_a_metric_without_an_interval_is_said(tmp_path):
@@ -217,7 +231,7 @@ def test_a_failure_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize("stranger", [{}, [], "x", None, LogisticRegression(), LogisticRegression, {"test_score": [1]}])
 def test_strangers_are_refused(tmp_path, stranger):
-    with pytest.raises(TypeError, match=r"CVResult .* TorchClassifier .* BeforeAfter"):
+    with pytest.raises(TypeError, match=r"CVResult .* TorchClassifier .* Compression .* Table"):
         report(tmp_path / "r.html", stranger)
     assert os.listdir(tmp_path) == []
 
@@ -232,10 +246,6 @@ def test_bad_calls(tmp_path):
         report(tmp_path / "no" / "r.html", table)
     with pytest.raises(ValueError, match="row of 2 values"):
         Table("t", ["a"], [[1, 2]])
-    with pytest.raises(TypeError, match="'a' is None"):
-        BeforeAfter("t", {"a": None}, {"a": 1}, {})
-    with pytest.raises(ValueError, match="same names"):
-        BeforeAfter("t", {"a": 1}, {"b": 1}, {})
 
 
 def test_the_file_has_the_rights_of_any_new_file(tmp_path):

@@ -90,10 +90,8 @@ def _row(before: np.ndarray, after: np.ndarray, ratio: float | None, seconds: fl
 def _layer_errors(net: Any, small: Any, tokens: torch.Tensor) -> np.ndarray:
     """Of each linear layer the squared change of its outputs, for the inputs that it has in `net`."""
     errors = []
-    for layer in adapter.layers(net):
-        if layer.kind != "linear":
-            continue
-        change = adapter.read_weight(net, layer.name) - adapter.read_weight(small, layer.name)
-        (moments,) = adapter.second_moments(net, layer.name, tokens)
+    linear = [layer.name for layer in adapter.layers(net) if layer.kind == "linear"]
+    for name, (moments,) in adapter.second_moments(net, linear, tokens).items():
+        change = adapter.read_weight(net, name) - adapter.read_weight(small, name)
         errors.append(float(np.einsum("ij,jk,ik", change, moments, change)))
     return np.array(errors)

@@ -37,7 +37,7 @@ def logistic(
             Cs=1 / (n_train * alphas),
             cv=folds,
             solver="saga",
-            l1_ratios=(l1_ratio,),
+            l1_ratios=np.array([l1_ratio]),  # scikit-learn indexes it, where refit=False
             scoring="accuracy",
             max_iter=max_iter,
             refit=False,

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,19 +17,18 @@ import numpy as np
 import lifecycle as lc
 from lifecycle._display import text_table
 from lifecycle._progress import progress_bar
-from lifecycle.cli.compression import Compressed, compress_while_score_holds
 from lifecycle.cli.csv_tables import import_pandas, read_table
 from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat
 from lifecycle.cli.prediction import predict_table, read_rows
 from lifecycle.cli.table_dataset import preprocessing_pipeline, read_dataset
-from lifecycle.evaluation import Latency
-from lifecycle.evaluation.latency import measure_latency
-from lifecycle.reporting import BeforeAfter, Measurement, Table
+from lifecycle.reporting import Table
 from lifecycle.validation import CVResult
 
 __all__ = ["Demo", "run"]
 
 REPORT, MODEL = "lifecycle-report.html", "lifecycle-model.safetensors"
+_MAX_DROP = 0.03  # of the compressed model's score
+_TEST_SIZE, _COMPRESS_SIZE = 0.2, 0.2  # of all rows
 
 
 @dataclass
@@ -186,10 +186,9 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
     A check that fails is a sentence and no error, so that the trained model is not lost.
     """
     from sklearn.base import clone
-    from sklearn.model_selection import train_test_split
 
-    stratify = setup.y if setup.classification else None
-    X, X_test, y, y_test = train_test_split(setup.X, setup.y, test_size=0.25, stratify=stratify, random_state=0)
+    X, X_test, y, y_test = _split(setup.X, setup.y, setup.classification, _TEST_SIZE)
+    X, X_compress, y, y_compress = _split(X, y, setup.classification, _COMPRESS_SIZE / (1 - _TEST_SIZE))
     metric = "accuracy" if setup.classification else "r2"
 
     with demo.stage("build") as answer:
@@ -204,19 +203,16 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
         answer.append(f"{n_weights:,} weights on {len(y):,} rows, {epochs}")
 
     with demo.stage("validate") as answer:
-        validated, folds, linear = _validate(setup, X, y, metric, progress, answer)
+        validated, linear = _validate(setup, X, y, metric, progress, answer)
         if linear is not None:
-            model, folds = linear
+            model = linear
 
     with demo.stage("compress") as answer:
-        compressed = compress_while_score_holds(model, folds, X, y, metric, progress)
-        shipped = compressed.model
-        change, latency, text = _compression(model, shipped, X_test, y_test, metric)
-        tried = _tried(compressed, float(folds["test_score"].mean()), metric)
-        for trial in compressed.trials:
-            verdict = "kept" if trial.kept else "refused"
-            answer.append(f"{trial.name}: mean {metric} {trial.score:.4f}, {-trial.drop:+z.4f}: {verdict}")
-        answer.append(f"shipped: {compressed.name}; {text}")
+        shipped, compression = _compress(model, X_compress, y_compress, progress, answer)
+        if compression:
+            change = lc.audit(model, shipped, X_test, y_test)
+            compression.append(change)
+            answer.append(f"on {len(y_test):,} test rows {len(change.changed)} predictions are others")
 
     with demo.stage("ship") as answer, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
@@ -233,38 +229,61 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
 
     with demo.stage("apply") as answer:
         evaluation = lc.evaluate(loaded, X_test, y_test, progress=progress)
-        evaluation = replace(evaluation, latency=latency)  # of the same model, measured beside that before compression
         score = evaluation.metrics[metric]
         interval = f"95 % interval {score.low:.4f} to {score.high:.4f}"
         answer.append(f"{metric} on {len(y_test):,} test rows {score.value:.4f}, {interval}")
-    return [network, *validated, tried, change, evaluation], shipped, failure
+    return [network, *validated, *compression, evaluation], shipped, failure
+
+
+def _split(X: Any, y: np.ndarray, classification: bool, test_size: float) -> Any:
+    from sklearn.model_selection import train_test_split
+
+    return train_test_split(X, y, test_size=test_size, stratify=y if classification else None, random_state=0)
+
+
+def _compress(model: Any, X: Any, y: np.ndarray, progress: bool | None, answer: list[str]) -> tuple[Any, list[Any]]:
+    """The model that is shipped, and what the report shows of its compression: nothing where none was possible."""
+    try:
+        result = lc.compress(model, X, y, max_drop=_MAX_DROP, random_state=0, progress=progress)
+    except ValueError as error:  # too few rows to certify on, or nothing that is smaller
+        answer += textwrap.wrap(f"shipped as it is: {error}", 80)
+        return model, []
+    proof = result.certificate
+    answer.append(
+        f"{len(y):,} rows to search and certify on: {result.summary()}" if proof.holds else "shipped as it is"
+    )
+    verdict = "certified" if proof.holds else "not certified"
+    answer.append(
+        f"{verdict}, with {100 * proof.confidence_level:g} % confidence: {proof.metric} rises by less than "
+        f"{proof.bound:.4f}; allowed are {proof.max_drop:g}"
+    )
+    return result.model, [result]
 
 
 def _validate(
     setup: _Setup, X: Any, y: np.ndarray, metric: str, progress: bool | None, answer: list[str]
-) -> tuple[list[Any], CVResult, tuple[Any, CVResult] | None]:
+) -> tuple[list[Any], Any]:
     """Cross-validation, and where there is a linear model a search of its penalty and the comparison.
 
-    Returns what the report shows, the result of the network, and the linear model with its result if it is better.
+    Returns what the report shows, and the linear model if it is better.
     """
     from sklearn.base import clone
 
     cv = (lc.StratifiedKFold if setup.classification else lc.KFold)(5, shuffle=True, random_state=0)
     options = {"cv": cv, "scoring": metric, "progress": progress}
-    kept = {"return_estimator": True, "return_indices": True}
     model = clone(setup.model)
     _set_progress(model, False)
-    folds = lc.cross_validate(model, X, y, **options, **kept)
+    folds = lc.cross_validate(model, X, y, **options)
     try:
         interval = "95 % interval {:.4f} to {:.4f}".format(*folds.interval())
     except ValueError:
         interval = "the same in all: no interval"
     answer.append(f"mean {metric} of 5 folds {folds['test_score'].mean():.4f}, {interval}")
     if setup.linear is None:
-        return [folds], folds, None
+        return [folds], None
     grid = {"model__alpha": np.logspace(-6, 0, 13)}
     search = lc.GridSearchCV(setup.linear, grid, **options).fit(X, y)  # the models of a fold are trained together
-    linear_folds = lc.cross_validate(clone(search.best_estimator_), X, y, **options, **kept)
+    linear_folds = lc.cross_validate(clone(search.best_estimator_), X, y, **options)
     n_penalties, alpha = len(search.cv_results_["params"]), search.best_params_["model__alpha"]
     answer += [
         f"a linear model, the best of {n_penalties} penalties: {search.best_score_:.4f} at alpha = {alpha:.1e}",
@@ -272,7 +291,7 @@ def _validate(
     ]
     ships_network, comparison, text = _choose(folds, linear_folds)
     answer.append(text)
-    return [folds, *comparison], folds, None if ships_network else (search.best_estimator_, linear_folds)
+    return [folds, *comparison], None if ships_network else search.best_estimator_
 
 
 def _choose(network: CVResult, linear: CVResult) -> tuple[bool, list[Any], str]:
@@ -298,49 +317,6 @@ def _torch_estimator(model: Any) -> Any:
     while not hasattr(model, "module_"):
         model = model.steps[-1][1] if hasattr(model, "steps") else model.regressor_
     return model
-
-
-def _tried(compressed: Compressed, score: float, metric: str) -> Table:
-    """What was tried to make the model smaller, and what was refused."""
-    rows = [("uncompressed", score, 0.0, "")]
-    rows += [(t.name, t.score, -t.drop, "kept" if t.kept else "refused") for t in compressed.trials]
-    note = (
-        "The models of the folds, compressed and scored on the rows that each was not trained on; the test rows were "
-        f"not used. A change is kept where the mean {metric} falls by at most {compressed.max_drop:.4f}: its standard "
-        "error, at most 0.005. After the first pruning that is refused, no larger one was tried."
-    )
-    return Table("What was tried to make the model smaller", ["", f"mean {metric}", "change", ""], rows, note)
-
-
-def _compression(model: Any, shipped: Any, X: Any, y: np.ndarray, metric: str) -> tuple[BeforeAfter, Latency, str]:
-    """Bytes, score, changed predictions and latency before and after, measured on the same rows."""
-    before, after = lc.evaluate(model, X, y), lc.evaluate(shipped, X, y)
-    rows: dict[str, tuple[Any, Any]] = {
-        "bytes": (lc.size_of(model), lc.size_of(shipped)),
-        metric: (before.metrics[metric].value, after.metrics[metric].value),
-    }
-    if before.task == "classification":
-        changed = int((before.y_pred != after.y_pred).sum())
-        rows[f"changed predictions of {len(y):,}"] = (0, changed)
-        text = f"{changed} of {len(y):,} predictions changed"
-    else:
-        change = float(np.abs(before.y_pred - after.y_pred).mean() / np.std(y))
-        rows["mean change of a prediction, in standard deviations of the target"] = (0.0, change)
-        text = f"predictions changed by {change:.3f} standard deviations on average"
-    latencies = measure_latency([model, shipped], X)
-    old, new = (Measurement(1e3 * m.row, *(1e3 * q for q in m.row_quartiles)) for m in latencies)
-    rows["ms for one row"] = old, new
-    old, new = (Measurement(1e3 * m.batch, *(1e3 * q for q in m.batch_quartiles)) for m in latencies)
-    rows[f"ms for {latencies[0].batch_size} rows"] = old, new
-    better = {name: "higher" if name == metric else "lower" for name in rows}
-    note = (
-        "Measured on the test rows, which were used neither in training nor in validation. Times are medians with "
-        "quartiles; the calls of both models alternated."
-    )
-    uncompressed, compressed = ({name: pair[i] for name, pair in rows.items()} for i in (0, 1))
-    sizes, scores = rows["bytes"], rows[metric]
-    summary = f"{sizes[0]:,} → {sizes[1]:,} bytes; on the test rows {metric} {scores[0]:.4f} → {scores[1]:.4f}; {text}"
-    return BeforeAfter("Compression", uncompressed, compressed, better, note), latencies[1], summary
 
 
 def _equal_in_a_new_process(model: Any, X: Any, number_format: NumberFormat, path: Path, progress: bool | None) -> int:

@@ -1,6 +1,6 @@
 """The column loop of `solvers.obs` on the weights of a layer: pruning (SparseGPT) and quantization (GPTQ)."""
 
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
@@ -14,48 +14,80 @@ _BLOCK_OF_N_OF_M = (
 )
 
 
+class LayerInputs:
+    """Second moments of the inputs of a layer, (groups, n_inputs, n_inputs); they are factorized once."""
+
+    def __init__(self, moments: np.ndarray):
+        self.moments = moments
+
+    @cached_property
+    def factors(self) -> list[np.ndarray]:
+        """Of each group the factor that the column loop takes."""
+        return [inverse_factor(h) for h in self.moments]
+
+    def reordered(self, columns: np.ndarray) -> "LayerInputs":
+        """Of inputs in another order."""
+        return LayerInputs(self.moments[:, columns[:, None], columns])
+
+    def groups(self, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Rows of weights that have the same inputs, and the factor of these."""
+        return list(zip(np.split(rows, len(self.moments)), self.factors, strict=True))
+
+
 def prune_layer(
-    layer: Layer, weight: np.ndarray, moments: np.ndarray, drop: int, n_and_m: tuple[int, int] | None
+    layer: Layer, weight: np.ndarray, inputs: LayerInputs, drop: int, n_and_m: tuple[int, int] | None
 ) -> np.ndarray:
     """The weight with so many zeros, or n of every m kept, and the others adapted."""
     if not weight.size:
         return weight
-    rows, moments, order = _columns(layer, weight, moments, channels_last=n_and_m is not None)
+    order = _order(layer, input_channels_last=n_and_m is not None)
+    rows = _rows(weight, order)
     if n_and_m is None:
         quota = _Quota(drop, rows.size)
-        found = [compress_columns(w, inverse_factor(h), keep_mask=quota.keep).weight for w, h in _groups(rows, moments)]
+        found = [compress_columns(w, factor, keep_mask=quota.keep).weight for w, factor in inputs.groups(rows)]
     else:
         n, m = n_and_m
-        n_inputs = rows.shape[1] if len(order) == 1 else layer.shape[layer.input_axis]
+        n_inputs = rows.shape[1] if len(order) < 2 else layer.shape[layer.input_axis]
         # groups end with the channels of one place of a kernel
         size = n_inputs if n_inputs < rows.shape[1] else m * max(1, _BLOCK_OF_N_OF_M // m)
+        if len(order) > 2:
+            shape = [layer.shape[axis] for axis in _order(layer)[1:]]
+            inputs = inputs.reordered(np.moveaxis(np.arange(rows.shape[1]).reshape(shape), 0, -1).ravel())
         found = [
-            compress_columns(w, inverse_factor(h), keep_mask=lambda s: n_of_m(s, n, m, axis=1), block_size=size).weight
-            for w, h in _groups(rows, moments)
+            compress_columns(w, factor, keep_mask=lambda s: n_of_m(s, n, m, axis=1), block_size=size).weight
+            for w, factor in inputs.groups(rows)
         ]
-    return _restored(np.concatenate(found), weight, order)
+    return _unrolled(np.concatenate(found), layer, order).astype(weight.dtype)
 
 
 def quantize_layer(
-    layer: Layer, weight: np.ndarray, moments: np.ndarray, codec: Quantizer, bits: int, group_size: int | None
+    layer: Layer, weight: np.ndarray, inputs: LayerInputs, codec: Quantizer, bits: int, group_size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes and scales, as `codecs.encode` gives them."""
     if not weight.size:
         return encode(weight, codec.scales, layer.channel_axis, bits, group_size)
-    rows, moments, _ = _columns(layer, weight, moments, channels_last=False)
+    order = _order(layer)
+    rows = _rows(weight, order)
     found = [
         compress_columns(
             w,
-            inverse_factor(h),
+            factor,
             fixed_mask=w != 0,
             scales=lambda values: choose_scales(values, codec.scales, bits),
             max_code=max_code(bits),
             group_size=None if group_size is None else even_group_size(rows.shape[1], group_size),
         )
-        for w, h in _groups(rows, moments)
+        for w, factor in inputs.groups(rows)
     ]
     codes, scales = (np.concatenate(parts) for parts in zip(*((one.codes, one.scales) for one in found), strict=True))
-    return codes.reshape(weight.shape), scales[:, 0] if group_size is None else scales
+    return _unrolled(codes, layer, order), scales[:, 0] if group_size is None else scales
+
+
+def output_error(layer: Layer, change: np.ndarray, inputs: LayerInputs) -> float:
+    """Mean squared change of the outputs of a layer, summed over them, for a change of its weight."""
+    rows = _rows(change.astype(np.float64), _order(layer))
+    parts = zip(np.split(rows, len(inputs.moments)), inputs.moments, strict=True)
+    return float(sum(np.einsum("ij,ij->", w @ h, w) for w, h in parts))
 
 
 class _Quota:
@@ -71,31 +103,26 @@ class _Quota:
         return lowest_count(scores, due)
 
 
-def _columns(
-    layer: Layer, weight: np.ndarray, moments: np.ndarray, channels_last: bool
-) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Weights (outputs, inputs), the moments of these inputs, and the order of the axes that they are taken in.
-
-    `channels_last`: the channels of one place of a kernel follow one another.
-    """
-    if weight.ndim < 2:
-        return weight.reshape(1, -1), moments, (0,)
-    order = tuple(range(weight.ndim))
-    if channels_last and weight.ndim > 2:
-        order = (0, *range(2, weight.ndim), 1)
-        places = np.arange(moments.shape[1]).reshape(weight.shape[1:])
-        columns = np.moveaxis(places, 0, -1).ravel()
-        moments = moments[:, columns[:, None], columns]
-    return weight.transpose(order).reshape(len(weight), -1), moments, order
+def _order(layer: Layer, input_channels_last: bool = False) -> tuple[int, ...]:
+    """The axes of a weight with that of the outputs first; the input channels of one place of a kernel may be last."""
+    if len(layer.shape) < 2:
+        return tuple(range(len(layer.shape)))
+    others = [axis for axis in range(len(layer.shape)) if axis != layer.channel_axis]
+    if input_channels_last:
+        others.sort(key=lambda axis: axis == layer.input_axis)
+    return (layer.channel_axis, *others)
 
 
-def _groups(rows: np.ndarray, moments: np.ndarray) -> Any:
-    """Rows that have the same inputs, and the moments of these."""
-    return zip(np.split(rows, len(moments)), moments, strict=True)
+def _rows(weight: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """(outputs, inputs); a vector has one output."""
+    if len(order) < 2:
+        return weight.reshape(1, -1)
+    return weight.transpose(order).reshape(weight.shape[order[0]], -1)
 
 
-def _restored(rows: np.ndarray, weight: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    if len(order) == 1:
-        return rows.reshape(weight.shape).astype(weight.dtype)
-    shape = tuple(weight.shape[axis] for axis in order)
-    return rows.reshape(shape).transpose(np.argsort(order)).astype(weight.dtype)
+def _unrolled(rows: np.ndarray, layer: Layer, order: tuple[int, ...]) -> np.ndarray:
+    """Rows in the shape of the weight."""
+    if len(order) < 2:
+        return rows.reshape(layer.shape)
+    shape = tuple(layer.shape[axis] for axis in order)
+    return np.ascontiguousarray(rows.reshape(shape).transpose(np.argsort(order)))

@@ -1,5 +1,6 @@
-"""What the criteria of `masks` need besides the weights."""
+"""What pruning and quantization need besides the weights: calibration rows, and statistics of the layers' inputs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,30 @@ def check_calibration(argument: str, needs: str | None, calibration: Any) -> Non
         raise ValueError(f"{argument} needs the inputs of the layers: calibration=X, some hundred rows")
 
 
+_MOMENTS_BYTES = 1 << 28  # of layers whose second moments are in memory together
+
+
+def second_moments(
+    adapter: Adapter, model: Any, layers: list[Layer], calibration: Any, *, skip_unknown: bool = False
+) -> Iterator[Any]:
+    """The second moments of the inputs of each layer; None where they are not known, if that is no error.
+
+    The model is applied to the calibration rows once for as many layers as 256 MiB hold.
+    """
+    parts: list[list[Layer]] = []
+    free = 0
+    for layer in layers:
+        n_inputs = int(np.prod([size for axis, size in enumerate(layer.shape) if axis != layer.channel_axis]))
+        if not parts or 8 * n_inputs**2 > free:
+            parts, free = [*parts, []], _MOMENTS_BYTES
+        parts[-1].append(layer)
+        free -= 8 * n_inputs**2
+    for part in parts:
+        names = [layer.name for layer in part]
+        found = adapter.second_moments(model, names, calibration, skip_unknown=skip_unknown)
+        yield from (found.pop(name, None) for name in names)
+
+
 def statistics(
     adapter: Adapter, model: Any, layers: list[Layer], weights: list[np.ndarray], needs: str | None,
     calibration: Any, random_state: np.random.RandomState,
@@ -29,7 +54,8 @@ def statistics(
     if needs == "gradients":
         return [np.sqrt(g) for g in adapter.squared_gradients(model, [layer.name for layer in layers], *calibration)]
     if needs == "input_norms":
-        return [_input_norms(adapter.second_moments(model, layer.name, calibration), layer) for layer in layers]
+        found = second_moments(adapter, model, layers, calibration)
+        return [_input_norms(m, layer) for layer, m in zip(layers, found, strict=True)]
     return [None] * len(layers)
 
 

@@ -84,7 +84,8 @@ class Audit:
         drops = self.drop_of_group or self.drop_of_class
         return max(drops.items(), key=lambda item: item[1].value) if drops else None
 
-    def _rows(self) -> list[tuple[str, str, str]]:
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Of each quantity its name, and its values before and after, or its value and interval, as text."""
         score = "accuracy" if self.task == "classification" else "R²"
         rows = [(f"drop of {score}", f"{self.drop.value:.4f}", format_interval(self.drop.low, self.drop.high, ".4f"))]
         rows.append(("rows worse / better", f"{self.worse} / {self.better}", f"of {self.n_samples}"))
@@ -106,11 +107,11 @@ class Audit:
 
     def __repr__(self) -> str:
         title = f"{self.task} on {self.n_samples} rows, {self.confidence_level:.4g} intervals; before and after"
-        return "\n".join([title, *(f"  {line}" for line in text_table(self._rows(), "<>>"))])
+        return "\n".join([title, *(f"  {line}" for line in text_table(self.rows(), "<>>"))])
 
     def _repr_html_(self) -> str:
         return html_table(
-            ["", "before, or value", "after, or interval"], self._rows(), caption=repr(self).partition("\n")[0]
+            ["", "before, or value", "after, or interval"], self.rows(), caption=repr(self).partition("\n")[0]
         )
 
     def to_frame(self) -> Any:

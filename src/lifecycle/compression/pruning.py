@@ -8,7 +8,7 @@ import numpy as np
 
 from lifecycle._check import number, one_of, random_state
 from lifecycle.compression._layers import unprotected_layers
-from lifecycle.compression._obs import prune_layer
+from lifecycle.compression._obs import LayerInputs, prune_layer
 from lifecycle.compression._statistics import check_calibration, statistics
 from lifecycle.masks import Criterion, lamp, list_masks, lowest, lowest_count, n_of_m
 from lifecycle.store import adapters
@@ -182,9 +182,9 @@ def _prune_by_obs(
         masks = lowest([lamp(adapter.read_weight(model, layer.name)) for layer in layers], amount or 0.0)
         drops = [int(np.count_nonzero(~keep)) for keep in masks]
     for layer, drop in zip(layers, drops, strict=True):
-        moments = adapter.second_moments(model, layer.name, calibration)
+        moments = adapter.second_moments(model, [layer.name], calibration)[layer.name]
         weight = adapter.read_weight(model, layer.name)
-        adapter.replace_weight(model, layer.name, prune_layer(layer, weight, moments, drop, n_and_m))
+        adapter.replace_weight(model, layer.name, prune_layer(layer, weight, LayerInputs(moments), drop, n_and_m))
 
 
 def _n_and_m(structure: Any) -> NOfM | None:

@@ -8,7 +8,7 @@ import numpy as np
 from lifecycle._check import integer, one_of
 from lifecycle.codecs import encode, even_group_size, list_quantizers, max_code
 from lifecycle.compression._layers import unprotected_layers
-from lifecycle.compression._obs import quantize_layer
+from lifecycle.compression._obs import LayerInputs, quantize_layer
 from lifecycle.compression._statistics import check_calibration
 from lifecycle.store import adapters
 from lifecycle.store.adapters import Grid
@@ -96,8 +96,8 @@ def quantize(
         if grid is not None and _holds(grid, bits, group_size):
             return grid  # quantizing twice changes nothing
         if method == GPTQ:
-            moments = adapter.second_moments(copied, name, calibration)
-            return quantize_layer(layers[name], weight, moments, codec, bits, group_size)
+            moments = adapter.second_moments(copied, [name], calibration)[name]
+            return quantize_layer(layers[name], weight, LayerInputs(moments), codec, bits, group_size)
         return encode(weight, codec.scales, axis, bits, group_size)
 
     return adapter.quantize_layers(copied, list(layers), encode_layer, activations)

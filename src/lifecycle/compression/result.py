@@ -1,6 +1,6 @@
 """The result of `compress`: the model, its certificate, and what was tried."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ __all__ = ["Candidate", "Compression"]
 class Candidate:
     """A compressed model of the search: the option of each layer, its size, and how it does.
 
-    `search_drop` is the rise of the mean loss on the search rows; the certificate is None where the sequence of
-    tests ended before it.
+    `search_drop` is the rise of the mean loss on the search rows. `seconds` of a call, and how many times faster that
+    is, are known where latency is the objective. The certificate is None where the sequence of tests ended before it.
     """
 
     options: dict[str, str]
     size: int
     search_drop: float
+    seconds: float | None = None
+    times_faster: float | None = None
     certificate: Certificate | None = None
 
     @property
@@ -35,7 +37,8 @@ class Candidate:
         return "; ".join(f"{option} ({n})" for option, n in counts.items())
 
 
-_COLUMNS = ("candidate", "bytes", "times smaller", "drop (search)", "drop (certify)", "bound", "certified")
+_TESTED = ("drop (search)", "drop (certify)", "bound", "certified")
+_SIZES, _TIMES = ("candidate", "bytes", "times smaller"), ("candidate", "bytes", "milliseconds", "times faster")
 
 
 @dataclass(repr=False)
@@ -45,16 +48,20 @@ class Compression:
     Attributes
     ----------
     model : object
-        The smallest model with a certificate, of the type that was given; the original one if there is none.
+        The smallest or fastest model with a certificate, of the type that was given; the original one if there is none.
     certificate : Certificate
         Of `model`; if it is the original one, of the first candidate that failed.
     candidates : list of Candidate
-        From the largest to the smallest, those that the search rows left.
+        From the mildest to the strongest, those that the search rows left.
     size_before, size_after : int
         Bytes of the original and of `model`, as `size_of` counts them.
     methods : dict
-        For each layer how it is pruned and quantized: with its inputs ("obs", "gptq"), or where these are not known by
-        its weights alone ("magnitude", "mse").
+        Where bytes are the objective, for each layer how it is pruned and quantized: with its inputs ("obs", "gptq"),
+        or where these are not known by its weights alone ("magnitude", "mse").
+    batch_size : int or None
+        Where latency is the objective, rows of the calls that were timed.
+    notes : list of str
+        What the search could not try, and why.
     """
 
     model: Any
@@ -62,12 +69,24 @@ class Compression:
     candidates: list[Candidate]
     size_before: int
     size_after: int
-    methods: dict[str, tuple[str, str]]
+    methods: dict[str, tuple[str, str]] = field(default_factory=dict)
+    batch_size: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate whose model is returned; None if it is the original."""
+        held = [one for one in self.candidates if one.certificate is not None and one.certificate.holds]
+        return held[-1] if held else None
 
     @property
     def table(self) -> list[dict[str, Any]]:
         """A row for each candidate."""
-        return [dict(zip(_COLUMNS, row, strict=True)) for row in self._rows()]
+        return [dict(zip(self._columns, row, strict=True)) for row in self._rows()]
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return (*(_SIZES if self.batch_size is None else _TIMES), *_TESTED)
 
     def _rows(self) -> list[tuple]:
         rows = []
@@ -78,31 +97,46 @@ class Compression:
                 if proof is None
                 else (proof.drop, proof.bound, "yes" if proof.holds else "no")
             )
-            rows.append((one.description, one.size, self.size_before / one.size, one.search_drop, *proved))
+            if one.seconds is None:
+                gain: tuple = (self.size_before / one.size,)
+            else:
+                gain = (1e3 * one.seconds, one.times_faster)
+            rows.append((one.description, one.size, *gain, one.search_drop, *proved))
         return rows
 
     def _text_rows(self) -> list[tuple[str, ...]]:
+        formats = ("{}", "{:,}", *["{:.3g}"] * (len(self._columns) - 6), *["{:.4f}"] * 3, "{}")
         return [
-            (name, f"{size:,}", f"{ratio:.1f}", *("" if v is None else f"{v:.4f}" for v in values), verdict)
-            for name, size, ratio, *values, verdict in self._rows()
+            tuple("" if v is None else form.format(v) for form, v in zip(formats, row, strict=True))
+            for row in self._rows()
         ]
 
-    def __repr__(self) -> str:
-        title = (
+    def summary(self) -> str:
+        """In a line what was gained."""
+        gained = (
             f"{self.size_before:,} bytes → {self.size_after:,}, {self.size_before / self.size_after:.1f} times smaller"
         )
-        lines = [f"  {line}" for line in text_table([_COLUMNS, *self._text_rows()], "<>>>>>")]
-        return "\n".join([title, f"certificate {self.certificate}", *lines])
+        if self.batch_size is None:
+            return gained
+        best = self.best
+        faster = 1.0 if best is None or best.times_faster is None else best.times_faster
+        return f"{faster:.2f} times faster for {self.batch_size} rows a call; {gained}"
+
+    def __repr__(self) -> str:
+        rows = text_table([self._columns, *self._text_rows()], "<" + ">" * (len(self._columns) - 2))
+        lines = [*(f"  {line}" for line in rows), *self.notes]
+        return "\n".join([self.summary(), f"certificate {self.certificate}", *lines])
 
     def _repr_html_(self) -> str:
-        return html_table(_COLUMNS, self._text_rows(), caption=str(self.certificate), text_columns=[0, 6])
+        text_columns = [0, len(self._columns) - 1]
+        return html_table(self._columns, self._text_rows(), caption=str(self.certificate), text_columns=text_columns)
 
     def to_frame(self) -> Any:
         """`table` as a pandas DataFrame."""
         return import_optional("pandas", "to_frame()").DataFrame(self.table)
 
     def plot(self, ax: Any = None) -> Any:
-        """Bytes against the drop, with the bounds of the candidates that were tested.
+        """Bytes, or milliseconds, against the drop, with the bounds of the candidates that were tested.
 
         Parameters
         ----------
@@ -114,18 +148,23 @@ class Compression:
         matplotlib.axes.Axes
         """
         ax = axes_or_new(ax)
-        sizes = [one.size for one in self.candidates]
-        ax.plot(sizes, [one.search_drop for one in self.candidates], "o-", color="0.7", label="search rows")
+        costs = [one.size if one.seconds is None else 1e3 * one.seconds for one in self.candidates]
+        ax.plot(costs, [one.search_drop for one in self.candidates], "o-", color="0.7", label="search rows")
         for holds, color, label in ((True, "tab:green", "certified"), (False, "tab:red", "refused")):
-            tested = [one for one in self.candidates if one.certificate is not None and one.certificate.holds == holds]
-            proofs = [one.certificate for one in tested if one.certificate is not None]
+            tested = [
+                (cost, one.certificate)
+                for cost, one in zip(costs, self.candidates, strict=True)
+                if one.certificate is not None and one.certificate.holds == holds
+            ]
             if tested:
-                drops = [proof.drop for proof in proofs]
-                up = [max(proof.bound - proof.drop, 0.0) for proof in proofs]
-                ax.errorbar([one.size for one in tested], drops, yerr=[np.zeros(len(up)), up], fmt="s", color=color,
+                drops = [proof.drop for _, proof in tested]
+                up = [max(proof.bound - proof.drop, 0.0) for _, proof in tested]
+                ax.errorbar([cost for cost, _ in tested], drops, yerr=[np.zeros(len(up)), up], fmt="s", color=color,
                             capsize=3, label=f"{label}, up to the bound")  # fmt: skip
         ax.axhline(self.certificate.max_drop, color="black", lw=1, ls="--", label="max_drop")
-        ax.axvline(self.size_before, color="0.7", lw=1)
-        ax.set(xscale="log", xlabel="bytes", ylabel="rise of the loss")
+        if self.batch_size is None:
+            ax.axvline(self.size_before, color="0.7", lw=1)
+        xlabel = "bytes" if self.batch_size is None else f"milliseconds for {self.batch_size} rows"
+        ax.set(xscale="log", xlabel=xlabel, ylabel="rise of the loss")
         ax.legend(fontsize=8)
         return ax

@@ -1,5 +1,5 @@
 """One HTML file of the results of the other stages."""
 
-from lifecycle.reporting.html_report import BeforeAfter, Measurement, Table, report
+from lifecycle.reporting.html_report import Table, report
 
-__all__ = ["BeforeAfter", "Measurement", "Table", "report"]
+__all__ = ["Table", "report"]

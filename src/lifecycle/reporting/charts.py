@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 WIDTH = 560
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78, 18, 14, 52  # margins: narrow screens get larger letters
@@ -131,6 +131,46 @@ def fold_chart(scores: list[float], mean: float, interval: tuple[float, float], 
                 f"<title>fold {fold}: {score:.4g}</title></circle>"
             )
     return svg("".join(axes.parts), 240, f"{label} of {len(scores)} folds, mean {mean:.4g}")
+
+
+class FrontierPoint(NamedTuple):
+    """A candidate: bytes or milliseconds, its drop on the search rows, and what the rows to certify on gave."""
+
+    cost: float
+    search_drop: float
+    drop: float | None = None
+    bound: float | None = None
+    holds: bool = False
+
+
+def frontier(points: Sequence[FrontierPoint], max_drop: float, *, x_label: str) -> str:
+    """The drop of candidates by their cost, on a logarithmic axis; whiskers end at the bounds."""
+    costs = [math.log10(point.cost) for point in points]
+    drops = [v for p in points for v in (p.search_drop, p.drop, p.bound, max_drop) if v is not None]
+    axes = _Axes(_limits(costs), _limits(drops), 280, "rise of the loss", x_label)
+    low, high = (10.0**value for value in axes.x)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    for value in [m * 10.0**power for power in powers for m in (1, 2, 5)]:
+        if low <= value <= high:
+            axes.x_tick(math.log10(value), f"{value:,.10g}")
+    limit = axes.to_y(max_drop)
+    axes.parts.append(f'<line class="diagonal" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{limit:.1f}" y2="{limit:.1f}"/>')
+    places = [(axes.to_x(cost), point) for cost, point in zip(costs, points, strict=True)]
+    path = " L".join(f"{x:.1f} {axes.to_y(point.search_drop):.1f}" for x, point in places)
+    axes.parts.append(f'<path class="line s2 faint" d="M{path}"/>')
+    for x, point in places:
+        if point.drop is None or point.bound is None:
+            continue
+        color, y = "s1" if point.holds else "s3", axes.to_y(point.drop)
+        axes.parts.append(
+            f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{y:.1f}" y2="{axes.to_y(point.bound):.1f}"/>'
+            f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
+            f"<title>{point.cost:,.4g} {x_label}: {point.drop:.4f}, below {point.bound:.4f}</title></circle>"
+        )
+    chart = svg("".join(axes.parts), 280, f"rise of the loss by {x_label} of {len(points)} candidates")
+    names = [("s2", "on the search rows"), ("s1", "certified, up to the bound"), ("s3", "refused")]
+    keys = "".join(f'<li><i class="key {color}"></i>{name}</li>' for color, name in names)
+    return f'{chart}<ul class="legend">{keys}</ul>'
 
 
 def heat_map(matrix: Any, labels: Sequence[Any]) -> str:

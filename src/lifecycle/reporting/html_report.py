@@ -2,27 +2,28 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from lifecycle._display import Markup, format_value
+from lifecycle.compression import Audit, Candidate, Compression
 from lifecycle.evaluation import Evaluation
 from lifecycle.reporting import charts
 from lifecycle.reporting.page import page, section, table, tiles
 from lifecycle.store.files import write_atomically
 from lifecycle.validation import Comparison
 
-__all__ = ["BeforeAfter", "Measurement", "Table", "report"]
+__all__ = ["Table", "report"]
 
 _MAX_CLASSES, _MAX_PAIRS = 40, 20  # of a confusion matrix that is drawn; of the list for more classes
 _ACCEPTED = (
     "an Evaluation (lifecycle.evaluate), a CVResult (lifecycle.cross_validate), a Comparison (lifecycle.compare), a "
-    "fitted TorchClassifier or TorchRegressor, or a Table or BeforeAfter (lifecycle.reporting)"
+    "fitted TorchClassifier or TorchRegressor, a Compression (lifecycle.compress), an Audit (lifecycle.audit), or a "
+    "Table (lifecycle.reporting)"
 )
 
 
@@ -51,44 +52,6 @@ class Table:
             raise ValueError(f"Table {self.title!r} has {len(self.columns)} columns but a row of {wrong[0]} values")
 
 
-class Measurement(NamedTuple):
-    """The median of repeated measurements, such as times, and their quartiles."""
-
-    median: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class BeforeAfter:
-    """The same measures of a model before and after a change, for the report.
-
-    Attributes
-    ----------
-    title : str
-    before, after : mapping of str to float or Measurement
-        Values by the name of the measure; both need the same names. A measure that varies from one measurement to the
-        next, such as a time, is a Measurement: nothing is said of a change where the quartiles overlap.
-    better : mapping of str to str
-        "lower" or "higher" for the measures where that is known.
-    note : str
-        A sentence above the table.
-    """
-
-    title: str
-    before: Mapping[str, float | Measurement]
-    after: Mapping[str, float | Measurement]
-    better: Mapping[str, str]
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        if list(self.before) != list(self.after):
-            raise ValueError(f"BeforeAfter {self.title!r} needs the same names before and after")
-        for name, value in [*self.before.items(), *self.after.items()]:
-            if not isinstance(value, Measurement | Real):
-                raise TypeError(f"BeforeAfter {self.title!r} needs numbers; {name!r} is {value!r:.60}")
-
-
 def _float(value: Any) -> float:
     """Infinite where an integer is beyond the range of float."""
     try:
@@ -97,42 +60,39 @@ def _float(value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _change(name: str, result: BeforeAfter) -> str:
-    old, new = result.before[name], result.after[name]
-    (before, *old_spread), (after, *new_spread) = (v if isinstance(v, Measurement) else (v, v, v) for v in (old, new))
-    if Measurement in (type(old), type(new)) and old_spread[0] <= new_spread[1] and new_spread[0] <= old_spread[1]:
-        return "within the spread"
-    if before == after:
-        return "none"
-    before, after = _float(before), _float(after)
-    percentage = 100 * (after / before - 1) if before else math.inf
-    # a score changes by points, a size by a percentage of what it was
-    is_score = -1 <= before <= 1 and -1 <= after <= 1
-    if not is_score and math.isfinite(percentage):
-        change = f"{percentage:+.1f} %"
-    elif math.isfinite(after - before):
-        change = f"{after - before:+.4g}"
-    else:
-        return "–"
-    direction = result.better.get(name)
-    if direction not in ("lower", "higher"):
-        return change
-    verdict = "better" if (after < before) == (direction == "lower") else "worse"
-    return Markup(f'<span class="{verdict}">{change} ({verdict})</span>')
-
-
-def _measure(value: Any) -> Any:
-    if not isinstance(value, Measurement):
-        return value
-    return f"{format_value(value.median)} ({format_value(value.low)} to {format_value(value.high)})"
-
-
-def _before_after(result: BeforeAfter) -> str:
-    rows = [
-        (name, _measure(result.before[name]), _measure(result.after[name]), _change(name, result))
-        for name in result.before
+def _compression(result: Compression) -> str:
+    proof, title = result.certificate, "Compression" if result.certificate.holds else "Compression: not certified"
+    cards = [
+        ("bytes", f"{result.size_after:,}", f"{result.size_before:,} before"),
+        ("times smaller", f"{result.size_before / result.size_after:.3g}", ""),
+        (f"bound of the drop, {100 * proof.confidence_level:g} %", f"{proof.bound:.4f}", f"{proof.max_drop:g} allowed"),
     ]
-    return section(result.title, table(["", "before", "after", "change"], rows), result.note)
+    if result.best is not None and result.best.times_faster is not None:
+        cards.insert(0, ("times faster", f"{result.best.times_faster:.3g}", f"{result.batch_size} rows a call"))
+    columns = list(result.table[0])
+    rows = [["–" if value is None else value for value in row.values()] for row in result.table]
+    chart = charts.frontier(
+        [_point(one) for one in result.candidates],
+        proof.max_drop,
+        x_label="bytes" if result.batch_size is None else "milliseconds",
+    )
+    body = tiles(cards) + chart + "<h3>Candidates</h3>" + table(columns, rows, text_columns=[len(columns) - 1])
+    return section(title, body, " ".join([f"{proof}.", *(f"{note}." for note in result.notes)]))
+
+
+def _point(one: Candidate) -> charts.FrontierPoint:
+    cost = float(one.size) if one.seconds is None else 1e3 * one.seconds
+    if one.certificate is None:
+        return charts.FrontierPoint(cost, one.search_drop)
+    return charts.FrontierPoint(
+        cost, one.search_drop, one.certificate.drop, one.certificate.bound, one.certificate.holds
+    )
+
+
+def _audit(result: Audit) -> str:
+    note = f"{result.n_samples:,} rows; intervals at {100 * result.confidence_level:g} %."
+    columns = ["", "before, or value", "after, or interval"]
+    return section("What compression changed", table(columns, result.rows(), text_columns=[1, 2]), note)
 
 
 def _table(result: Table) -> str:
@@ -240,8 +200,10 @@ def _is_cv_result(result: Any) -> bool:
 def _section(result: Any) -> str:
     if isinstance(result, Evaluation):
         return _evaluation(result)
-    if isinstance(result, BeforeAfter):
-        return _before_after(result)
+    if isinstance(result, Compression):
+        return _compression(result)
+    if isinstance(result, Audit):
+        return _audit(result)
     if isinstance(result, Table):
         return _table(result)
     if isinstance(result, Comparison):
@@ -266,7 +228,7 @@ def report(path: str | os.PathLike, *results: Any) -> Path:
     ----------
     path : path-like
         The file to write; its folder must exist.
-    *results : Evaluation, CVResult, Comparison, fitted TorchClassifier or TorchRegressor, Table or BeforeAfter
+    *results : Evaluation, CVResult, Comparison, fitted TorchClassifier or TorchRegressor, Compression, Audit or Table
         At least one.
 
     Returns

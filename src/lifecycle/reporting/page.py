@@ -59,8 +59,8 @@ svg .count { font-size: inherit; font-variant-numeric: tabular-nums; }
 svg .count.strong { fill: var(--on-strong); font-weight: 600; }
 .grid { stroke: var(--grid); } .diagonal { stroke: var(--soft); stroke-dasharray: 4 4; }
 .line { fill: none; stroke-width: 2.25; stroke-linejoin: round; } .whisker { stroke-width: 2; }
-.line.s0, .whisker.s0 { stroke: var(--s0); } .line.s1 { stroke: var(--s1); }
-.line.s2 { stroke: var(--s2); } .line.s3 { stroke: var(--s3); }
+.line.s0, .whisker.s0 { stroke: var(--s0); } .line.s1, .whisker.s1 { stroke: var(--s1); }
+.line.s2 { stroke: var(--s2); } .line.s3, .whisker.s3 { stroke: var(--s3); } .line.faint { stroke-opacity: .55; }
 .dot.s0 { fill: var(--s0); } .dot.s1 { fill: var(--s1); } .dot.s2 { fill: var(--s2); } .dot.s3 { fill: var(--s3); }
 .dot { stroke: var(--card); stroke-width: 1.5; } .dot.faint { stroke: none; fill-opacity: .55; }
 .band { fill: var(--band); } .cell { fill: var(--cell); } .hit { fill: var(--hit); } .miss { fill: var(--miss); }

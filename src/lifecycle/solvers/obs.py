@@ -16,11 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifecycle._jit import kernel
+from lifecycle._jit import add_product, kernel
 from lifecycle._threads import map_ordered, single_threaded_blas
 
 _DAMPING = 0.01  # of H, relative to the mean of its diagonal
-_ROWS = 64  # of a chunk that one thread takes
+_WIDTH = 16  # rows that are decided together, in vectors
+_ROWS = 4 * _WIDTH  # of a chunk that one thread takes
+_add_product = add_product(_WIDTH)
 
 KeepMask = Callable[[np.ndarray], np.ndarray]
 Scales = Callable[[np.ndarray], np.ndarray]
@@ -133,34 +135,51 @@ class _Layer:
 
     def decide(self, block: slice, kept: np.ndarray, rows: slice) -> None:
         """Decide a block of columns in some rows, and let the columns after it make good what is lost."""
-        w, codes = np.ascontiguousarray(self.weight[rows, block]), np.zeros(kept[rows].shape, np.int8)
-        inner, lost = np.ascontiguousarray(self.factor[block, block]), np.empty_like(w)
-        quantize = self.choose_scales is not None
-        for begin in range(0, w.shape[1], self.group_size if quantize else w.shape[1]):
+        w, stay = _to_vectors(self.weight[rows, block]), _to_vectors(kept[rows])
+        inner, lost, codes = self.factor[block, block], np.empty_like(w), np.zeros(w.shape, np.int8)
+        n_columns, quantize = w.shape[1], self.choose_scales is not None
+        for begin in range(0, n_columns, self.group_size if quantize else n_columns):
             group = (block.start + begin) // self.group_size
-            end = min(begin + self.group_size, w.shape[1]) if quantize else w.shape[1]
+            end = min(begin + self.group_size, n_columns) if quantize else n_columns
             if self.choose_scales is not None and self.group_size < self.weight.shape[1]:
-                self.scales[rows, group] = self.choose_scales(w[:, begin:end])
-            step = np.ascontiguousarray(self.scales[rows, group])
-            _decide(w, kept[rows], inner, lost, codes, step, begin, end, quantize, self.max_code)
-        self.weight[rows, block], self.codes[rows, block] = w, codes
-        self.weight[rows, block.stop :] -= lost @ self.factor[block, block.stop :]
+                values = _from_vectors(w[:, begin:end], len(kept[rows]))
+                self.scales[rows, group] = self.choose_scales(values)
+            steps = _to_vectors(self.scales[rows, group : group + 1], padding=1)
+            arrays = (w.ravel(), stay.ravel(), lost.ravel(), codes.ravel(), steps.ravel())
+            _decide(*arrays, np.ascontiguousarray(inner), begin, end, n_columns, quantize, self.max_code)
+        n_rows = len(kept[rows])
+        self.weight[rows, block], self.codes[rows, block] = _from_vectors(w, n_rows), _from_vectors(codes, n_rows)
+        self.weight[rows, block.stop :] -= _from_vectors(lost, n_rows) @ self.factor[block, block.stop :]
 
 
-@kernel
-def _decide(w, kept, factor, lost, codes, step, begin, end, quantize, max_code):
+def _to_vectors(rows: np.ndarray, padding: float = 0) -> np.ndarray:
+    """(parts, columns, vectors): the rows of a part are next to each other; rows are added to the last part."""
+    n_parts = -(-len(rows) // _WIDTH)
+    padded = np.full((n_parts * _WIDTH, rows.shape[1]), padding, rows.dtype)
+    padded[: len(rows)] = rows
+    return np.ascontiguousarray(padded.reshape(n_parts, _WIDTH, -1).transpose(0, 2, 1))
+
+
+def _from_vectors(vectors: np.ndarray, n_rows: int) -> np.ndarray:
+    return vectors.transpose(0, 2, 1).reshape(-1, vectors.shape[1])[:n_rows]
+
+
+@partial(kernel, contract=True)
+def _decide(w, kept, lost, codes, steps, factor, begin, end, n_columns, quantize, max_code):
     """Columns begin to end of each row, and what they lose; the columns after them in the block make it good."""
-    n_rows, n_columns = w.shape
-    for i in range(n_rows):
+    for part in range(len(w) // (n_columns * _WIDTH)):
+        first = part * n_columns * _WIDTH
         for j in range(begin, end):
-            old = w[i, j]
-            new = old if kept[i, j] else np.float32(0.0)
-            if quantize:
-                code = min(max(np.rint(new / step[i]), -max_code), max_code)
-                codes[i, j] = np.int8(code)
-                new = code * step[i]
-            error = (old - new) / factor[j, j]
-            lost[i, j] = error
-            w[i, j] = new
+            at, pivot = first + j * _WIDTH, factor[j, j]
+            for i in range(_WIDTH):
+                old = w[at + i]
+                new = old if kept[at + i] else np.float32(0.0)
+                if quantize:
+                    step = steps[part * _WIDTH + i]
+                    code = min(max(np.rint(new / step), -max_code), max_code)
+                    codes[at + i] = np.int8(code)
+                    new = code * step
+                lost[at + i] = (old - new) / pivot
+                w[at + i] = new
             for k in range(j + 1, n_columns):
-                w[i, k] -= error * factor[j, k]
+                _add_product(w, first + k * _WIDTH, -factor[j, k], lost, at)

@@ -12,7 +12,15 @@ from torch import nn
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.codecs import decode, encode_like, on_grid
-from lifecycle.store.adapters import COMPUTED, TORCH_ESTIMATOR, TORCH_MODULE, Encode, Layer, check_n_inputs
+from lifecycle.store.adapters import (
+    COMPUTED,
+    MAX_INPUTS,
+    TORCH_ESTIMATOR,
+    TORCH_MODULE,
+    Encode,
+    Layer,
+    check_n_inputs,
+)
 from lifecycle.torch import calibration, channels, serialization
 from lifecycle.torch.batches import as_array, input_dtype_and_device, to_batches
 from lifecycle.torch.channels.slicing import original_shapes, set_original_shapes
@@ -195,12 +203,20 @@ def outputs(model: nn.Module, inputs: Any) -> np.ndarray:
     return np.concatenate(found)
 
 
-def second_moments(model: Any, name: str, inputs: Any) -> np.ndarray:
-    net = check_values(_module(model))
-    layer, module, _ = _find(net, name)
-    check_n_inputs(name, int(np.prod(layer.shape[1:])))
+def second_moments(
+    model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False
+) -> dict[str, np.ndarray]:
+    net, modules = check_values(_module(model)), {}
+    for name in names:
+        layer, module, _ = _find(net, name)
+        n_inputs = int(np.prod(layer.shape[1:]))
+        if not skip_unknown:
+            check_n_inputs(name, n_inputs)
+        if n_inputs <= MAX_INPUTS:
+            modules[name] = module
     run = None if isinstance(model, nn.Module) else lambda: model.predict(inputs)
-    return calibration.second_moments(net, run, module, inputs)
+    found = calibration.second_moments(net, run, list(modules.values()), inputs, skip_unknown=skip_unknown)
+    return {name: moments for name, moments in zip(modules, found, strict=True) if moments is not None}
 
 
 def squared_gradients(model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:

@@ -12,70 +12,92 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.torch.batches import Sequences, TensorRows, as_array, input_dtype_and_device
 
 _BATCH_SIZE = 32
+_CALIBRATED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _GRADIENT_BATCH_SIZE = 8  # the squares of the gradients of small batches resemble those of single rows
 
 
 class _EnoughSeen(Exception):
-    """Ends a forward pass after the layer that is looked at."""
+    """Ends a forward pass after the last layer whose inputs are recorded."""
 
 
-def second_moments(net: nn.Module, run: Callable[[], None] | None, module: nn.Module, inputs: Any) -> np.ndarray:
-    """Mean of x xᵀ over all inputs x of a linear or convolutional layer: (groups, n_inputs, n_inputs), float64.
+def second_moments(
+    net: nn.Module, run: Callable[[], None] | None, modules: list[nn.Module], inputs: Any, *, skip_unknown: bool = False
+) -> list[np.ndarray | None]:
+    """Mean of x xᵀ over all inputs x of linear or convolutional layers: (groups, n_inputs, n_inputs), float64.
 
     Parameters
     ----------
     run : callable or None
         Applies the model to all calibration rows; None: the module is applied to batches of `inputs`.
+    skip_unknown : bool
+        None for a layer of another kind, or one that is not called, instead of an error.
 
     Raises
     ------
     ValueError
         The calibration rows do not fit the module.
     UnsupportedModel
-        The layer is of another kind, or is not called.
+        A layer is of another kind, or is not called.
     """
-    rows_of = _rows_of(module)
-    total: Any = 0.0
-    n_seen, calls, calls_of_batch = 0, 0, 0
+    recorded = {
+        id(module): _InputMoments(module) for module in modules if not skip_unknown or isinstance(module, _CALIBRATED)
+    }
+    calls_of_batch = 0
 
     def see(layer: nn.Module, arguments: tuple, keywords: dict) -> None:
-        nonlocal total, n_seen, calls
-        x = (arguments[0] if arguments else next(iter(keywords.values()))).detach()
-        rows = rows_of(x if x.dtype == torch.float64 else x.float())
-        total = total + (rows.transpose(1, 2) @ rows).double()
-        n_seen += rows.shape[1]
-        calls += 1
-        if run is None and calls == calls_of_batch:
+        recorded[id(layer)].add(arguments[0] if arguments else next(iter(keywords.values())))
+        if run is None and sum(one.calls for one in recorded.values()) == calls_of_batch:
             raise _EnoughSeen
 
-    handle = module.register_forward_pre_hook(see, with_kwargs=True)
+    handles = [m.register_forward_pre_hook(see, with_kwargs=True) for m in modules if id(m) in recorded]
     try:
         with evaluating(net), torch.no_grad():
             if run is not None:
                 run()
             else:
                 for arguments, keywords in batches_of(net, inputs, _BATCH_SIZE):
-                    calls = 0
+                    for one in recorded.values():
+                        one.calls = 0
                     try:
                         net(*arguments, **keywords)
-                        calls_of_batch = calls  # later batches end with the layer's last call
+                        calls_of_batch = sum(one.calls for one in recorded.values())  # later batches end with the last
                     except _EnoughSeen:
                         pass
     finally:
-        handle.remove()
-    if not n_seen:
-        raise UnsupportedModel(
-            f"the model does not call this {type(module).__name__} on the calibration rows: the layer's inputs are "
-            "not known: protect it, or choose a method that needs no calibration"
-        )
-    return np.asarray((total / n_seen).cpu().numpy())
+        for handle in handles:
+            handle.remove()
+    for module in modules:
+        if not skip_unknown and not recorded[id(module)].n_seen:
+            raise UnsupportedModel(
+                f"the model does not call this {type(module).__name__} on the calibration rows: the layer's inputs are "
+                "not known: protect it, or choose a method that needs no calibration"
+            )
+    return [recorded[id(m)].mean() if id(m) in recorded else None for m in modules]
+
+
+class _InputMoments:
+    """The sum of x xᵀ over the inputs of a layer."""
+
+    def __init__(self, module: nn.Module):
+        self.rows_of = _rows_of(module)
+        self.total: Any = 0.0
+        self.n_seen = self.calls = 0
+
+    def add(self, x: torch.Tensor) -> None:
+        rows = self.rows_of(x.detach() if x.dtype == torch.float64 else x.detach().float())
+        self.total = self.total + (rows.transpose(1, 2) @ rows).double()
+        self.n_seen += rows.shape[1]
+        self.calls += 1
+
+    def mean(self) -> np.ndarray | None:
+        return np.asarray((self.total / self.n_seen).cpu().numpy()) if self.n_seen else None
 
 
 def _rows_of(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """What gives the vectors that the rows of a layer's weight are multiplied with: (groups, n, n_inputs)."""
     if isinstance(module, nn.Linear):
         return lambda x: x.reshape(1, -1, x.shape[-1])
-    if not isinstance(module, nn.Conv1d | nn.Conv2d):
+    if not isinstance(module, _CALIBRATED):
         raise UnsupportedModel(
             f"the inputs of this {type(module).__name__} are not recorded: what is calibrated are nn.Linear, nn.Conv1d "
             "and nn.Conv2d; protect the other layers, or choose a method that needs no calibration"

@@ -15,6 +15,7 @@ from lifecycle._check import CorruptBundle, UnsupportedModel
 
 __all__ = [
     "COMPUTED",
+    "MAX_INPUTS",
     "Adapter",
     "Encode",
     "Grid",
@@ -49,7 +50,7 @@ _SUPPORTED = (
     "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, or a scikit-learn "
     "Pipeline with one of these at its end"
 )
-_MAX_INPUTS = 16_384
+MAX_INPUTS = 16_384  # of a weight whose second moments are computed: they take 2 GiB
 COMPUTED = "computed"  # kind of a weight that is computed from other parameters and cannot be replaced
 
 
@@ -87,10 +88,12 @@ class Adapter(Protocol):
     def quantize_layers(self, model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
         """The model with these weights quantized, in place where possible."""
 
-    def second_moments(self, model: Any, name: str, inputs: Any) -> np.ndarray:
-        """Mean of x xᵀ over all that a weight is multiplied with: (groups of channels, inputs, inputs), float64.
+    def second_moments(
+        self, model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Means of x xᵀ over all that each weight is multiplied with: (groups of channels, inputs, inputs), float64.
 
-        UnsupportedModel for a weight whose inputs are not known.
+        A weight whose inputs are not known, or are more than `MAX_INPUTS`, is left out, or raises UnsupportedModel.
         """
 
     def squared_gradients(self, model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:
@@ -138,9 +141,9 @@ def adapter_for_kind(kind: Any) -> Adapter:
 
 def check_n_inputs(name: str, n: int) -> None:
     """UnsupportedModel if the second moments of so many inputs would take more than 2 GiB."""
-    if n > _MAX_INPUTS:
+    if n > MAX_INPUTS:
         raise UnsupportedModel(
-            f"{name} has {n:,} inputs, and the products of all pairs are needed: {_MAX_INPUTS:,} are supported; "
+            f"{name} has {n:,} inputs, and the products of all pairs are needed: {MAX_INPUTS:,} are supported; "
             "protect it, or choose a method that needs no calibration"
         )
 

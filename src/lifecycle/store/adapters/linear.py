@@ -13,7 +13,7 @@ import numpy as np
 from lifecycle._check import UnsupportedModel, one_of
 from lifecycle.codecs import decode, encode_like, on_grid
 from lifecycle.store import json_values
-from lifecycle.store.adapters import LINEAR_ESTIMATOR, Encode, Layer, check_n_inputs
+from lifecycle.store.adapters import LINEAR_ESTIMATOR, MAX_INPUTS, Encode, Layer, check_n_inputs
 
 _CLASSES = ("LinearClassifier", "LinearRegressor")
 _SCALES = "_coef_scales"
@@ -68,13 +68,20 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, activations: s
     return model
 
 
-def second_moments(model: Any, name: str, inputs: Any) -> np.ndarray:
+def second_moments(
+    model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False
+) -> dict[str, np.ndarray]:
     from sklearn.utils.validation import validate_data
 
     X = validate_data(_check_fitted(model), inputs, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
-    check_n_inputs(name, X.shape[1])
+    if skip_unknown and X.shape[1] > MAX_INPUTS:
+        return {}
+    check_n_inputs("coef_", X.shape[1])
     products = X.T @ X
-    return np.asarray(products.toarray() if hasattr(products, "toarray") else products, np.float64)[None] / X.shape[0]
+    moments = (
+        np.asarray(products.toarray() if hasattr(products, "toarray") else products, np.float64)[None] / X.shape[0]
+    )
+    return dict.fromkeys(names, moments)
 
 
 def squared_gradients(model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ def refit_inputs(before: nn.Module, after: nn.Module, uses: dict[str, Use], kept
         old: Any = before.get_submodule(path)
         if getattr(old, "groups", 1) > 1:
             continue
-        (moments,) = second_moments(before, None, old, rows)
+        ((moments,),) = second_moments(before, None, [old], rows)
         damping = _DAMPING * np.trace(moments) / len(moments)
         moments = moments + (damping or 1.0) * np.eye(len(moments))
         places = np.repeat(kept[use.inputs], len(moments) // len(use.inputs))  # of every channel those of its kernel

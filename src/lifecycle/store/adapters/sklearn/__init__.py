@@ -93,9 +93,11 @@ def _targets(model: Any, targets: Any) -> Any:
     return targets[:, 0] if getattr(targets, "ndim", 1) == 2 and targets.shape[1] == 1 else targets
 
 
-def second_moments(model: Any, name: str, inputs: Any) -> np.ndarray:
+def second_moments(
+    model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False
+) -> dict[str, np.ndarray]:
     adapter, estimator = _adapter_and_estimator(model)
-    return adapter.second_moments(estimator, name, _transformed(model, inputs))
+    return adapter.second_moments(estimator, names, _transformed(model, inputs), skip_unknown=skip_unknown)
 
 
 def squared_gradients(model: Any, names: list[str], inputs: Any, targets: Any) -> list[np.ndarray]:

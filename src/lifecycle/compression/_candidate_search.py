@@ -1,0 +1,82 @@
+"""What the searches for small and for fast candidates share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lifecycle.compression._scorer import Scorer
+from lifecycle.compression._search_rows import SearchRows
+from lifecycle.compression.result import Candidate
+from lifecycle.compression.row_losses import RowLoss
+from lifecycle.compression.size import size_of
+from lifecycle.evaluation.rows import take
+
+# rows on which the damage of an option is measured, and layers are calibrated: the fewer, the larger the model
+_PROBE_WEIGHTS, _FEWEST_PROBE_ROWS, _MOST_PROBE_ROWS = 2_000_000_000, 64, 512
+
+
+class Proposal(NamedTuple):
+    """A candidate, and what makes its model."""
+
+    candidate: Candidate
+    build: Callable[[], Any]
+
+
+class CandidateSearch(ABC):
+    """Proposals for a model, by what its compressed copies do on the search rows."""
+
+    n_steps: int  # of the progress bar
+
+    def __init__(
+        self, model: Any, rows: SearchRows, scorer: Scorer, loss: RowLoss, predictions: np.ndarray, calibration: Any
+    ):
+        self.model, self.rows, self.scorer, self.loss = model, rows, scorer, loss
+        self.adapter = scorer.adapter
+        self.losses_before = loss(rows.y_search, predictions)
+        self.size = size_of(model)
+        n_weights = sum(int(np.prod(layer.shape)) for layer in self.adapter.layers(model))
+        n_probe = min(max(_PROBE_WEIGHTS // max(n_weights, 1), _FEWEST_PROBE_ROWS), _MOST_PROBE_ROWS, len(rows.search))
+        probe = np.arange(n_probe)
+        self.X_probe, self.y_probe = take(rows.X_search, probe), rows.y_search[probe]
+        self.calibration = self.X_probe if calibration is None else calibration
+        self.reference = scorer.outputs(model, self.X_probe)
+
+    @abstractmethod
+    def proposals(self, on_step: Callable[[], Any], max_drop: float) -> list[Proposal]:
+        """From the mildest to the strongest; the last may be the first that fails on the search rows.
+
+        Stronger ones hardly do better.
+        """
+
+    @abstractmethod
+    def none_found(self) -> str:
+        """What is said where there is no candidate."""
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What the result says of the search."""
+
+    def until_one_fails(self, proposals: Iterator[Proposal], max_drop: float) -> list[Proposal]:
+        """Proposals up to the first whose loss rises by more than `max_drop` on the search rows."""
+        found = []
+        for proposal in proposals:
+            found.append(proposal)
+            if proposal.candidate.search_drop > max_drop:
+                break
+        return found
+
+    def search_drop(self, model: Any) -> float:
+        """The rise of the mean loss on the search rows."""
+        after = self.loss(self.rows.y_search, self.scorer.predictions(model, self.rows.X_search))
+        return float((after - self.losses_before).mean())
+
+    def damage(self, model: Any) -> float:
+        """Mean squared change of the outputs on some search rows, over their variance."""
+        outputs, reference = self.scorer.outputs(model, self.X_probe), self.reference
+        if reference.dtype.kind not in "fiu":
+            return float(np.mean(outputs != reference))
+        change = np.square(np.asarray(outputs, float) - reference)
+        finite = np.where(np.isfinite(change), change, np.finfo(float).max)
+        return float(finite.mean() / (np.var(reference.astype(float)) or 1.0))

@@ -1,0 +1,92 @@
+"""Fast candidates: networks without some of their channels, with and without int8 layers, timed on this machine."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lifecycle._check import UnsupportedModel
+from lifecycle.compression._candidate_search import CandidateSearch, Proposal
+from lifecycle.compression.quantization import quantize
+from lifecycle.compression.result import Candidate
+from lifecycle.compression.size import size_of
+from lifecycle.evaluation.latency import alternating_quartiles
+from lifecycle.evaluation.rows import n_rows, take
+
+_AMOUNTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of the channels that are removed
+_FASTER = 0.95  # of the original's time, at most
+
+
+class _Timed(NamedTuple):
+    """A model, what was done to it, the time of a call as a share of the original's, and the damage."""
+
+    model: Any
+    description: str
+    seconds: float
+    ratio: float
+    damage: float
+
+
+class LatencySearch(CandidateSearch):
+    """Calls of a compressed model and of the original alternate; those that are no faster are no candidates."""
+
+    def __init__(self, *arguments: Any, batch_size: int):
+        super().__init__(*arguments)
+        self.batch = take(self.rows.X_search, np.arange(min(batch_size, n_rows(self.rows.X_search))))
+        self.notes: list[str] = []
+        self.n_steps = 3 * len(_AMOUNTS)
+
+    def proposals(self, on_step: Callable[[], Any], max_drop: float) -> list[Proposal]:
+        """From the slowest to the fastest, without those that another one surpasses in both time and damage."""
+        found: list[_Timed] = []
+        for amount in _AMOUNTS:
+            try:
+                found = _frontier([*found, *self._timed(amount)])
+            except UnsupportedModel as error:
+                self.notes.append(f"no channels were removed: {error}")
+                break
+            on_step()
+            on_step()
+        return self.until_one_fails(self._proposals(found, on_step), max_drop)
+
+    def none_found(self) -> str:
+        reasons = "".join(f"; {note}" for note in self.notes)
+        return (
+            f"no candidate is faster than the model on this machine, for {n_rows(self.batch)} rows a call{reasons}: "
+            'objective="bytes" makes the file smaller'
+        )
+
+    def about(self) -> dict[str, Any]:
+        return {"batch_size": n_rows(self.batch), "notes": self.notes}
+
+    def _proposals(self, timed: list[_Timed], on_step: Callable[[], Any]) -> Iterator[Proposal]:
+        for one in timed:
+            drop = self.search_drop(one.model)
+            candidate = Candidate({"model": one.description}, size_of(one.model), drop, one.seconds, 1 / one.ratio)
+            yield Proposal(candidate, lambda model=one.model: model)
+            on_step()
+
+    def _timed(self, amount: float) -> Iterator[_Timed]:
+        model, parts = self.model, list[str]()
+        if amount:
+            copied = self.adapter.copy(model)
+            model = self.adapter.remove_channels(copied, amount, "magnitude", "global", self.calibration, (), None)
+            parts.append(f"{100 * amount:g} % of the channels removed")
+            yield self._time(model, parts)
+        model = quantize(model, batch_size=n_rows(self.batch), calibration=self.calibration)
+        yield self._time(model, [*parts, "int8"])
+
+    def _time(self, model: Any, parts: list[str]) -> _Timed:
+        calls = [partial(self.scorer.predictions, one, self.batch) for one in (self.model, model)]
+        before, after = (median for _, median, _ in alternating_quartiles(calls))
+        return _Timed(model, ", ".join(parts), after, after / before, self.damage(model))
+
+
+def _frontier(timed: list[_Timed]) -> list[_Timed]:
+    """From the slowest to the fastest those that are faster than the original, and damage less than all faster ones."""
+    best: list[_Timed] = []
+    for one in sorted(timed, key=lambda one: one.ratio):
+        if one.ratio <= _FASTER and (not best or one.damage < best[-1].damage):
+            best.append(one)
+    return best[::-1]
