@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and parts of docs/optimizers.md, validation.md and compression.md, from the records in benchmarks/results."""
+"""docs/benchmarks.md, and parts of optimizers.md, validation.md and compression.md, from benchmarks/results."""
 
 import json
 import re

@@ -231,43 +231,49 @@ def test_four_bit_codes_that_do_not_fit_are_refused(name, parts):
         PACKERS[name].decode(parts, np.dtype(np.int8), (5,))
 
 
-@settings(deadline=None, max_examples=150)
-@given(array=small_codes, zeros=st.lists(st.integers(0, 70), max_size=6))
-def test_a_byte_stands_for_a_code_or_for_sixteen_zeros(array, zeros):
-    codes = np.concatenate([array.reshape(-1), *(np.int8([0] * n + [5]) for n in zeros)])
-    parts = PACKERS["relative_index_int4"].encode(codes)
-    if not codes.size:
-        assert parts is None
-        return
-    runs = np.diff(np.flatnonzero(codes), prepend=-1, append=codes.size) - 1
-    assert parts["entries"].size == np.count_nonzero(codes) + (runs // 16).sum()
-    assert PACKERS["relative_index_int4"].decode(parts, codes.dtype, codes.shape).tobytes() == codes.tobytes()
+def test_frequent_codes_take_few_bits():
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((64, 500))
+    codes, _ = encode(weight, QUANTIZERS["mse"].scales, bits=4)
+    pruned = np.where(np.abs(codes) > 3, codes, np.int8(0))
+    for array, excess in ((codes, 1.1), (pruned, 1.35)):  # a zero takes a bit at least
+        share = np.bincount(array.ravel() + 8) / array.size
+        entropy = -(share[share > 0] * np.log2(share[share > 0])).sum() * array.size / 8
+        assert entropy <= PACKERS["huffman"].encode(array)["deflated"].size < excess * entropy
+    assert PACKERS["huffman"].encode(np.zeros(10_000, np.int8)) is None  # a small file for a huge array
 
 
 @pytest.mark.parametrize(
-    "entries",
+    "change",
     [
-        np.uint8([]),  # for 20 elements a byte at least
-        np.uint8([15, 15]),  # 32 zeros
-        np.uint8([3]),  # no code, and fewer zeros than 16
-        np.uint8([16 + 2]),  # more than 15 elements after the last
-        np.uint8([16 + 15, 16 + 4]),  # one element too many
-        np.int8([15]),
-        np.uint8([[15]]),
+        lambda stream: stream[:-1],
+        lambda stream: np.append(stream, stream),
+        lambda stream: stream[::-1],
+        lambda stream: stream.astype(np.int8),
+        lambda stream: stream[None],
+        lambda stream: stream[:0],
     ],
 )
-def test_a_relative_index_that_does_not_fit_is_refused(entries):
-    with pytest.raises(ValueError, match="relative index"):
-        PACKERS["relative_index_int4"].decode({"entries": entries}, np.dtype(np.int8), (20,))
-    with pytest.raises(ValueError, match="relative index"):
-        PACKERS["relative_index_int4"].decode({"entries": np.uint8([16])}, np.dtype(np.int16), (1,))
-    with pytest.raises(ValueError, match="relative index"):
-        PACKERS["relative_index_int4"].decode({"nibbles": np.uint8([16])}, np.dtype(np.int8), (1,))
+def test_huffman_codes_that_do_not_fit_are_refused(change):
+    codes = np.random.default_rng(0).integers(-3, 4, 500, dtype=np.int8)
+    stream = PACKERS["huffman"].encode(codes)["deflated"]
+    with pytest.raises(ValueError, match="Huffman"):
+        PACKERS["huffman"].decode({"deflated": change(stream)}, np.dtype(np.int8), (500,))
+    for parts, dtype, shape in [
+        ({"bits": stream}, np.int8, (500,)),
+        ({"deflated": stream}, np.int16, (500,)),
+        ({"deflated": stream}, np.int8, (499,)),
+        ({"deflated": stream}, np.int8, (501,)),
+        ({"deflated": stream}, np.int8, (10**12,)),
+    ]:
+        with pytest.raises(ValueError, match="Huffman"):
+            PACKERS["huffman"].decode(parts, np.dtype(dtype), shape)
 
 
-def test_sparse_codes_of_four_bits_are_stored_with_an_index_or_a_bit_mask():
+def test_the_smallest_form_of_codes_is_stored():
     codes = np.int8([0] * 90 + [3, -2, 7, 1, -7, 5, 2, 1, 4, -1])
-    assert pack(codes)[0] == "relative_index_int4"
     assert pack(codes[80:])[0] == "bitmask_int4"
     assert pack(codes[90:])[0] == "int4"
-    assert pack(np.int8(codes * 16))[0] == "bitmask"
+    assert pack(np.int8(codes[80:] * 16))[0] == "bitmask"
+    many = np.random.default_rng(0).binomial(14, 0.5, 10_000).astype(np.int8) - np.int8(7)
+    assert pack(many)[0] == pack(np.int8(many * 16))[0] == "huffman"

@@ -13,8 +13,9 @@ from lifecycle.compression.row_losses import RowLoss
 from lifecycle.compression.size import size_of
 from lifecycle.evaluation.rows import take
 
-# rows on which the damage of an option is measured, and layers are calibrated: the fewer, the larger the model
+# rows on which the damage of an option is measured, and on which layers are calibrated: the fewer, the larger the model
 _PROBE_WEIGHTS, _FEWEST_PROBE_ROWS, _MOST_PROBE_ROWS = 2_000_000_000, 64, 512
+_MOST_CALIBRATION_ROWS = 4096
 
 
 class Proposal(NamedTuple):
@@ -37,10 +38,13 @@ class CandidateSearch(ABC):
         self.losses_before = loss(rows.y_search, predictions)
         self.size = size_of(model)
         n_weights = sum(int(np.prod(layer.shape)) for layer in self.adapter.layers(model))
-        n_probe = min(max(_PROBE_WEIGHTS // max(n_weights, 1), _FEWEST_PROBE_ROWS), _MOST_PROBE_ROWS, len(rows.search))
-        probe = np.arange(n_probe)
-        self.X_probe, self.y_probe = take(rows.X_search, probe), rows.y_search[probe]
-        self.calibration = self.X_probe if calibration is None else calibration
+        affordable = max(_PROBE_WEIGHTS // max(n_weights, 1), _FEWEST_PROBE_ROWS)
+        probe = np.arange(min(affordable, _MOST_PROBE_ROWS, len(rows.search)))
+        self.X_probe = take(rows.X_search, probe)
+        if calibration is None:
+            n_calibration = min(affordable, _MOST_CALIBRATION_ROWS, len(rows.search))
+            calibration = take(rows.X_search, np.arange(n_calibration))
+        self.calibration = calibration
         self.reference = scorer.outputs(model, self.X_probe)
 
     @abstractmethod

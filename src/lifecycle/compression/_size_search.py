@@ -21,15 +21,11 @@ _GROUP_SIZE = 64  # inputs that share a scale of 4-bit codes where no weight is 
 
 
 class Option(NamedTuple):
-    """What may be done to one layer: a share of its weights pruned, and bits of those that stay (32: as they are)."""
+    """What may be done to one layer: a share of its weights pruned, bits of those that stay (32: as they are)."""
 
     amount: float
     bits: int
-
-    @property
-    def group_size(self) -> int | None:
-        """Where most weights of a group are zero, a scale costs as much as the others."""
-        return _GROUP_SIZE if self.bits == 4 and not self.amount else None
+    group_size: int | None = None
 
     def __str__(self) -> str:
         if self == _UNCHANGED:
@@ -39,11 +35,13 @@ class Option(NamedTuple):
 
 
 _UNCHANGED = Option(0.0, 32)
+# where weights of a group are pruned, its scale costs as much as the others
 _OPTIONS = (
     _UNCHANGED,
-    *(Option(0.0, bits) for bits in (8, 4)),
-    *(Option(0.5, bits) for bits in (8, 4)),
-    *(Option(amount, 4) for amount in (0.7, 0.8, 0.9, 0.95)),
+    Option(0.0, 8),
+    Option(0.0, 4, _GROUP_SIZE),
+    Option(0.0, 4),
+    *(Option(amount, 4) for amount in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)),
 )
 # options whose damage to the outputs of the model is measured; that of the others follows from the layer's own outputs
 _MEASURED = (Option(0.0, 4), Option(0.8, 4))

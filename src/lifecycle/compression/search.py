@@ -74,7 +74,7 @@ def compress(
     certify_size : float, default=0.5
         Share of the rows to certify on.
     calibration : as X, optional
-        Rows for the methods that need the inputs of layers; None: 64 to 512 of the search rows, the fewer the larger
+        Rows for the methods that need the inputs of layers; None: 64 to 4096 of the search rows, the fewer the larger
         the model.
     predict : callable (model, X) -> array, optional
         Labels, or values; where y holds class numbers, a column of scores for each class will do. None: the model's
