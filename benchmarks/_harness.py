@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -73,9 +74,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of what was measured."""
-    return {name: version_of(name) for name in PACKAGES}
+def versions(*more: str) -> dict[str, str]:
+    """Installed versions of what was measured, and of `more` packages."""
+    return {name: version_of(name) for name in (*PACKAGES, *more)}
 
 
 def version_of(name: str) -> str:
@@ -113,6 +114,46 @@ def read_partial(path: Path | None, now: dict) -> dict:
         if earlier[part] != _short(now[part]):
             raise ValueError(f"{path} was measured with other {part}: {earlier[part]}; now: {now[part]}")
     return earlier
+
+
+def measure_cases(
+    measures: Mapping[str, Callable[[], dict]],
+    only: Sequence[str],
+    resume: Path | None,
+    made: Callable[[list[dict]], dict],
+    key: str = "case",
+) -> list[dict]:
+    """What each case found whose name contains one of `only`; one that lacks its data is skipped, with the reason.
+
+    Parameters
+    ----------
+    measures : name -> function that measures the case
+    resume : a file that keeps the record after each case. If it is there, its cases are not measured again.
+    made : the record of some cases
+    key : where a case keeps its name
+    """
+    done = {one[key]: one for one in read_partial(resume, made([])).get("cases", [])}
+    found = []
+    for name, measure in measures.items():
+        if name in done:
+            found.append(done[name])
+        if name in done or not chosen(name, only):
+            continue
+        print(name, file=sys.stderr, flush=True)
+        try:
+            one = measure()
+        except FileNotFoundError as error:
+            one = {"skipped": str(error)}
+        found.append({key: name, **one})
+        if resume is not None:
+            write_json(made(found), resume)
+    return found
+
+
+def memory_of(what: str, process: str = "self") -> int:
+    """Bytes that Linux reports of a process: VmRSS, in use now; VmHWM, at most so far."""
+    text = Path(f"/proc/{process}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(what + ":"))
 
 
 def _short(value):

@@ -6,7 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .. import _data
+
 N_TOKENS = 64
+EMBEDDINGS = ("words", "positions", "segments")
 
 
 class Attention(nn.Module):
@@ -91,6 +94,7 @@ def load(folder: Path) -> MiniLM:
 
 def tokenize(folder: Path, texts: list[str], n_tokens: int = N_TOKENS) -> torch.Tensor:
     """Token numbers of texts, cut and padded to `n_tokens`."""
+    _data.require("tokenizers")
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

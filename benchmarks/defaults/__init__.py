@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 import lifecycle as lc
 
 from .. import _data
-from .._harness import chosen, read_partial, record, version_of, write_json
+from .._harness import measure_cases, read_partial, record, version_of
 from ._measure import ALPHAS, FOLDS, grid, one_fit
 from ._report import line, table
 
@@ -105,31 +105,24 @@ def run(
     settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib"),
                 "alphas": ALPHAS.tolist()}  # fmt: skip
     earlier = read_partial(resume, record("defaults", settings=settings))
-    measured = {one["case"]: one for one in earlier.get("cases", [])}
     first = earlier.get("first") or first_answers(min(rounds, 3))
-    found = []
+
+    def made(found: list[dict]) -> dict:
+        left_out = [case.name for case in CASES if case.name not in {one["case"] for one in found}]
+        return record("defaults", settings=settings, first=first, cases=found, left_out=left_out)
+
+    def measure(case: Case) -> dict:
+        Parallel(threads)(delayed(_warm_up)() for _ in range(threads))  # processes of joblib end when idle
+        one = _measure(case, rounds, threads, scale)
+        print("   ", line(one), file=sys.stderr, flush=True)
+        return one
+
     with lc.threads(threads), threadpool_limits(threads):
-        for case in CASES:
-            if case.name in measured:
-                found.append(measured[case.name])
-            if case.name in measured or not chosen(case.name, only):
-                continue
-            print(case.name, file=sys.stderr, flush=True)
-            Parallel(threads)(delayed(_warm_up)() for _ in range(threads))  # processes of joblib end when idle
-            found.append({"case": case.name, **_measure(case, rounds, threads, scale)})
-            print("   ", line(found[-1]), file=sys.stderr, flush=True)
-            if resume is not None:
-                write_json(record("defaults", settings=settings, first=first, cases=found), resume)
-    left_out = [case.name for case in CASES if case.name not in {one["case"] for one in found}]
-    return record("defaults", settings=settings, first=first, cases=found, left_out=left_out)
+        return made(measure_cases({case.name: partial(measure, case) for case in CASES}, only, resume, made))
 
 
 def _measure(case: Case, rounds: int, threads: int, scale: float) -> dict:
-    try:
-        X, y = case.load(scale=scale)
-    except FileNotFoundError as error:
-        return {"skipped": str(error)}
-    X, y = _of_frequent_classes(X, y)
+    X, y = _of_frequent_classes(*case.load(scale=scale))
     shape = {"rows": X.shape[0], "columns": X.shape[1]} | ({"stored": int(X.nnz)} if hasattr(X, "nnz") else {})
     shape |= {} if y.dtype.kind == "f" else {"classes": len(np.unique(y))}
     goal = {} if case.seconds is None else {"seconds": case.seconds}

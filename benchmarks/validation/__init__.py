@@ -4,7 +4,6 @@ All sides get the same data, the same folds and the same cores, and alternate in
 with its answer. Missing data sets are skipped: ADULT, LETTER, DIAMONDS and NEWSGROUPS name their files.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from threadpoolctl import threadpool_limits
 import lifecycle as lc
 
 from .. import _data
-from .._harness import chosen, read_partial, record, version_of, write_json
+from .._harness import measure_cases, record, version_of
 from . import _growth, _memory, _paths, _searches, _single, _splitters
 from ._sides import table_of
 
@@ -81,24 +80,16 @@ def run(
     `resume`: a file that keeps what was measured after each case. If it is there, its cases are not measured again.
     """
     settings = {"rounds": rounds, "threads": threads, "scale": scale, "joblib": version_of("joblib")}
-    earlier = read_partial(resume, record("validation", settings=settings))
-    done = {one["name"]: one for one in earlier.get("cases", [])}
-    measured = []
+    found = cases(rounds, threads, scale)
+    sections = {name: section for name, (section, _) in found.items()}
+
+    def made(measured: list[dict]) -> dict:
+        named = [{"case": one["name"], "section": sections[one["name"]], **one} for one in measured]
+        return record("validation", settings=settings, cases=named)
+
     with lc.threads(threads), threadpool_limits(threads):
-        for name, (section, measure) in cases(rounds, threads, scale).items():
-            if name in done:
-                measured.append(done[name])
-            if name in done or not chosen(name, only):
-                continue
-            print(name, file=sys.stderr, flush=True)
-            try:
-                one = measure()
-            except FileNotFoundError as error:
-                one = {"case": name, "skipped": str(error)}
-            measured.append({"name": name, "section": section, **one})
-            if resume is not None:
-                write_json(record("validation", settings=settings, cases=measured), resume)
-    return record("validation", settings=settings, cases=measured)
+        measures = {name: measure for name, (_, measure) in found.items()}
+        return made(measure_cases(measures, only, resume, made, key="name"))
 
 
 def table(result: dict) -> str:

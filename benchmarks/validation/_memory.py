@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .._harness import markdown, memory_of
 from ._sides import duration, is_ours
 
 ROOT = Path(__file__).parents[2]
@@ -45,19 +46,14 @@ def child(who: str, n: int, p: int, threads: int) -> None:
         X, y = _data.normal(n, p)
         print("made", flush=True)
         sys.stdin.readline()
-        highest = _status("VmHWM")
+        highest = memory_of("VmHWM")
         begin = time.perf_counter()
         found = search(who, threads).fit(X, y)
         took = time.perf_counter() - begin
-        grown = max(0, _status("VmHWM") - highest)
-        print(json.dumps({"seconds": took, "own_peak": _status("VmHWM") if grown else 0, "bytes": X.nbytes,
+        grown = max(0, memory_of("VmHWM") - highest)
+        print(json.dumps({"seconds": took, "own_peak": memory_of("VmHWM") if grown else 0, "bytes": X.nbytes,
                           "score": float(found.cv_results_["mean_test_score"].max())}), flush=True)  # fmt: skip
         sys.stdin.readline()
-
-
-def _status(what: str, process: str = "self") -> int:
-    text = Path(f"/proc/{process}/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(what + ":"))
 
 
 def in_use(process: Any) -> int:
@@ -85,7 +81,7 @@ def watched(who: str, n: int, p: int, threads: int) -> dict:
         process = psutil.Process(started.pid)
         if started.stdout.readline().strip() != "made":
             raise RuntimeError(f"the process of {who!r} ended before it made its data")
-        before, own_before, peak = in_use(process), _status("VmRSS", str(started.pid)), 0
+        before, own_before, peak = in_use(process), memory_of("VmRSS", str(started.pid)), 0
         done = threading.Event()
 
         def sample() -> None:
@@ -119,8 +115,6 @@ def memory(threads: int, scale: float) -> dict:
 
 def table_of(one: dict) -> list[str]:
     """The markdown of the case."""
-    from .._harness import markdown
-
     if "skipped" in one:
         return [f"### {one['case']}", f"Skipped: {one['skipped']}."]
     rows = []
