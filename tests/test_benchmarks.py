@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -255,26 +254,6 @@ def test_a_trial_of_the_defaults_writes_its_record_and_page(tmp_path, monkeypatc
         "(aim: 4 s)",
     ):
         assert expected in page
-
-
-def test_a_trial_of_the_compression_writes_its_record_and_page(tmp_path, monkeypatch):
-    pytest.importorskip("torch")
-    from benchmarks import compression
-    from benchmarks.compression import _column_loop
-
-    for name in ("MINILM", "FASHION"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.setitem(compression.CASES, "column loop, small", partial(_column_loop.measure, 40, 300))
-    result = compression.run(rounds=1, threads=1, scale=0.1, only=["MiniLM", "CNN", "small"])
-    cases = {one["case"]: one for one in result["cases"]}
-    assert [one["skipped"].split()[0] for one in cases.values() if "skipped" in one] == ["MINILM", "MINILM", "FASHION"]
-    errors = {who: row["error of the outputs"] for who, row in cases["column loop, small"]["rows"].items()}
-    assert errors["lifecycle"] == pytest.approx(errors["torch operations"], rel=0.05)
-    assert errors["lifecycle"] < errors["nearest codes"] == 1
-    _harness.write(result, tmp_path)
-    page = _page.text(tmp_path)
-    assert "### column loop, small" in page
-    assert "Skipped: MINILM does not name" in page
 
 
 def test_a_run_of_the_defaults_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):

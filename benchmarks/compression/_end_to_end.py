@@ -48,10 +48,9 @@ def measure(rounds: int, scale: float) -> dict:
     targets.append(at_most(OURS, hits[BASELINE], hits[OURS], MOST_DROP))
     about = (
         f"{N_TOKENS} tokens a text, {rounds} alternating rounds. {probe.about} The graph of onnxruntime is exported "
-        "for each batch size, and optimized when it is loaded; “fused first”: it was optimized before its quantization "
-        "too. The target is for the faster of the two. The embedding tables stay in float32 everywhere. "
-        + about_vnni()
-        + _peers.about_missing(left_out)
+        "for each batch size, prepared for quantization by its own tool, and optimized when it is loaded; “fused "
+        "first”: operators were fused before the quantization. The target is for the faster of the two. The embedding "
+        "tables stay in float32 everywhere. " + about_vnni() + _peers.about_missing(left_out)
     )
     return {"rows": rows, "targets": targets, "about": about}
 

@@ -1,5 +1,6 @@
 """A module in onnxruntime, in float32 and with dynamic int8 quantization."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +20,23 @@ Embed = Callable[[torch.Tensor], np.ndarray]
 def sessions(net: nn.Module, example: torch.Tensor, folder: Path) -> dict[str, Embed]:
     """What embeds batches of the example's shape.
 
-    The int8 files are made with the options that are documented for CPUs: int8 weights with a scale for each channel,
-    of the matrix products with a constant. In the second, the graph is optimized before it is quantized, as the
-    documentation of onnxruntime advises. Both are optimized when they are loaded, too.
+    The int8 graphs are made as onnxruntime's documentation has it for CPUs: first `quant_pre_process`, then int8
+    weights with a scale for each channel, of the matrix products with a constant. One of them had its operators fused
+    before the quantization. Every graph has all optimizations when it is loaded.
     """
-    path, fused = folder / f"{len(example)}.onnx", folder / f"{len(example)}-fused.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about itself
-        torch.onnx.export(net, (example,), path, dynamo=True, external_data=False, verbose=False)
-    embed = {FLOAT: _session(path, save=fused)}
-    for who, source in ((INT8, path), (FUSED_INT8, fused)):
-        embed[who] = _session(_quantized(source))
-    return embed
+    path, prepared, fused = (folder / f"{len(example)}{end}.onnx" for end in ("", "-prepared", "-fused"))
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about itself
+            torch.onnx.export(net, (example,), path, dynamo=True, external_data=False, verbose=False)
+        from onnxruntime.quantization import shape_inference
+
+        shape_inference.quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        _session(path, save=fused)
+        return {FLOAT: _session(path), INT8: _session(_quantized(prepared)), FUSED_INT8: _session(_quantized(fused))}
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _quantized(path: Path) -> Path:
@@ -45,26 +51,16 @@ def _quantized(path: Path) -> Path:
 
 
 def _session(path: Path, save: Path | None = None) -> Embed:
-    """The graph with all optimizations; `save`: where those go that do not depend on the layout of memory."""
+    """The graph with all optimizations, or, to save it, with those that do not depend on the layout of memory."""
     import onnxruntime
 
     levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if save is None else levels.ORT_ENABLE_EXTENDED
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
     if save is not None:
-        options = _options()
-        options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(save)
-        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    options = _options()
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (name,) = (one.name for one in session.get_inputs())
     return lambda tokens: session.run(None, {name: tokens.numpy()})[0]
-
-
-def _options():
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors
-    return options

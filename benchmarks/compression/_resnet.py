@@ -51,7 +51,7 @@ def train(net: nn.Module, X: torch.Tensor, y: torch.Tensor, epochs: int, lr: flo
     generator = torch.Generator().manual_seed(seed)
     n_steps = epochs * -(-len(X) // BATCH)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=n_steps + 1, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     net.train()
     for _ in range(epochs):
         for rows in torch.randperm(len(X), generator=generator).split(BATCH):
