@@ -191,9 +191,21 @@ def test_a_trial_of_the_spelling(tmp_path, monkeypatch):
     assert {who.partition(": ")[2] for who in rows} >= {"float32", "lifecycle int8"}
 
 
+needs_proc = pytest.mark.skipif(not _memory.RESET.exists(), reason="peak memory is read from /proc")
+
+
+@needs_proc
+def test_peak_memory_does_not_count_what_was_freed_before():
+    def make():
+        assert np.ones(30_000_000, np.float32).all()  # 120 MB
+        return nn.Sequential(nn.Linear(64, 64))
+
+    found = _memory._measured(make, torch.randn(64, 64), torch.randn(8, 64), {})
+    assert found["peak"] < 60e6
+
+
+@needs_proc
 def test_peak_memory_counts_the_copy_of_the_model():
-    if not _memory.RESET.exists():
-        pytest.skip("the peak memory of a process is read from /proc")
     found = _memory.stack_in_process(4, 512, 64)
     assert found["model"] == 4 * 4 * (512**2 + 512)
     assert found["hessian"] == 8 * 512**2
@@ -202,6 +214,7 @@ def test_peak_memory_counts_the_copy_of_the_model():
     assert 0 < found["error"] < 0.5
 
 
+@needs_proc
 @pytest.mark.slow
 def test_memory_is_measured_in_a_fresh_process():
     found = _memory.stack(**TRIAL)
