@@ -144,6 +144,7 @@ def measure_cases(
             one = measure()
         except FileNotFoundError as error:
             one = {"skipped": str(error)}
+            print("    skipped:", error, file=sys.stderr, flush=True)
         found.append({key: name, **one})
         if resume is not None:
             write_json(made(found), resume)

@@ -266,7 +266,7 @@ def test_a_run_of_the_defaults_goes_on_where_it_was_interrupted(tmp_path, monkey
         measured.append(case.name)
         if len(measured) == 3:
             raise KeyboardInterrupt
-        return {"skipped": f"{case.name} does not name a file"}
+        raise FileNotFoundError(f"{case.name} does not name a file")
 
     monkeypatch.setattr(defaults, "_measure", measure)
     options = {"rounds": 1, "threads": 1, "only": ["raw"], "resume": tmp_path / "partial.json"}

