@@ -64,4 +64,6 @@ def _input_norms(moments: np.ndarray, layer: Layer) -> np.ndarray:
     norms = np.sqrt(np.diagonal(moments, axis1=1, axis2=2))
     if len(layer.shape) < 2:
         return np.asarray(norms.reshape(layer.shape))
-    return np.asarray(np.repeat(norms, layer.shape[0] // len(norms), axis=0).reshape(layer.shape))
+    axis, others = layer.channel_axis, [n for k, n in enumerate(layer.shape) if k != layer.channel_axis]
+    channels = np.repeat(norms, layer.shape[axis] // len(norms), axis=0).reshape(layer.shape[axis], *others)
+    return np.moveaxis(channels, 0, axis)

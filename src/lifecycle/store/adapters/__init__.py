@@ -31,6 +31,7 @@ __all__ = [
 TORCH_MODULE, TORCH_ESTIMATOR = "torch.module", "torch.estimator"
 LINEAR_ESTIMATOR = "linear.estimator"
 SKLEARN_PIPELINE = "sklearn.pipeline"
+SKLEARN_LINEAR_MODEL, SKLEARN_MLP = "sklearn.linear_model", "sklearn.mlp"
 CHECKPOINT = "checkpoint"
 
 _ADAPTER_OF_KIND = {
@@ -38,6 +39,8 @@ _ADAPTER_OF_KIND = {
     TORCH_ESTIMATOR: "lifecycle.torch.adapter",
     LINEAR_ESTIMATOR: "lifecycle.store.adapters.linear",
     SKLEARN_PIPELINE: "lifecycle.store.adapters.sklearn",
+    SKLEARN_LINEAR_MODEL: "lifecycle.store.adapters.sklearn.linear_models",
+    SKLEARN_MLP: "lifecycle.store.adapters.sklearn.mlp",
 }
 # package of a class or of one of its bases -> adapter; the first match of the first base wins
 _ADAPTER_OF_PACKAGE = {
@@ -47,8 +50,8 @@ _ADAPTER_OF_PACKAGE = {
     "sklearn": "lifecycle.store.adapters.sklearn",
 }
 _SUPPORTED = (
-    "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, or a scikit-learn "
-    "Pipeline with one of these at its end"
+    "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, a linear model, "
+    "MLPClassifier or MLPRegressor of scikit-learn, or a scikit-learn Pipeline with one of these at its end"
 )
 MAX_INPUTS = 16_384  # of a weight whose second moments are computed: they take 2 GiB
 COMPUTED = "computed"  # kind of a weight that is computed from other parameters and cannot be replaced

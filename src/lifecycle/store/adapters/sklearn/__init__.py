@@ -1,7 +1,8 @@
-"""The adapter of scikit-learn pipelines around an estimator of this library.
+"""The adapter of scikit-learn's estimators, and of its pipelines around one of them or of this library.
 
-`lifecycle.store.adapters.Adapter` documents its functions. The weights are those of the final estimator; how the steps
-before it are stored is in `steps` and `transformers`.
+`lifecycle.store.adapters.Adapter` documents its functions. The weights are those of the final estimator, which has an
+adapter of its own: `linear_models` and `mlp` are those of scikit-learn's estimators. How the steps before it are stored
+is in `steps` and `transformers`.
 """
 
 import copy as _copy
@@ -12,6 +13,7 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Encode, Layer
+from lifecycle.store.adapters.sklearn import linear_models, mlp
 from lifecycle.store.adapters.sklearn.steps import deserialize_step, estimator_adapter, is_a, serialize_step
 
 
@@ -33,9 +35,10 @@ def _adapter_and_estimator(model: Any) -> tuple[Adapter, Any]:
         adapter = estimator_adapter(estimator)
         if adapter is not None:
             return adapter, estimator
+    own = ", ".join((*linear_models.CLASSES, *mlp.CLASSES))
     raise UnsupportedModel(
-        f"a {type(estimator).__name__} is not supported; what is: an estimator of this library, alone, at the end of a "
-        "scikit-learn Pipeline, or in a TransformedTargetRegressor"
+        f"a {type(estimator).__name__} is not supported; what is, alone, at the end of a scikit-learn Pipeline, or in "
+        f"a TransformedTargetRegressor: an estimator of this library, and of scikit-learn (no subclass of these): {own}"
     )
 
 
@@ -122,11 +125,14 @@ def copy(model: Any) -> Any:
 
 
 def tensors(model: Any) -> dict[str, np.ndarray]:
-    return serialize(model)[1]
+    adapter, estimator = _adapter_and_estimator(model)
+    return adapter.tensors(model) if estimator is model else serialize(model)[1]
 
 
 def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    _adapter_and_estimator(model)  # refuses what is not supported before any step is read
+    adapter, estimator = _adapter_and_estimator(model)  # refuses what is not supported before any step is read
+    if estimator is model:
+        return adapter.serialize(model)
     arrays: dict[str, np.ndarray] = {}
     root = serialize_step(model, "", arrays)
     return {"kind": SKLEARN_PIPELINE, "class": type(model).__name__, "missing": _missing(root), "root": root}, arrays

@@ -1,7 +1,7 @@
 """The steps of a pipeline as JSON and arrays: Pipeline, ColumnTransformer and TransformedTargetRegressor."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from lifecycle._check import UnsupportedModel
 from lifecycle._display import import_optional
 from lifecycle.store import adapters, limits
 from lifecycle.store.adapters import Adapter
-from lifecycle.store.adapters.sklearn import transformers
+from lifecycle.store.adapters.sklearn import linear_models, mlp, transformers
 from lifecycle.store.json_values import pop_prefixed, serialize_params
 
 _COLUMN_PARAMS = ("remainder", "sparse_threshold", "verbose_feature_names_out")
@@ -31,9 +31,11 @@ def is_a(step: Any, name: str) -> bool:
 
 
 def estimator_adapter(step: Any) -> Adapter | None:
-    """The adapter of an estimator of this library; None for a class of scikit-learn."""
+    """The adapter of an estimator of this library or of scikit-learn; None for other classes of scikit-learn."""
     adapter = adapters.adapter_for(step)
-    return None if getattr(adapter, "__name__", "") == __package__ else adapter
+    if getattr(adapter, "__name__", "") != __package__:
+        return adapter
+    return next((cast(Adapter, own) for own in (linear_models, mlp) if own.is_supported(step)), None)
 
 
 def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray], depth: int = 0) -> dict[str, Any]:

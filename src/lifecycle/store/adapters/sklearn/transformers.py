@@ -101,7 +101,7 @@ def serialize_transformer(step: Any, path: str, arrays: dict[str, np.ndarray]) -
     name = type(step).__name__
     if not hasattr(step, "n_features_in_"):
         raise UnsupportedModel(f"this {name} is not fitted yet: call fit first")
-    params = _changed_params(step)
+    params = _serialize_params(step)
     learned = {k: getattr(step, k) for k in TRANSFORMERS[name].learned if hasattr(step, k)}
     limits.spend_work(limits.COLUMN * len(learned.get("categories_", ())))
     fitted, fitted_arrays = json_values.serialize_attributes(name, learned)
@@ -109,13 +109,18 @@ def serialize_transformer(step: Any, path: str, arrays: dict[str, np.ndarray]) -
     return {"class": name, "params": params, "fitted": fitted}
 
 
-def _changed_params(step: Any) -> dict[str, Any]:
+def changed_params(step: Any) -> dict[str, Any]:
+    """Arguments that are not the defaults."""
+    defaults = {k: p.default for k, p in inspect.signature(type(step)).parameters.items()}
+    return {k: v for k, v in step.get_params(deep=False).items() if not _is_same(v, defaults[k])}
+
+
+def _serialize_params(step: Any) -> dict[str, Any]:
     """Arguments that are not the defaults, as JSON."""
     name = type(step).__name__
     if vars(step).get("_sklearn_output_config"):
         raise UnsupportedModel(f"a {name} after set_output cannot be stored: leave set_output out")
-    defaults = {k: p.default for k, p in inspect.signature(type(step)).parameters.items()}
-    changed = {k: v for k, v in step.get_params(deep=False).items() if not _is_same(v, defaults[k])}
+    changed = changed_params(step)
     for k in changed:
         if k not in TRANSFORMERS[name].params:
             raise UnsupportedModel(f"a {name} with {k}={changed[k]!r} cannot be stored")
