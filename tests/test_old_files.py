@@ -14,6 +14,8 @@ import pytest
 import torch
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, TweedieRegressor
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
@@ -55,6 +57,12 @@ def fitted(name):
             return lc.LinearRegressor(optimizer=lc.Adam(lr=1e-2), max_iter=3, tol=None, random_state=0).fit(X, y)
         case "linear-classifier-int8":
             return lc.quantize(lc.prune(linear.fit(X, classes), 0.5))
+        case "sklearn-logistic-regression":
+            return LogisticRegression().fit(X, classes)
+        case "sklearn-tweedie-regressor":
+            return TweedieRegressor(power=1.5, alpha=0.1).fit(X, y - y.min())
+        case "sklearn-mlp-classifier-int8":
+            return lc.quantize(MLPClassifier((5,), solver="lbfgs", max_iter=9, alpha=1.0, random_state=0).fit(X, classes))
         case "mlp":
             return lt.MLP(6, 3, hidden=(8,)).eval()
         case "mlp-bfloat16":
@@ -101,7 +109,8 @@ def tolerance(name, expected):
 
 def test_there_is_a_file_of_every_kind():
     kinds = {lc.inspect(FILES / f"{name}.safetensors").kind for name in MODELS + RUNS}
-    assert kinds == {"linear.estimator", "torch.module", "torch.estimator", "sklearn.pipeline", "checkpoint"}
+    scikit_learn = {"sklearn.pipeline", "sklearn.linear_model", "sklearn.mlp"}
+    assert kinds == {"linear.estimator", "torch.module", "torch.estimator", "checkpoint"} | scikit_learn
 
 
 @pytest.mark.filterwarnings("ignore:torch has no int8 kernel")

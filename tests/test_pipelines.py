@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
@@ -153,7 +153,7 @@ def test_unsupported_steps_are_named(tmp_path):
     X, y = load_iris(return_X_y=True)
     ours = lc.LinearClassifier(random_state=0)
     cases = [
-        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), "a LogisticRegression is not supported"),
+        (make_pipeline(StandardScaler(), KNeighborsClassifier()), "a KNeighborsClassifier is not supported"),
         (make_pipeline(MinMaxScaler(), ours), "a MinMaxScaler cannot be stored; what can, .*StandardScaler"),
         (make_pipeline(Squares(), ours), "a Squares"),
         (make_pipeline(SimpleImputer(add_indicator=True), ours), "add_indicator=True cannot be stored"),

@@ -131,6 +131,9 @@ def deserialize_attributes(config: Any, arrays: dict[str, np.ndarray]) -> dict[s
     """The attributes that `serialize_attributes` was given; their names are whatever the file says."""
     if not isinstance(config, dict):
         raise ValueError("the estimator's attributes are missing")
+    twice = config.keys() & arrays.keys()
+    if twice:
+        raise ValueError(f"the attributes {', '.join(sorted(twice))} are stored twice")
     return {**{name: deserialize_value(value) for name, value in config.items()}, **arrays}
 
 

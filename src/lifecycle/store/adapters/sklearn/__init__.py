@@ -35,7 +35,7 @@ def _adapter_and_estimator(model: Any) -> tuple[Adapter, Any]:
         adapter = estimator_adapter(estimator)
         if adapter is not None:
             return adapter, estimator
-    own = ", ".join((*linear_models.CLASSES, *mlp.CLASSES))
+    own = ", ".join(sorted((*linear_models.CLASSES, *mlp.CLASSES)))
     raise UnsupportedModel(
         f"a {type(estimator).__name__} is not supported; what is, alone, at the end of a scikit-learn Pipeline, or in "
         f"a TransformedTargetRegressor: an estimator of this library, and of scikit-learn (no subclass of these): {own}"

@@ -56,6 +56,8 @@ def deserialize(
 
     `neg_label`: of the LabelBinarizer that a fit of such a classifier makes; None: it makes none.
     """
+    from sklearn.base import is_classifier
+
     changed, attributes = json_values.deserialize_fitted(config, arrays, cls, into)
     if not set(attributes) <= {*_LEARNED, *records}:
         raise ValueError(f"a {cls.__name__} is not stored with the attributes {', '.join(sorted(attributes))}")
@@ -68,6 +70,8 @@ def deserialize(
     classes = attributes.pop("classes_", None)
     json_values.restore_attributes(model, attributes)
     if classes is not None:
+        if not is_classifier(model):
+            raise ValueError(f"a {cls.__name__} has no classes_")
         limits.spend_bytes(_COPIES_OF_CLASSES * classes.nbytes)
         check_classes(classes)
         if neg_label is not None:

@@ -59,6 +59,7 @@ _RECORDS = (
     *("n_iter_", "t_", "alpha_", "l1_ratio_", "C_", "dual_gap_", "rank_", "singular_", "scale_", "best_score_"),
     *("solver_", "n_nonzero_coefs_", "noise_variance_", "breakdown_", "n_subpopulation_"),
 )
+_DTYPES = (np.float32, np.float64)
 
 
 def is_supported(model: Any) -> bool:
@@ -81,16 +82,17 @@ def _check_fitted(model: Any) -> Any:
 def _check(model: Any) -> None:
     """ValueError unless the parts of a model fit each other."""
     coef, name = model.coef_, type(model).__name__
-    if not isinstance(coef, np.ndarray) or coef.dtype not in (np.float32, np.float64) or not coef.size:
+    if not isinstance(coef, np.ndarray) or coef.dtype not in _DTYPES or not coef.size:
         raise ValueError("coef_ is not an array of numbers in float32 or float64")
     if coef.ndim not in ((1,) if name in _GENERALIZED else (1, 2)):
         raise ValueError(f"coef_ of a {name} has the shape {coef.shape}")
     n_outputs = coef.shape[0] if coef.ndim == 2 else 1
-    if not isinstance(model.intercept_, (float, int, np.number, np.ndarray)):
-        raise ValueError("intercept_ is not a number or an array of numbers")
-    intercept = np.asarray(model.intercept_)
-    if intercept.dtype.kind not in "iuf" or intercept.shape not in ((), (n_outputs,)):
-        raise ValueError(f"coef_ of the shape {coef.shape} has an intercept_ of the shape {intercept.shape}")
+    intercept = model.intercept_
+    is_array = isinstance(intercept, np.ndarray)
+    if not (intercept.dtype in _DTYPES if is_array else isinstance(intercept, (int, float, np.number))):
+        raise ValueError("intercept_ is not a number, or an array of numbers in float32 or float64")
+    if np.shape(intercept) not in ((), (n_outputs,)):
+        raise ValueError(f"coef_ of the shape {coef.shape} has an intercept_ of the shape {np.shape(intercept)}")
     if name in (*_CLASSIFIERS, "LinearSVC"):
         fitted.check_outputs(model, n_outputs)
     fitted.check_feature_names(model, coef.shape[-1])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import UnsupportedModel, one_of
+from lifecycle._check import UnsupportedModel, one_of, to_scalar
 from lifecycle.store import json_values
 from lifecycle.store.adapters import MAX_INPUTS, SKLEARN_MLP, Encode, Layer
 from lifecycle.store.adapters.coefficients import Weight, check_activations, moments_of_rows, pop_weight
@@ -211,7 +211,7 @@ def _targets(model: Any, targets: Any) -> np.ndarray:
     if not str(binarizer.y_type_).startswith("multilabel"):
         unknown = np.setdiff1d(targets, model.classes_)
         if len(unknown):
-            raise ValueError(f"calibration has the label {unknown[0]!r}, which is not one of the model's classes")
+            raise ValueError(f"calibration has the label {to_scalar(unknown[0])!r}, which is not one of the model's classes")
     y = binarizer.transform(targets)
     return np.asarray(y.toarray() if hasattr(y, "toarray") else y, dtype=float)
 
