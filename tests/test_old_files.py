@@ -62,7 +62,9 @@ def fitted(name):
         case "sklearn-tweedie-regressor":
             return TweedieRegressor(power=1.5, alpha=0.1).fit(X, y - y.min())
         case "sklearn-mlp-classifier-int8":
-            return lc.quantize(MLPClassifier((5,), solver="lbfgs", max_iter=9, alpha=1.0, random_state=0).fit(X, classes))
+            return lc.quantize(
+                MLPClassifier((5,), solver="lbfgs", max_iter=9, alpha=1.0, random_state=0).fit(X, classes)
+            )
         case "mlp":
             return lt.MLP(6, 3, hidden=(8,)).eval()
         case "mlp-bfloat16":

@@ -1,10 +1,14 @@
 """scikit-learn's own models in pipelines, in compress and audit, and what is refused: models, arguments, files."""
 
+import random
+import warnings
+
 import numpy as np
 import pytest
 import sklearn.linear_model
 import sklearn.neural_network
 import sklearn.svm
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import (
@@ -69,6 +73,7 @@ def test_pipelines_and_transformed_targets(flowers, patients, tmp_path):
         assert lc.size_of(lc.quantize(model)) < lc.size_of(model)
     small = lc.prune(outer, 0.5, structure="channels", method="taylor", calibration=patients)
     assert sum(small.regressor_.hidden_layer_sizes) == 5
+    assert quiet_fit(clone(small), *patients).regressor_.hidden_layer_sizes == small.regressor_.hidden_layer_sizes
     into = make_pipeline(StandardScaler(), LogisticRegression())
     lc.save(pipeline, tmp_path / "a")
     lc.load(tmp_path / "a", into=into)
@@ -274,6 +279,28 @@ def test_shapes_that_do_not_fit_are_refused(flowers):
             for other in others:
                 with pytest.raises((ValueError, TypeError, LookupError)):
                     adapter.deserialize(config, {**arrays, name: other})
+
+
+def test_mutated_files_that_are_loaded_predict(files, tmp_path):
+    pytest.importorskip("torch")
+    from .mutated_files import mutated
+
+    rng, predicted = random.Random(0), 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that overflow
+        for name in list(files) * 100:
+            try:
+                data = mutated(files[name], rng)
+            except (AttributeError, RecursionError, TypeError):
+                continue  # an edit removed what the next one needs
+            (tmp_path / "a").write_bytes(data)
+            try:
+                model = lc.load(tmp_path / "a")
+            except (lc.CorruptBundle, lc.UnsupportedModel):
+                continue
+            answers(model, np.ones((3, model.n_features_in_)))
+            predicted += 1
+    assert predicted > 50
 
 
 def test_a_class_that_this_scikit_learn_lacks_is_an_error_of_the_file(files, tmp_path, monkeypatch):

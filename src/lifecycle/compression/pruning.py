@@ -35,14 +35,16 @@ def prune(
     """Set the least important weights of a copy of the model to zero, or remove its least important channels.
 
     Weights of linear, convolutional, recurrent, attention and embedding layers, and the coefficients of linear
-    estimators, are pruned; biases, normalization layers and parameters of custom modules are not. Zeros make the stored
-    file smaller (see `size_of`), not the computation faster. Channels that are removed make both smaller: the layers of
-    the result have other sizes, and it runs anywhere.
+    estimators and of scikit-learn's MLPs ("coefs_.0", "coefs_.1" …), are pruned; biases, normalization layers and
+    parameters of custom modules are not. Zeros make the stored file smaller (see `size_of`), not the computation
+    faster. Channels that are removed make both smaller: the layers of the result have other sizes, and it runs
+    anywhere.
 
     Parameters
     ----------
-    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
-        An estimator must be fitted. The model is not changed. A compiled module, or one in DataParallel, stands for the
+    model : torch.nn.Module, estimator of this library or of scikit-learn, or a Pipeline of these
+        Of scikit-learn: its linear models with a dense ``coef_``, MLPClassifier and MLPRegressor. An estimator must be
+        fitted. The model is not changed. A compiled module, or one in DataParallel, stands for the
         module that it wraps.
     amount : float, optional
         Fraction of the weights to be zero, 0 ≤ amount < 1; exactly round(amount × number of weights) are. Required
@@ -65,7 +67,7 @@ def prune(
           or "taylor". torch.fx must be able to trace the network, and `calibration` is needed: on these rows the
           result is compared with the network whose channels are zero; then layers are fitted to the inputs that they
           still have, by least squares, and batch normalizations are estimated again. `load(path, into=module)` fills
-          a module of the original class.
+          a module of the original class. Of scikit-learn's MLPs hidden units are removed in the same way.
 
     scope : {"global", "layer"}, default="global"
         Whether all weights compete, or `amount` holds in each layer ("wanda": for each of its outputs). Where all

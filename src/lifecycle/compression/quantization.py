@@ -33,8 +33,9 @@ def quantize(
 
     Parameters
     ----------
-    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
-        An estimator must be fitted. The model is not changed. A compiled module, or one in DataParallel, stands for the
+    model : torch.nn.Module, estimator of this library or of scikit-learn, or a Pipeline of these
+        Of scikit-learn: its linear models with a dense ``coef_``, MLPClassifier and MLPRegressor. An estimator must be
+        fitted. The model is not changed. A compiled module, or one in DataParallel, stands for the
         module that it wraps.
     bits : {8, 4}, default=8
         Bits per weight.
@@ -53,7 +54,7 @@ def quantize(
         the model computes in floating point, which makes the file smaller, not the computation faster. "auto":
         "dynamic" for every layer that supports it, weights only for all others (recurrent layers, embeddings, other
         convolutions, tied weights, groups, layers with so many inputs that sums of 32 bits could overflow, linear
-        estimators).
+        estimators, scikit-learn's MLPs).
     calibration : array, tensor, or tuple or dict of these, optional
         Rows as the model takes them, for "gptq"; some hundreds do.
     protect : sequence of str, default=()

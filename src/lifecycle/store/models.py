@@ -21,8 +21,11 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
 
     Parameters
     ----------
-    model : torch.nn.Module, TorchClassifier, TorchRegressor, LinearClassifier, LinearRegressor, or a Pipeline of these
-        Models and estimators of this library are stored completely. Of a module of another class only the state dict
+    model : torch.nn.Module, estimator of this library or of scikit-learn, or a Pipeline of these
+        Models and estimators of this library are stored completely. Of scikit-learn's linear models with a dense
+        ``coef_``, MLPClassifier and MLPRegressor what predicting, scoring and ``partial_fit`` need is stored, not what
+        a search or a path has recorded (``scores_``, ``coefs_paths_``, ``mse_path_`` …); the optimizer of an MLP
+        starts anew. Of a module of another class only the state dict
         is stored, and `load` needs ``into=module``. Arguments of an estimator that are not plain values (a function, a
         user's module) or that hold data (rows for early_stopping, arrays above 8 kB) are not stored either:
         `load` needs ``into=estimator``. An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after

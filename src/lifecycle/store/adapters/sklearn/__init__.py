@@ -117,7 +117,20 @@ def remove_channels(
     else:
         inputs = _transformed(model, calibration)
     adapter.remove_channels(estimator, amount, method, scope, inputs, protect, seed)
+    _renew_regressors(model)
     return model
+
+
+def _renew_regressors(model: Any) -> None:
+    """Let another fit of a TransformedTargetRegressor make a regressor of the size that it has now."""
+    from sklearn.base import clone
+
+    while is_a(model, "Pipeline") or is_a(model, "TransformedTargetRegressor"):
+        if is_a(model, "Pipeline"):
+            model = model.steps[-1][1]
+        else:
+            model.regressor = clone(model.regressor_)
+            model = model.regressor_
 
 
 def copy(model: Any) -> Any:

@@ -130,7 +130,7 @@ def check_classes(classes: Any) -> None:
 
 def check_outputs(model: Any, n_outputs: int) -> None:
     """ValueError unless a classifier has an output for each class, or one where there are no more than two."""
-    classes = getattr(model, "classes_", None)
+    classes: Any = getattr(model, "classes_", None)
     check_classes(classes)
     expected = len(classes) if len(classes) > 2 or _is_multilabel(model) else 1
     if n_outputs != expected:

@@ -211,7 +211,9 @@ def _targets(model: Any, targets: Any) -> np.ndarray:
     if not str(binarizer.y_type_).startswith("multilabel"):
         unknown = np.setdiff1d(targets, model.classes_)
         if len(unknown):
-            raise ValueError(f"calibration has the label {to_scalar(unknown[0])!r}, which is not one of the model's classes")
+            raise ValueError(
+                f"calibration has the label {to_scalar(unknown[0])!r}, which is not one of the model's classes"
+            )
     y = binarizer.transform(targets)
     return np.asarray(y.toarray() if hasattr(y, "toarray") else y, dtype=float)
 
