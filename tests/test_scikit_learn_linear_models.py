@@ -107,7 +107,7 @@ def test_labels_of_several_kinds(flowers, tmp_path):
         again = check_round_trip(model, X, tmp_path)
         np.testing.assert_array_equal(again.classes_, model.classes_)
         assert again.score(X, target) == model.score(X, target)
-    many = np.arange(150) % 40  # as many classes that scikit-learn could take them for quantities
+    many = np.arange(150) % 40
     check_round_trip(RidgeClassifier().fit(X, many), X, tmp_path)
 
 

@@ -107,11 +107,10 @@ def _label_binarizer(classes: np.ndarray, multilabel: Any, sparse: Any, neg_labe
     from scipy.sparse import csr_array
     from sklearn.preprocessing import LabelBinarizer
 
+    labels: Any = classes
     if multilabel:
         rows = np.arange(2)[:, None].repeat(len(classes), axis=1)  # without any label, and with all
-        labels: Any = csr_array(rows) if sparse else rows
-    else:
-        labels = classes.repeat(2)  # many classes that occur once each could be values of a regression
+        labels = csr_array(rows) if sparse else rows
     binarizer = LabelBinarizer(neg_label=neg_label).fit(labels)
     if not np.array_equal(binarizer.classes_, classes):
         raise ValueError("classes_ does not list the labels of the targets")
