@@ -166,7 +166,7 @@ def test_a_file_fills_a_module_of_the_original_class(name, tmp_path):
     if name in ("mlp", "cnn"):
         with torch.no_grad():
             assert torch.equal(lc.load(tmp_path / "small").eval()(x), small(x))
-    quantized = lc.quantize(small)
+    quantized = lc.quantize(small, activations="dynamic")
     lc.save(quantized, tmp_path / "int8")
     with torch.no_grad():
         assert torch.equal(lc.load(tmp_path / "int8", into=NETWORKS[name][0]()).eval()(x), quantized(x))
@@ -466,7 +466,7 @@ def test_a_refused_file_leaves_an_lstm_as_it_was(tmp_path):
 
 def test_a_quantized_file_fills_its_own_copy(tmp_path):
     net, x = make("mlp")
-    small = lc.quantize(lc.prune(net, 0.5, structure="channels", calibration=x))
+    small = lc.quantize(lc.prune(net, 0.5, structure="channels", calibration=x), activations="dynamic")
     lc.save(small, tmp_path / "small")
     loaded = lc.load(tmp_path / "small", into=copy.deepcopy(small))
     with torch.no_grad():

@@ -14,8 +14,9 @@ import lifecycle as lc
 import lifecycle.torch as lt
 from lifecycle.codecs import absmax, decode, encode, on_grid
 from lifecycle.masks import lamp
-from lifecycle.torch import compressed
-from lifecycle.torch.compressed import Int8Linear
+from lifecycle.torch import quantized
+from lifecycle.torch.quantized import Int8Affine, Int8Linear, QuantizedModule, base, kernels
+from lifecycle.torch.quantized.grids import scales_of
 
 from .networks import ReferenceLSTM, digits_as_images, reference_cnn
 
@@ -155,7 +156,7 @@ def test_tied_weights_stay_tied_and_count_once():
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "transposed"])
-@pytest.mark.parametrize("activations", ["auto", None])
+@pytest.mark.parametrize("activations", ["auto", "dynamic", None])
 def test_quantized_weights_stay_within_half_a_step(kind, activations):
     model, _ = make(kind)
     before = bits(model)
@@ -178,7 +179,7 @@ def test_quantized_outputs_are_near(kind):
     model.eval()
     with torch.no_grad():
         want = model(x)
-        for activations in ("auto", None):
+        for activations in ("auto", "dynamic", None):
             got = lc.quantize(model, activations=activations)(x)
             assert got.shape == want.shape
             assert (got - want).norm() <= 0.05 * want.norm()
@@ -196,7 +197,7 @@ def test_weights_only_computes_what_a_float_layer_with_decoded_weights_computes(
 def eight_bit(x):
     """The kernels' rounding of activations, slowly: one scale and zero point for the whole input."""
     low, high = min(x.min().item(), 0.0), max(x.max().item(), 0.0)
-    top = 255 if compressed._eight_bits() else 127
+    top = 255 if kernels.eight_bits() else 127
     scale = np.float32((high - low) / top)
     zero = round(-low / scale)
     return torch.from_numpy((np.clip(np.rint(x.numpy() / scale) + zero, 0, top) - zero) * scale)
@@ -207,6 +208,8 @@ def eight_bit(x):
     [
         (nn.Linear(12, 7), (5, 12)),
         (nn.Linear(12, 7, bias=False), (2, 3, 12)),
+        (nn.Conv1d(3, 8, 3), (2, 3, 9)),
+        (nn.Conv1d(4, 8, 5, stride=2, padding=2, dilation=2, groups=2, bias=False), (4, 30)),
         (nn.Conv2d(3, 8, 3), (2, 3, 9, 9)),
         (nn.Conv2d(4, 8, (3, 5), stride=2, padding=(1, 2), groups=2, bias=False), (2, 4, 11, 9)),
         (nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4), (4, 7, 8)),
@@ -215,7 +218,7 @@ def eight_bit(x):
 def test_int8_layers_compute_what_rounded_activations_and_decoded_weights_give(layer, shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     small = lc.quantize(layer, activations="dynamic")
-    assert isinstance(small, compressed.INT8)
+    assert isinstance(small, Int8Affine)
     want = small._forward_float(eight_bit(x).double().float())
     assert small(x).shape == want.shape
     assert torch.allclose(small(x), want, atol=2e-5)
@@ -225,19 +228,21 @@ def test_int8_layers_compute_what_rounded_activations_and_decoded_weights_give(l
 @pytest.mark.parametrize("kind", ["linear", "cnn"])
 def test_int8_layers_copy_pickle_and_load(kind):
     model, x = make(kind)
-    small = lc.quantize(model)
+    small = lc.quantize(model, activations="dynamic")
     want = small(x)
     assert torch.equal(copy.deepcopy(small)(x), want)
     assert torch.equal(pickle.loads(pickle.dumps(small))(x), want)
     with torch.no_grad():
-        other = lc.quantize(copy.deepcopy(model).apply(lambda m: [p.mul_(0.5) for p in m.parameters(recurse=False)]))
+        half = copy.deepcopy(model).apply(lambda m: [p.mul_(0.5) for p in m.parameters(recurse=False)])
+        other = lc.quantize(half, activations="dynamic")
     assert not torch.equal(other(x), want)
     other.load_state_dict(small.state_dict())
     assert torch.equal(other(x), want)
 
 
 def test_int8_layers_say_what_they_are():
-    small = lc.quantize(nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, groups=2), nn.Linear(12, 7)))
+    net = nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, groups=2), nn.Linear(12, 7))
+    small = lc.quantize(net, activations="dynamic")
     assert (small[1].in_features, small[1].out_features) == (12, 7)
     assert "Int8Linear(in_features=12, out_features=7, bias=True)" in repr(small)
     assert "Int8Conv2d(4, 8, kernel_size=(3, 3), stride=(2, 2), padding=(0, 0), dilation=(1, 1), groups=2" in repr(
@@ -247,17 +252,19 @@ def test_int8_layers_say_what_they_are():
 
 @pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.Conv2d(1, 2, 3)])
 def test_without_a_kernel_an_int8_layer_computes_in_float32_and_says_so_once(layer, monkeypatch):
-    small, x = lc.quantize(layer), torch.randn(1, 3, 3) if isinstance(layer, nn.Conv2d) else torch.randn(2, 3)
-    monkeypatch.setattr(compressed, "_kernel_works", lambda name: False)
-    compressed._warn_slow.cache_clear()
+    small = lc.quantize(layer, activations="dynamic")
+    x = torch.randn(1, 3, 3) if isinstance(layer, nn.Conv2d) else torch.randn(2, 3)
+    monkeypatch.setattr(base, "kernel_works", lambda cls, is_static: False)
+    monkeypatch.setattr(quantized, "kernel_works", lambda cls, is_static: False)
+    kernels.warn_slow.cache_clear()
     with pytest.warns(UserWarning, match="torch has no int8 kernel for Int8"):
         assert torch.equal(small(x), small._forward_float(x))
     small(x)
-    assert not isinstance(lc.quantize(copy.deepcopy(layer)), compressed.INT8)
+    assert not isinstance(lc.quantize(copy.deepcopy(layer)), QuantizedModule)
 
 
 def test_the_int8_layer_takes_any_batch_shape():
-    small = lc.quantize(make("linear")[0])
+    small = lc.quantize(make("linear")[0], activations="dynamic")
     x = torch.randn(2, 3, 12)
     assert torch.equal(small(x), small(x.view(6, 12)).view(2, 3, 7))
     assert small(torch.zeros(0, 12)).shape == (0, 7)
@@ -266,26 +273,27 @@ def test_the_int8_layer_takes_any_batch_shape():
 
 @pytest.mark.parametrize("layer", [nn.Linear(12, 7), nn.Conv2d(2, 3, 3)])
 def test_int8_layers_refuse_in_one_sentence(layer):
-    small, shape = lc.quantize(layer), (2, 12) if isinstance(layer, nn.Linear) else (2, 2, 5, 5)
+    small = lc.quantize(layer, activations="dynamic")
+    shape = (2, 12) if isinstance(layer, nn.Linear) else (2, 2, 5, 5)
     with pytest.raises(ValueError, match=r"takes float32 tensors on the CPU; got torch\.float64"):
         small(torch.zeros(shape, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(12, 7), nn.Conv2d(2, 3, 3)])
 def test_gradients_flow_through_int8_layers_to_their_input(layer):
-    small = lc.quantize(layer)
+    small = lc.quantize(layer, activations="dynamic")
     x = torch.randn((2, 12) if isinstance(layer, nn.Linear) else (2, 2, 5, 5), requires_grad=True)
     small(x).square().sum().backward()
     want = x.detach().clone().requires_grad_()
     small._forward_float(want).square().sum().backward()
     assert torch.equal(x.grad, want.grad)
     with torch.no_grad():
-        assert torch.equal(small(x), small._forward_int8(x))
+        assert torch.equal(small(x), small._forward_quantized(x))
 
 
 def test_warm_start_does_not_train_around_int8_layers(torch_classifier):
     model, X = torch_classifier
-    small = lc.quantize(model).set_params(warm_start=True)
+    small = lc.quantize(model, activations="dynamic").set_params(warm_start=True)
     with pytest.raises(ValueError, match="warm_start cannot go on with int8 layers"):
         small.fit(X, load_digits().target)
 
@@ -294,10 +302,10 @@ def test_warm_start_does_not_train_around_int8_layers(torch_classifier):
 def test_a_transformer_s_fast_paths_do_not_go_around_int8_layers(monkeypatch, tmp_path):
     make = lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2).eval()  # noqa: E731
     model, x, mask = make(), torch.randn(3, 5, 16), torch.arange(5) > torch.tensor([[4], [2], [3]])
-    small = lc.quantize(model)
+    small = lc.quantize(model, activations="dynamic")
     lc.save(small, tmp_path / "m")
-    calls, kernel = [], Int8Linear._forward_int8
-    monkeypatch.setattr(Int8Linear, "_forward_int8", lambda self, x: calls.append(self) or kernel(self, x))
+    calls, kernel = [], Int8Linear._forward_quantized
+    monkeypatch.setattr(Int8Linear, "_forward_quantized", lambda self, x: calls.append(self) or kernel(self, x))
     for net in (small, lc.load(tmp_path / "m", into=make()), lc.load(tmp_path / "m", into=small)):
         for arguments in ({}, {"src_key_padding_mask": mask}):
             calls.clear()
@@ -309,7 +317,7 @@ def test_a_transformer_s_fast_paths_do_not_go_around_int8_layers(monkeypatch, tm
 
 def test_a_shared_linear_layer_is_replaced_everywhere():
     shared = nn.Linear(4, 4)
-    small = lc.quantize(nn.Sequential(shared, nn.ReLU(), shared))
+    small = lc.quantize(nn.Sequential(shared, nn.ReLU(), shared), activations="dynamic")
     assert isinstance(small[0], Int8Linear)
     assert small[0] is small[2]
 
@@ -320,7 +328,10 @@ def test_layers_that_must_stay_floating_do():
     assert type(lc.quantize(hooked)) is nn.Linear
     assert type(lc.quantize(nn.Linear(4, 4).double())) is nn.Linear
     attention = lc.quantize(nn.MultiheadAttention(8, 2))
-    assert not any(isinstance(m, Int8Linear) for m in attention.modules())
+    assert not any(isinstance(m, QuantizedModule) for m in attention.modules())
+    for layer in (hooked, nn.Linear(4, 4).double(), nn.MultiheadAttention(8, 2)):
+        with pytest.raises(ValueError, match="there is none to quantize here"):
+            lc.quantize(layer, activations="dynamic")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -334,14 +345,15 @@ def test_quantize_then_prune_and_prune_then_quantize_are_as_sparse_as_asked(kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_quantizing_twice_changes_nothing(kind):
-    once = lc.prune(lc.quantize(make(kind)[0]), 0.5)
-    assert same_bits(lc.quantize(once), bits(once))
+@pytest.mark.parametrize("activations", ["auto", "dynamic"])
+def test_quantizing_twice_changes_nothing(kind, activations):
+    once = lc.prune(lc.quantize(make(kind)[0], activations=activations), 0.5)
+    assert same_bits(lc.quantize(once, activations=activations), bits(once))
 
 
 def test_int8_activations_cannot_be_taken_back():
     with pytest.raises(ValueError, match="weight has int8 activations already"):
-        lc.quantize(lc.quantize(make("linear")[0]), activations=None)
+        lc.quantize(lc.quantize(make("linear")[0], activations="dynamic"), activations=None)
 
 
 def test_a_weight_that_left_its_grid_is_stored_in_full():
@@ -362,7 +374,7 @@ def test_what_was_trained_after_quantization_is_pruned_as_it_is(linear, tmp_path
     assert torch.equal(pruned[pruned != 0], trained[pruned != 0])
     lc.save(nn.Linear(12, 7), tmp_path / "m")
     again = lc.load(tmp_path / "m", into=lc.quantize(nn.Linear(12, 7), activations=None))
-    assert not compressed.scales_of(again, "weight")
+    assert not scales_of(again, "weight")
 
     X, y = load_digits(return_X_y=True)
     estimator = lc.quantize(linear[0])
@@ -427,7 +439,7 @@ def test_a_linear_regressor_has_one_scale():
 def test_torch_estimators(torch_classifier):
     model, X = torch_classifier
     before, want = bits(model.module_), model.predict_proba(X)
-    small = lc.quantize(lc.prune(model, 0.3))
+    small = lc.quantize(lc.prune(model, 0.3), activations="dynamic")
     assert same_bits(model.module_, before)
     assert np.array_equal(model.predict_proba(X), want)
     assert any(isinstance(m, Int8Linear) for m in small.module_.modules())
@@ -492,11 +504,22 @@ def test_prune_refuses(arguments, error, sentence):
         ({"bits": 5}, ValueError, "bits must be one of 4, 8; got 5"),
         ({"group_size": 0}, ValueError, "group_size"),
         ({"group_size": 4, "activations": "dynamic"}, ValueError, "group_size computes in floating point"),
-        ({"calibration": [[1.0]]}, ValueError, 'method="absmax" uses no calibration rows'),
+        (
+            {"calibration": [[1.0]], "activations": "dynamic"},
+            ValueError,
+            'method="absmax" uses no calibration rows',
+        ),
+        ({"calibration": [[1.0]], "activations": None}, ValueError, 'method="absmax" uses no calibration rows'),
         ({"bits": 8.0}, TypeError, "bits must be an integer"),
         ({"method": "hqq"}, ValueError, "method must be one of 'absmax', 'mse', 'gptq'; got 'hqq'"),
         ({"method": "gptq"}, ValueError, 'method="gptq" needs the inputs of the layers'),
-        ({"activations": "static"}, ValueError, "activations must be one of 'auto', None, 'dynamic'"),
+        ({"activations": "fast"}, ValueError, "activations must be one of 'auto', None, 'dynamic', 'static'"),
+        ({"activations": "static"}, ValueError, 'activations="static" needs the inputs of the layers'),
+        ({"activations": "static", "group_size": 4}, ValueError, "group_size computes in floating point"),
+        ({"activation_range": "mse"}, ValueError, 'activation_range="mse" is for activations="static"'),
+        ({"activation_range": "entropy"}, ValueError, "activation_range must be one of 'minmax', 'percentile', 'mse'"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"batch_size": 8, "activations": None}, ValueError, 'batch_size is for the timing of activations="auto"'),
         ({"protect": ["nowhere"]}, ValueError, "layers: weight"),
     ],
 )
@@ -506,11 +529,16 @@ def test_quantize_refuses(arguments, error, sentence):
 
 
 def test_dynamic_needs_a_layer_that_can(linear):
-    for layer in (nn.Embedding(3, 4), nn.Conv1d(1, 2, 3), nn.Conv2d(1, 2, 3, padding="same"), nn.Linear(2, 2).double()):
-        with pytest.raises(ValueError, match=r"needs a plain float32 nn\.Linear or nn\.Conv2d"):
+    padded = (nn.Conv1d(1, 2, 3, padding_mode="circular"), nn.Conv2d(1, 2, 3, padding="same"))
+    for layer in (nn.Embedding(3, 4), nn.Conv3d(1, 2, 3), *padded, nn.Linear(2, 2).double(), nn.RNN(2, 2)):
+        with pytest.raises(ValueError, match=r"needs a plain float32 nn\.Linear, nn\.Conv1d or nn\.Conv2d"):
             lc.quantize(layer, activations="dynamic")
-    with pytest.raises(ValueError, match="needs torch layers"):
-        lc.quantize(linear[0], activations="dynamic")
+    model, X = linear
+    for options in ({"activations": "dynamic"}, {"activations": "static", "calibration": X}):
+        with pytest.raises(ValueError, match="needs torch layers"):
+            lc.quantize(model, **options)
+    with pytest.raises(ValueError, match="batch_size is for the timing of torch layers"):
+        lc.quantize(model, batch_size=2)
 
 
 @pytest.mark.parametrize("verb", [lambda m: lc.prune(m, 0.5), lc.quantize, lc.size_of])
@@ -575,7 +603,7 @@ def test_a_compiled_int8_model_gives_the_same_and_its_graphs_end_at_its_layers()
 
     torch._dynamo.reset()
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.ReLU(), nn.Linear(16, 4))
-    small, x = lc.quantize(net), torch.randn(5, 1, 4, 4)
+    small, x = lc.quantize(net, activations="dynamic"), torch.randn(5, 1, 4, 4)
     with torch.no_grad():
         expected = small(x)
         counters.clear()

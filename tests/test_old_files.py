@@ -72,11 +72,11 @@ def fitted(name):
         case "mlp-tied-int8":
             model = lt.MLP(6, 6, hidden=(6, 6)).eval()
             model.layers[2].weight = model.layers[0].weight
-            return lc.quantize(model)
+            return lc.quantize(model, activations="dynamic")
         case "cnn-channels-last":
             return lt.CNN(1, 3, (2, 3), channels=(4,)).to(memory_format=torch.channels_last).eval()
         case "rnn-int8":
-            return lc.quantize(lt.RNN(2, 3, hidden_size=5).eval())
+            return lc.quantize(lt.RNN(2, 3, hidden_size=5).eval(), activations="dynamic", protect=["cells"])
         case "torch-classifier-int8":
             return lc.quantize(lt.TorchClassifier(lt.MLP, module__hidden=(8,), **SHORT).fit(X, classes))
         case "pipeline":

@@ -38,6 +38,15 @@ def file(tmp_path):
     return path
 
 
+def int8(model):
+    return lc.quantize(model, activations="dynamic")
+
+
+def int8_if_possible(model):
+    """As `int8`; the weights of `Odd` are those of an embedding and tied to it."""
+    return lc.quantize(model) if isinstance(model, Odd) else int8(model)
+
+
 @pytest.fixture(scope="module")
 def digits():
     X, y = load_digits(return_X_y=True)
@@ -69,7 +78,8 @@ def models(digits):
     for name in list(found):
         model, x = found[name]
         found[f"{name}, pruned"] = lc.prune(model, 0.7), x
-        found[f"{name}, quantized"] = lc.quantize(lc.prune(model, structure="2:4")), x
+        activations = "auto" if "linear" in name else "dynamic"
+        found[f"{name}, quantized"] = lc.quantize(lc.prune(model, structure="2:4"), activations=activations), x
         found[f"{name}, weights only"] = lc.quantize(model, activations=None) if "linear" not in name else model, x
     return found
 
@@ -145,7 +155,7 @@ def test_tied_weights_come_back_tied(tmp_path):
     model.layers[2].weight = model.layers[0].weight
     model.layers[4] = model.layers[0]
     x = torch.randn(4, 32)
-    for small in (model, lc.prune(model, 0.5), lc.quantize(model), lc.quantize(model, activations=None)):
+    for small in (model, lc.prune(model, 0.5), int8(model), lc.quantize(model), lc.quantize(model, activations=None)):
         lc.save(small, tmp_path / "m")
         again = lc.load(tmp_path / "m")
         assert len({p.data_ptr() for p in again.state_dict().values()}) == len(
@@ -195,7 +205,7 @@ def test_the_file_is_plain_safetensors(models, file, tmp_path):
 def test_pruned_and_quantized_files_are_smaller(tmp_path):
     model = reference_cnn()
     sizes = []
-    for m in (model, lc.prune(model, 0.9), lc.quantize(model), lc.prune(lc.quantize(model), 0.9)):
+    for m in (model, lc.prune(model, 0.9), int8(model), lc.prune(int8(model), 0.9)):
         lc.save(m, tmp_path / "m")
         sizes.append((tmp_path / "m").stat().st_size)
         assert 0 <= sizes[-1] - lc.size_of(m) < 10_000
@@ -225,7 +235,7 @@ class Odd(nn.Module):
         return self.head(self.norm(self.embedding(x)) * self.extra.float())
 
 
-@pytest.mark.parametrize("shrink", [lambda m: m, lambda m: lc.prune(m, 0.5), lc.quantize])
+@pytest.mark.parametrize("shrink", [lambda m: m, lambda m: lc.prune(m, 0.5), int8_if_possible, lc.quantize])
 @pytest.mark.parametrize(
     ("make", "x"),
     [
@@ -251,7 +261,7 @@ def test_a_user_s_module_is_filled(make, x, shrink, tmp_path):
 
 def test_what_does_not_fit_is_named_and_nothing_changes(tmp_path):
     lc.save(lc.quantize(Odd()), tmp_path / "m")
-    lc.save(lc.quantize(nn.Sequential(nn.Linear(4, 3))), tmp_path / "int8")
+    lc.save(int8(nn.Sequential(nn.Linear(4, 3))), tmp_path / "int8")
     other = Odd()
     other.more = nn.Parameter(torch.zeros(2))
     fewer = Odd()
@@ -322,7 +332,7 @@ class Net(nn.Module):
 def test_an_estimator_with_a_user_s_module_is_filled(digits, tmp_path):
     X, y = digits
     make = lambda: lt.TorchClassifier(Net(), max_epochs=1, random_state=0, progress=False)  # noqa: E731
-    model = lc.quantize(make().fit(X, y))
+    model = int8(make().fit(X, y))
     lc.save(model, tmp_path / "m")
     assert not lc.inspect(tmp_path / "m").complete
     with pytest.raises(
@@ -405,7 +415,7 @@ def test_a_module_in_a_wrapper_is_the_one_inside(wrap, tmp_path):
     lc.save(net, tmp_path / "plain")
     assert (tmp_path / "wrapped").read_bytes() == (tmp_path / "plain").read_bytes()
     assert lc.size_of(wrapped) == lc.size_of(net)
-    for change in (lambda m: lc.prune(m, 0.5), lc.quantize, lambda m: lc.quantize(m, activations=None)):
+    for change in (lambda m: lc.prune(m, 0.5), int8, lc.quantize, lambda m: lc.quantize(m, activations=None)):
         changed, expected = change(wrapped), change(net)
         assert type(changed) is nn.Sequential
         assert torch.equal(changed(x), expected(x))
@@ -430,12 +440,12 @@ def test_a_compiled_model_of_this_library_is_stored_whole(tmp_path):
 def test_an_estimator_whose_module_is_in_a_wrapper(wrap, digits, tmp_path):
     X, y = digits
     model = lt.TorchClassifier(max_epochs=1, random_state=0, progress=False).fit(X, y)
-    expected = lc.quantize(model).predict(X)
+    expected = int8(model).predict(X)
     lc.save(model, tmp_path / "plain")
     model.module_ = wrap(model.module_)
     lc.save(model, tmp_path / "wrapped")
     assert (tmp_path / "wrapped").read_bytes() == (tmp_path / "plain").read_bytes()
-    assert np.array_equal(lc.quantize(model).predict(X), expected)
+    assert np.array_equal(int8(model).predict(X), expected)
     into = lc.load(tmp_path / "plain")
     into.module_ = wrap(into.module_)
     assert np.array_equal(lc.load(tmp_path / "wrapped", into=into).predict(X), model.predict(X))
@@ -446,8 +456,8 @@ def test_a_compiled_layer_is_quantized_and_not_only_in_its_wrapper(tmp_path):
     """A compiled module keeps calling the one that it was made of."""
     layer, x = nn.Linear(30, 40), torch.randn(50, 30)
     model = nn.Sequential(torch.compile(layer, backend="eager"))
-    small = lc.quantize(model)
-    assert torch.equal(small(x), lc.quantize(nn.Sequential(layer))(x))
+    small = int8(model)
+    assert torch.equal(small(x), int8(nn.Sequential(layer))(x))
     lc.save(nn.Sequential(torch.compile(small[0], backend="eager")), tmp_path / "m")
     assert torch.equal(lc.load(tmp_path / "m", into=model)(x), small(x))
 
@@ -474,7 +484,7 @@ def test_modules_in_wrappers_inside_of_a_model_are_those_inside(wrap, tmp_path):
     bare = wrapped_inside(none_wrapped)
     for p, q in zip(bare.parameters(), net.parameters(), strict=True):
         p.data.copy_(q)
-    changes = [none_wrapped, lambda m: lc.prune(m, 0.5), lc.quantize, lambda m: lc.quantize(m, activations=None)]
+    changes = [none_wrapped, lambda m: lc.prune(m, 0.5), int8, lc.quantize, lambda m: lc.quantize(m, activations=None)]
     for change in changes:
         changed, expected = change(net), change(bare)
         assert torch.equal(changed(x), expected(x))
@@ -489,7 +499,7 @@ def test_modules_in_wrappers_inside_of_a_model_are_those_inside(wrap, tmp_path):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("change", [none_wrapped, lc.quantize, lambda m: lc.quantize(m, activations=None)])
+@pytest.mark.parametrize("change", [none_wrapped, int8, lc.quantize, lambda m: lc.quantize(m, activations=None)])
 @ignores_torch_s_script
 def test_files_with_the_names_of_wrappers_are_loaded(change, tmp_path, monkeypatch):
     """As versions before wrote them: they fit models that are wrapped in the same way."""
@@ -590,14 +600,14 @@ def test_tensors_that_share_memory_are_tied(tmp_path):
     assert torch.equal(into[0].weight, before)
 
 
-@pytest.mark.parametrize("shrink", [lambda m: m, lc.quantize, lambda m: lc.quantize(m, activations=None)])
+@pytest.mark.parametrize("shrink", [lambda m: m, int8, lambda m: lc.quantize(m, activations=None)])
 def test_a_hook_that_raises_leaves_the_module_as_it_was(shrink, tmp_path):
     lc.save(shrink(plain()), tmp_path / "m")
     into = lc.quantize(plain(), activations=None)
     handle = into[2].register_load_state_dict_post_hook(lambda *_: 1 / 0)
     layers, before = list(into), copy.deepcopy(dict(into.state_dict()))
     scales = copy.deepcopy(into[0]._lifecycle_scales)
-    if shrink is lc.quantize:
+    if shrink is int8:
         into.register_load_state_dict_post_hook(lambda *_: 1 / 0)
     with pytest.raises(ValueError, match="does not fit: division by zero"):
         lc.load(tmp_path / "m", into=into)
@@ -944,7 +954,7 @@ def test_a_configuration_too_long_for_a_header_is_refused_before_it_is_written(f
 
 
 def test_inspect_describes_a_file_without_torch(tmp_path):
-    lc.save(lc.quantize(lc.prune(reference_cnn(), 0.9)), tmp_path / "m", metadata={"author": "é <b>"})
+    lc.save(int8(lc.prune(reference_cnn(), 0.9)), tmp_path / "m", metadata={"author": "é <b>"})
     code = (
         "import sys, lifecycle as lc\n"
         "found = lc.inspect(sys.argv[1])\n"

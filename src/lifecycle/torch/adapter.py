@@ -19,13 +19,16 @@ from lifecycle.store.adapters import (
     TORCH_MODULE,
     Encode,
     Layer,
+    QuantizationOptions,
     check_n_inputs,
 )
 from lifecycle.torch import calibration, channels, serialization
 from lifecycle.torch.batches import as_array, input_dtype_and_device, to_batches
-from lifecycle.torch.channels.slicing import original_shapes, set_original_shapes
-from lifecycle.torch.compressed import Int8Module, clear_scales, codes_of, int8_class_for, scales_of, set_scales
 from lifecycle.torch.modules import check_values, named_modules, unwrap
+from lifecycle.torch.quantized import QuantizedModule
+from lifecycle.torch.quantized.grids import clear_scales, codes_of, scales_of, set_scales
+from lifecycle.torch.quantized_layers import replacements
+from lifecycle.torch.swapping import swap
 from lifecycle.torch.tensors import to_array
 
 _OUTPUT_BATCH_SIZE = 256
@@ -61,9 +64,9 @@ def _weights(net: nn.Module) -> Iterator[tuple[Layer, nn.Module, str]]:
     module: nn.Module
     for path, module in named_modules(net):
         prefix = f"{path}." if path else ""
-        if isinstance(module, Int8Module):
-            kind = "linear" if module.codes.ndim == 2 else "conv"
-            yield Layer(f"{prefix}weight", kind, tuple(module.codes.shape)), module, "weight"
+        if isinstance(module, QuantizedModule):
+            for name in module.weight_names:
+                yield Layer(prefix + name, module.kind, tuple(module.grid(name)[0].shape)), module, name
             continue
         for types, kind, pattern, input_axis, channel_axis in _KINDS:
             if isinstance(module, types):
@@ -98,12 +101,16 @@ def layers(model: Any) -> list[Layer]:
 
 
 def parameter(net: nn.Module, name: str) -> nn.Parameter:
-    """The parameter of a weight; UnsupportedModel for an int8 layer, which has none."""
+    """The parameter of a weight; UnsupportedModel for a layer with integer weights, which has none."""
     _, module, attribute = _find(net, name)
-    if isinstance(module, Int8Module):
-        raise UnsupportedModel(f"{name} has int8 activations, and no gradient: take the model that it was made from")
+    if isinstance(module, QuantizedModule):
+        raise UnsupportedModel(f"{_is_quantized(name, module)}, and no gradient: take the model that it was made from")
     found: nn.Parameter = getattr(module, attribute)
     return found
+
+
+def _is_quantized(name: str, module: QuantizedModule) -> str:
+    return f"{name} has int8 activations" if module.quantizes_inputs else f"{name} has integer weights"
 
 
 def read_weight(model: Any, name: str) -> np.ndarray:
@@ -117,13 +124,12 @@ def _values(p: torch.Tensor) -> np.ndarray:
 
 def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     layer, module, attribute = _find(_module(model), name)
-    if isinstance(module, Int8Module):
-        scales = module.scales.numpy()
+    if isinstance(module, QuantizedModule):
+        before, scales = (part.numpy() for part in module.grid(attribute))
         codes = on_grid(array, scales)
         if codes is None:
-            codes, scales = encode_like(array, module.codes.numpy(), scales)
-        module.codes = torch.from_numpy(codes.copy())
-        module.scales = torch.from_numpy(scales.copy())
+            codes, scales = encode_like(array, before, scales)
+        module.set_grid(attribute, torch.from_numpy(codes.copy()), torch.from_numpy(scales.copy()))
         return
     grid = codes_of(module, attribute, _values(getattr(module, attribute)))
     if grid is None:
@@ -140,51 +146,47 @@ def _write(p: torch.Tensor, array: np.ndarray) -> None:
         p.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
-def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
     net = _module(model)
-    counts: dict[int, int] = {}
-    for module in net.modules():
-        for p in module._parameters.values():
-            counts[id(p)] = counts.get(id(p), 0) + 1
+    activations = None if options is None else options.activations
     weights = [weight for weight in _weights(net) if weight[0].name in names]
-    int8 = {layer.name: module for layer, module, _ in weights if isinstance(module, Int8Module)}
-    for name, module in int8.items():
-        grid = module.codes.numpy(), module.scales.numpy()
-        if activations is None or encode(name, module.weight.numpy(), 0, grid) is not grid:
-            raise ValueError(f"{name} has int8 activations already: quantize the model that it was made from")
-    swaps: dict[int, nn.Module] = {}
     for layer, module, attribute in weights:
-        if layer.name in int8:
-            continue
+        if isinstance(module, QuantizedModule):
+            grid = module.grid(attribute)[0].numpy(), module.grid(attribute)[1].numpy()
+            if activations is None or encode(layer.name, _values(getattr(module, attribute)), 0, grid) is not grid:
+                raise ValueError(
+                    f"{_is_quantized(layer.name, module)} already: quantize the model that it was made from"
+                )
+    is_quantized = any(isinstance(module, QuantizedModule) and module.quantizes_inputs for _, module, _ in weights)
+    weights = [weight for weight in weights if not isinstance(weight[1], QuantizedModule)]
+    grids: dict[int, dict[str, tuple[torch.Tensor, torch.Tensor]]] = {}
+    for layer, module, attribute in weights:
         weight, axis = _values(getattr(module, attribute)), layer.channel_axis
         known = codes_of(module, attribute, weight)
         codes, scales = encode(layer.name, weight, axis, None if known is None else known[:2])
         # also where the layer is replaced at the end: `encode` may run the model up to the later layers
         _write(getattr(module, attribute), decode(codes, scales, axis, weight.dtype))
-        swappable = activations is not None and scales.ndim == 1 and _swappable(module, counts)
-        cls = int8_class_for(module, torch.from_numpy(codes)) if swappable else None
-        if cls is not None:
-            swaps[id(module)] = cls.from_float(module, torch.from_numpy(codes), torch.from_numpy(scales.copy()))
-            set_original_shapes(swaps[id(module)], original_shapes(module))
-        else:
-            set_scales(module, attribute, scales, axis)
-    if activations == "dynamic" and not swaps and not int8:
+        set_scales(module, attribute, scales, axis)
+        grids.setdefault(id(module), {})[attribute] = torch.from_numpy(codes), torch.from_numpy(scales.copy())
+    rows = None if options is None or options.calibration is None else _batches(model, net, options.calibration)
+    swaps: dict[int, nn.Module] = {**replacements(net, grids, options, rows)}
+    if activations in ("dynamic", "static") and not swaps and not is_quantized:
         raise ValueError(
-            'activations="dynamic" needs a plain float32 nn.Linear or nn.Conv2d on the CPU, not tied to another layer, '
+            f'activations="{activations}" needs a plain float32 nn.Linear, nn.Conv1d or nn.Conv2d'
+            f"{', or a recurrent layer,' if activations == 'dynamic' else ''} on the CPU, not tied to another layer, "
             "without hooks and with sums within 32 bits, and there is none to quantize here: pass "
             'activations="auto" or None'
         )
-    net = serialization.swap(net, swaps)
+    net = swap(net, swaps)
     if isinstance(model, nn.Module):
         return net
     model.module_ = net
     return model
 
 
-def _swappable(module: nn.Module, counts: dict[int, int]) -> bool:
-    hooks = any(getattr(module, h) for h in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"))
-    params = [p for p in module._parameters.values() if p is not None]
-    return not hooks and all(counts[id(p)] == 1 and p.dtype == torch.float32 and p.device.type == "cpu" for p in params)
+def _batches(model: Any, net: nn.Module, inputs: Any) -> Any:
+    """Rows as `calibration.batches_of` takes them."""
+    return inputs if isinstance(model, nn.Module) else to_batches(model._check_data(inputs, reset=False), net)
 
 
 def outputs(model: nn.Module, inputs: Any) -> np.ndarray:
@@ -224,7 +226,7 @@ def squared_gradients(model: Any, names: list[str], inputs: Any, targets: Any) -
     parameters = [parameter(net, name) for name in names]
     loss = None
     if not isinstance(model, nn.Module):
-        inputs = to_batches(model._check_data(inputs, reset=False), net)
+        inputs = _batches(model, net, inputs)
         loss, targets = _loss_and_targets(model, targets)
     return calibration.squared_gradients(net, parameters, inputs, targets, loss)
 
@@ -243,11 +245,11 @@ def remove_channels(
     if method == "taylor":
         calibration, targets = calibration
     if not isinstance(model, nn.Module):
-        calibration = to_batches(model._check_data(calibration, reset=False), net)
+        calibration = _batches(model, net, calibration)
         loss, targets = _loss_and_targets(model, targets)
-    int8 = [path for path, module in named_modules(net) if isinstance(module, Int8Module)]
-    if int8:
-        raise UnsupportedModel(f"{int8[0]} has int8 activations: prune the model that it was made from")
+    for path, module in named_modules(net):
+        if isinstance(module, QuantizedModule):
+            raise UnsupportedModel(f"{_is_quantized(path, module)}: prune the model that it was made from")
     channels.remove_channels(
         net, amount, method=method, scope=scope, calibration=calibration, targets=targets, loss=loss,
         protect=_protected_paths(net, protect), random_state=seed,

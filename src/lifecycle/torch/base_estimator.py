@@ -16,9 +16,9 @@ from lifecycle._progress import progress_bar
 from lifecycle.torch import optimizers
 from lifecycle.torch._openmp import serial_in_forked_child
 from lifecycle.torch.batches import as_array, as_sequences, input_dtype_and_device, to_batches
-from lifecycle.torch.compressed import holds_int8
 from lifecycle.torch.gradual_pruning import GradualPruning
 from lifecycle.torch.module_factory import build
+from lifecycle.torch.quantized import holds_quantized
 from lifecycle.torch.training import (
     BestEpoch,
     Samples,
@@ -208,7 +208,7 @@ class TorchEstimator(BaseEstimator):
                 net = build(self.module, self._module_params(), shape, self._n_out())
             else:
                 net = self.module_
-                if holds_int8(net):
+                if holds_quantized(net):
                     raise ValueError(
                         "warm_start cannot go on with int8 layers, which have no gradient: fit the model that was "
                         "quantized, and quantize it again"

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from lifecycle.torch.quantized import Int8Embedding, QuantizedModule
+
 _MULTIPLE = 8  # rows that a matrix product computes at once
 
 
@@ -114,7 +116,7 @@ def input_dtype_and_device(net: nn.Module) -> tuple[torch.dtype, torch.device]:
 
 def _to_tensor(array: np.ndarray, net: nn.Module, dtype: torch.dtype) -> torch.Tensor:
     """Numbers in the module's dtype; integers stay integers in front of an embedding."""
-    if array.dtype.kind in "iu" and isinstance(_first_layer(net), nn.Embedding):
+    if array.dtype.kind in "iu" and isinstance(_first_layer(net), nn.Embedding | Int8Embedding):
         return torch.from_numpy(array.astype(np.int64))
     wide = np.float64 if dtype == torch.float64 else np.float32
     with np.errstate(over="ignore"):
@@ -127,6 +129,7 @@ def _to_tensor(array: np.ndarray, net: nn.Module, dtype: torch.dtype) -> torch.T
 
 def _first_layer(net: nn.Module) -> nn.Module | None:
     for module in net.modules():
-        if next(module.children(), None) is None and next(module.parameters(), None) is not None:
+        has_weights = isinstance(module, QuantizedModule) or next(module.parameters(), None) is not None
+        if has_weights and next(module.children(), None) is None:
             return module
     return None

@@ -183,21 +183,39 @@ def batches_of(net: nn.Module, inputs: Any, size: int, *, shuffle: bool = False)
 
     `inputs`: arrays or tensors, tuples or dicts of them, or what `to_batches` made. The batches have about `size` rows.
     """
+    n, take = _rows_of_inputs(net, inputs)
+    for rows in _split(n, size, shuffle):
+        yield take(rows)
+
+
+def batch_of(net: nn.Module, inputs: Any, size: int) -> tuple[tuple, dict]:
+    """As `batches_of`: the first `size` rows, again from the first where there are fewer."""
+    n, take = _rows_of_inputs(net, inputs)
+    return take(torch.arange(size) % n)
+
+
+def _rows_of_inputs(net: nn.Module, inputs: Any) -> tuple[int, Callable[[torch.Tensor], tuple[tuple, dict]]]:
+    """The number of rows, and what gives the arguments and keyword arguments of a call with some of them."""
     if isinstance(inputs, TensorRows | Sequences):
         _, device = input_dtype_and_device(net)
-        for rows in _split(len(inputs), size, shuffle):
+
+        def take_samples(rows: torch.Tensor) -> tuple[tuple, dict]:
             x, lengths = inputs.take(rows.to(device))
-            yield (x,), lengths
-        return
+            return (x,), lengths
+
+        return len(inputs), take_samples
     keywords = isinstance(inputs, dict)
     values = list(inputs.values()) if keywords else list(inputs) if isinstance(inputs, tuple) else [inputs]
     tensors = [_as_input(net, value) for value in values]
     sizes = {len(t) for t in tensors}
     if len(sizes) != 1 or not sizes - {0}:
         raise ValueError(f"calibration must have a row or more, as many in each input; got {sorted(sizes)}")
-    for rows in _split(sizes.pop(), size, shuffle):
+
+    def take(rows: torch.Tensor) -> tuple[tuple, dict]:
         batch = [t[rows.to(t.device)] for t in tensors]
-        yield ((), dict(zip(inputs, batch, strict=True))) if keywords else (tuple(batch), {})
+        return ((), dict(zip(inputs, batch, strict=True))) if keywords else (tuple(batch), {})
+
+    return sizes.pop(), take
 
 
 def _split(n: int, size: int, shuffle: bool) -> tuple[torch.Tensor, ...]:

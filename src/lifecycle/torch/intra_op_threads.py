@@ -15,13 +15,16 @@ from torch import nn
 
 from lifecycle.torch import _openmp
 from lifecycle.torch.batches import Sequences, TensorRows
-from lifecycle.torch.compressed import Int8Conv2d, Int8Linear, Int8Module
+from lifecycle.torch.quantized import Int8Conv, Int8Embedding, Int8Recurrent, QuantizedModule
+from lifecycle.torch.quantized.linear import LinearShape
 
 MIN_MULTIPLICATIONS = 1 << 25  # of the largest layer for each thread
 _OF_A_STEP = 32  # multiplications in the time in which an optimizer reads and writes one parameter
 
-_CONVOLUTIONS = (nn.modules.conv._ConvNd, Int8Conv2d)
-_LINEAR = (nn.Linear, Int8Linear)
+_CONVOLUTIONS = (nn.modules.conv._ConvNd, Int8Conv)
+_LINEAR = (nn.Linear, LinearShape)
+_EMBEDDINGS = (nn.Embedding, Int8Embedding)
+_RECURRENT = (nn.RNNBase, Int8Recurrent)
 _POOLINGS = {nn.MaxPool1d: 1, nn.AvgPool1d: 1, nn.MaxPool2d: 2, nn.AvgPool2d: 2, nn.MaxPool3d: 3, nn.AvgPool3d: 3}
 
 
@@ -67,13 +70,14 @@ def _of_layers(net: nn.Module, n_values: int) -> Iterator[int]:
     """Multiplications of each layer for one sample, of which the first takes `n_values` values."""
     at_most = n_values  # a layer is applied at no more positions than the sample has values
     for layer in net.modules():
-        if isinstance(layer, nn.Embedding):
+        if isinstance(layer, _EMBEDDINGS):
             n_values *= layer.embedding_dim
         elif isinstance(layer, tuple(_POOLINGS)):
             n_values //= _positions_of_stride(layer)
-        elif isinstance(layer, nn.RNNBase):  # step by step
-            yield max(p.numel() for p in layer.parameters())
-            width = (layer.proj_size or layer.hidden_size) * (2 if layer.bidirectional else 1)
+        elif isinstance(layer, _RECURRENT):  # step by step
+            yield max(w.numel() for w in _weights(layer))
+            both = getattr(layer, "bidirectional", False)
+            width = (getattr(layer, "proj_size", 0) or layer.hidden_size) * (2 if both else 1)
             n_values = n_values // layer.input_size * width
         elif isinstance(layer, _CONVOLUTIONS):
             n_values = yield from _of_convolution(layer, n_values)
@@ -90,8 +94,8 @@ def _of_layers(net: nn.Module, n_values: int) -> Iterator[int]:
 def _of_convolution(layer: Any, n_values: int) -> Any:
     """Yield the multiplications of a convolution; the number of values of its output is returned."""
     weight = _weights(layer)[0]
-    strides = layer.geometry[0] if isinstance(layer, Int8Conv2d) else layer.stride
-    groups = layer.geometry[3] if isinstance(layer, Int8Conv2d) else layer.groups
+    strides = layer.geometry[0] if isinstance(layer, Int8Conv) else layer.stride
+    groups = layer.geometry[3] if isinstance(layer, Int8Conv) else layer.groups
     transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
     n_in, n_out = (weight.shape[0], weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, len(weight))
     positions, step = max(1, n_values // n_in), math.prod(strides)
@@ -101,8 +105,10 @@ def _of_convolution(layer: Any, n_values: int) -> Any:
 
 
 def _weights(layer: nn.Module) -> list[torch.Tensor]:
-    """The layer's own parameters; of an int8 layer its codes, since its weight is computed from them."""
-    return [layer.codes] if isinstance(layer, Int8Module) else list(layer.parameters(recurse=False))
+    """The layer's own parameters; of one with integer weights the codes, since its weights are computed from them."""
+    if isinstance(layer, QuantizedModule):
+        return [layer.grid(name)[0] for name in layer.weight_names]
+    return list(layer.parameters(recurse=False))
 
 
 def _positions_of_stride(pooling: Any) -> int:

@@ -15,7 +15,10 @@ from lifecycle.store import json_values, limits
 from lifecycle.store.json_values import deserialize_value, serialize_value
 from lifecycle.torch import modules, tensors
 from lifecycle.torch.channels.slicing import Shapes, original_shapes, resize
-from lifecycle.torch.compressed import INT8, Int8Module, clear_scales, holds_int8, set_scales
+from lifecycle.torch.quantized import QuantizedModule
+from lifecycle.torch.quantized.base import floating_shapes
+from lifecycle.torch.quantized.grids import clear_scales, set_scales
+from lifecycle.torch.swapping import swap, swaps_of_file
 
 _MODELS, _ESTIMATORS = "lifecycle.torch.models", "lifecycle.torch.estimators"
 _CLASSES = {_MODELS: ("MLP", "CNN", "RNN"), _ESTIMATORS: ("TorchClassifier", "TorchRegressor")}
@@ -63,7 +66,7 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
         **_class_config(net),
         "dtypes": dtypes,
         "int8": int8,
-        "int8_layers": [path for path, m in modules.named_modules(net, False) if isinstance(m, Int8Module)],
+        "int8_layers": [path for path, m in modules.named_modules(net, False) if isinstance(m, QuantizedModule)],
         "tied": tied,
         "channels_last": layout,
         "frozen": frozen,
@@ -89,7 +92,7 @@ def _is_unchanged(net: Any) -> bool:
         rebuilt = type(net)(**net.config)
     wanted, given = (dict(modules.named_modules(m, False)) for m in (rebuilt, net))
     same = wanted.keys() == given.keys() and all(
-        isinstance(m, Int8Module)
+        isinstance(m, QuantizedModule)
         or (type(m) is type(wanted[k]) and (original_shapes(m) or m.extra_repr() == wanted[k].extra_repr()))
         for k, m in given.items()
     )
@@ -106,7 +109,7 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
         return _fill(into, config, state, scales)
     net = _build(config, state)
     _resize(net, config.get("original_shapes", {}), state)
-    swaps = _swaps(net, config["int8_layers"], state)
+    swaps = swaps_of_file(net, config["int8_layers"], state)
     _check_state(net, swaps, state)
     net = swap(net, swaps)
     # the parameters have no memory yet and become these tensors, tied ones the same tensor
@@ -135,7 +138,7 @@ def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor
     resized = {name_of(path): shapes for path, shapes in config.get("original_shapes", {}).items()}
     with modules.undone_on_error(net) if resized else nullcontext():
         _resize(net, resized, state)
-        swaps = _swaps(net, [name_of(path) for path in config["int8_layers"]], state)
+        swaps = swaps_of_file(net, [name_of(path) for path in config["int8_layers"]], state)
         modules.check_writable(modules.state_tensors(net))
         _check_state(net, swaps, state)
         with modules.undone_on_error(net):
@@ -222,54 +225,8 @@ def _resize(net: nn.Module, original: dict[str, Shapes], state: dict[str, torch.
             raise ValueError(f"the file has a layer {path!r} with fewer channels, and the module has no such layer")
         prefix = f"{path}." if path else ""
         inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-        shapes = {
-            {"codes": "weight"}.get(name, name): list(tensor.shape)
-            for name, tensor in inside.items()
-            if "." not in name and name != "scales"
-        }
-        resize(of_path[path], shapes, shapes_before)
-
-
-def _swaps(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> dict[int, nn.Module]:
-    """The int8 layers that replace floating-point ones, by the id of the latter."""
-    swaps: dict[int, nn.Module] = {}
-    of_path: dict[str, Any] = dict(modules.named_modules(net, False))
-    for path in paths:
-        prefix = f"{path}." if path else ""
-        old, codes, scales = of_path.get(path), state.get(f"{prefix}codes"), state.get(f"{prefix}scales")
-        if codes is None or scales is None:
-            raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
-        if codes.dtype != torch.int8 or codes.ndim < 2 or scales.dtype != torch.float32:
-            raise ValueError(f"the codes of the int8 layer {path!r} are malformed")
-        is_int8 = isinstance(old, Int8Module)
-        cls: Any = type(old) if is_int8 else next((c for c in INT8 if old is not None and c.supports(old)), None)
-        if cls is None or old is None:
-            raise ValueError(f"the file has an int8 layer at {path!r}; the module has {type(old).__name__}")
-        shape, stored = tuple((old.codes if is_int8 else old.weight).shape), tuple(codes.shape)
-        if shape != stored or scales.shape != codes.shape[:1]:
-            raise ValueError(f"{prefix}weight has the shape {stored} in the file and {shape} in the module")
-        if not is_int8 and id(old) not in swaps:
-            device = old.weight.device
-            zeros, ones = torch.zeros_like(codes, device=device), torch.ones_like(scales, device=device)
-            swaps[id(old)] = cls.from_float(old, zeros, ones)
-    return swaps
-
-
-def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
-    """The module, in place, with the modules of these ids replaced everywhere; the root may be one of them."""
-    for module in list(net.modules()):
-        for name, child in module._modules.items():
-            plain = modules.unwrap(child)
-            if id(plain) in swaps:  # instead of its wrapper too, which would still call the old module
-                module._modules[name] = swaps[id(plain)]
-    for module in net.modules():
-        # torch's fast paths read the weights of a transformer's layers without calling them, or give them nested
-        # tensors, which no int8 kernel takes
-        if isinstance(module, nn.TransformerEncoderLayer) and holds_int8(module):
-            module.activation_relu_or_gelu = 0
-        elif isinstance(module, nn.TransformerEncoder) and holds_int8(module):
-            module.use_nested_tensor = False
-    return swaps.get(id(net), net)
+        own = {name: tensor for name, tensor in inside.items() if "." not in name}
+        resize(of_path[path], floating_shapes(own), shapes_before)
 
 
 def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, torch.Tensor]) -> None:
@@ -278,7 +235,7 @@ def _check_state(net: nn.Module, swaps: dict[int, nn.Module], state: dict[str, t
     for path, module in modules.named_modules(net, False):
         if id(module) in swaps:
             prefix = f"{path}." if path else ""
-            for name in ("weight", "bias"):
+            for name in module._parameters:
                 wanted.pop(prefix + name, None)
             wanted |= {prefix + name: t for name, t in swaps[id(module)].state_dict(keep_vars=True).items()}
     tensors.check_state(state, wanted)

@@ -20,6 +20,7 @@ __all__ = [
     "Encode",
     "Grid",
     "Layer",
+    "QuantizationOptions",
     "adapter_for",
     "adapter_for_kind",
     "check_n_inputs",
@@ -76,6 +77,20 @@ class Layer:
     channel_axis: int = 0
 
 
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """What `quantize` does besides rounding weights.
+
+    `activations`: "auto", "dynamic", "static" or None. `calibration` are rows as the model takes them, or None;
+    `activation_range` is for "static", `batch_size` for the timing of "auto".
+    """
+
+    activations: str | None = None
+    calibration: Any = None
+    activation_range: str = "minmax"
+    batch_size: int = 1
+
+
 class Adapter(Protocol):
     """The functions of an adapter."""
 
@@ -88,8 +103,8 @@ class Adapter(Protocol):
     def replace_weight(self, model: Any, name: str, array: np.ndarray) -> None:
         """Replace the values of a weight; a quantized weight stays quantized."""
 
-    def quantize_layers(self, model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
-        """The model with these weights quantized, in place where possible."""
+    def quantize_layers(self, model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
+        """The model with these weights quantized, in place where possible; options None: weights only."""
 
     def second_moments(
         self, model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False

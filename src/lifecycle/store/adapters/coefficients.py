@@ -12,7 +12,7 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel, one_of
 from lifecycle.codecs import decode, encode_like, on_grid
-from lifecycle.store.adapters import MAX_INPUTS, Encode, Grid, Layer, check_n_inputs
+from lifecycle.store.adapters import MAX_INPUTS, Encode, Grid, Layer, QuantizationOptions, check_n_inputs
 
 SCALES = "_coef_scales"  # the attribute of an estimator that holds the scales of a quantized coef_
 
@@ -91,16 +91,19 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     set_coef(model, coef_of(model).replaced(array))
 
 
-def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
-    check_activations(activations, "a linear estimator")
+def quantize_layers(model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
+    check_options(options, "a linear estimator")
     for name in names:
         set_coef(model, coef_of(model).quantized(name, encode))
     return model
 
 
-def check_activations(activations: Any, kind: str) -> None:
-    if activations == "dynamic":
-        raise ValueError(f'activations="dynamic" needs torch layers; {kind} takes "auto" or None')
+def check_options(options: QuantizationOptions | None, kind: str) -> None:
+    """ValueError for what only torch layers have."""
+    if options is not None and options.activations in ("dynamic", "static"):
+        raise ValueError(f'activations="{options.activations}" needs torch layers; {kind} takes "auto" or None')
+    if options is not None and options.batch_size != 1:
+        raise ValueError(f"batch_size is for the timing of torch layers; {kind} has none: leave it out")
 
 
 def second_moments(

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lifecycle.torch.channels.coupling import BATCH_NORMS, CONVOLUTIONS, RECURRENT, Use
+from lifecycle.torch.quantized.base import QuantizedModule, floating_shapes
 
 RESIZABLE = (nn.Linear, *CONVOLUTIONS, *BATCH_NORMS, *RECURRENT)
 _SHAPES = "_lifecycle_original_shapes"  # attribute of a layer with fewer channels: shapes of its tensors before
@@ -116,9 +117,7 @@ def resize(module: Any, shapes: Shapes, original: Any) -> None:
     ValueError
         The layer has other shapes, or could not have these after channels were removed.
     """
-    now = _shapes_of(module)
-    if "codes" in now:  # an int8 layer
-        now = {{"codes": "weight"}.get(name, name): shape for name, shape in now.items() if name != "scales"}
+    now = floating_shapes(dict(module._buffers)) if isinstance(module, QuantizedModule) else _shapes_of(module)
     if now == shapes:
         set_original_shapes(module, original if isinstance(original, dict) else shapes)
         return

@@ -7,12 +7,13 @@ is in `steps` and `transformers`.
 
 import copy as _copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Encode, Layer
+from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Encode, Layer, QuantizationOptions
 from lifecycle.store.adapters.sklearn import linear_models, mlp
 from lifecycle.store.adapters.sklearn.steps import deserialize_step, estimator_adapter, is_a, serialize_step
 
@@ -69,9 +70,11 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     adapter.replace_weight(estimator, name, array)
 
 
-def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
+def quantize_layers(model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
     adapter, estimator = _adapter_and_estimator(model)
-    return _replace_final_estimator(model, adapter.quantize_layers(estimator, names, encode, activations))
+    if options is not None and options.calibration is not None:
+        options = replace(options, calibration=_transformed(model, options.calibration))
+    return _replace_final_estimator(model, adapter.quantize_layers(estimator, names, encode, options))
 
 
 def _transformed(model: Any, inputs: Any) -> Any:

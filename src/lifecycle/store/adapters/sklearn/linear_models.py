@@ -11,7 +11,7 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.store import json_values
-from lifecycle.store.adapters import SKLEARN_LINEAR_MODEL, Encode, Layer, coefficients
+from lifecycle.store.adapters import SKLEARN_LINEAR_MODEL, Encode, Layer, QuantizationOptions, coefficients
 from lifecycle.store.adapters.coefficients import (
     coef_of,
     layers_of_coef,
@@ -107,8 +107,8 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     _restart_averages(model)
 
 
-def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
-    coefficients.quantize_layers(model, names, encode, activations)
+def quantize_layers(model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
+    coefficients.quantize_layers(model, names, encode, options)
     _restart_averages(model)
     return model
 

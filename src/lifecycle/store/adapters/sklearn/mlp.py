@@ -12,8 +12,8 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel, one_of, to_scalar
 from lifecycle.store import json_values
-from lifecycle.store.adapters import MAX_INPUTS, SKLEARN_MLP, Encode, Layer
-from lifecycle.store.adapters.coefficients import Weight, check_activations, moments_of_rows, pop_weight
+from lifecycle.store.adapters import MAX_INPUTS, SKLEARN_MLP, Encode, Layer, QuantizationOptions
+from lifecycle.store.adapters.coefficients import Weight, check_options, moments_of_rows, pop_weight
 from lifecycle.store.adapters.sklearn import fitted
 
 CLASSES = dict.fromkeys(("MLPClassifier", "MLPRegressor"), "sklearn.neural_network")
@@ -114,8 +114,8 @@ def replace_weight(model: Any, name: str, array: np.ndarray) -> None:
     _set_weight(model, k, _weight(model, k).replaced(array))
 
 
-def quantize_layers(model: Any, names: list[str], encode: Encode, activations: str | None) -> Any:
-    check_activations(activations, "an MLP of scikit-learn")
+def quantize_layers(model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
+    check_options(options, "an MLP of scikit-learn")
     for name in names:
         k = _number(model, name)
         _set_weight(model, k, _weight(model, k).quantized(name, encode))

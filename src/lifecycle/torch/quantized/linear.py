@@ -1,0 +1,63 @@
+"""`nn.Linear` with int8 weights and activations."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lifecycle.torch.quantized.affine import Int8Affine
+from lifecycle.torch.quantized.kernels import eight_bits, prepack_linear, quantize
+
+
+class LinearShape:
+    """The sizes of a linear layer, which those of its codes are."""
+
+    codes: torch.Tensor
+    bias: torch.Tensor | None
+    weight: torch.Tensor
+
+    @property
+    def in_features(self) -> int:
+        return self.codes.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        return self.codes.shape[0]
+
+    def assumed_input(self, batch_size: int) -> torch.Tensor:
+        return torch.randn(batch_size, self.in_features, generator=torch.Generator().manual_seed(0))
+
+    def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    def _check_width(self, x: torch.Tensor) -> None:
+        if x.shape[-1:] != (self.in_features,):
+            raise RuntimeError(f"the last dimension of the input must be {self.in_features}; got {tuple(x.shape)}")
+
+    def _sizes(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Int8Linear(LinearShape, Int8Affine):
+    """`nn.Linear` with int8 weights and activations: see `Int8Affine`."""
+
+    replaces, n_spatial, kind = nn.Linear, 0, "linear"
+
+    def _call_kernel(self, x: torch.Tensor, low: float, high: float, packed: Any) -> torch.Tensor:
+        if not self.is_static:  # the kernel finds the range again, faster than codes are made before it
+            return torch.ops.quantized.linear_dynamic(x, packed, not eight_bits())
+        self._check_width(x)
+        codes, scale, zero = quantize(x.flatten(0, -2), low, high)
+        out: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
+        product = torch.ops.onednn.qlinear_pointwise(codes, scale, zero, *packed, *out)
+        return product.unflatten(0, x.shape[:-1])
+
+    def _pack(self, bias: torch.Tensor | None) -> Any:
+        if not self.is_static:
+            return prepack_linear(self.codes, self.scales, bias)
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)  # the first call warns
+        zeros = torch.zeros(len(self.codes), dtype=torch.int32)
+        return torch.ops.onednn.qlinear_prepack(self.codes, None), self.scales, zeros, bias
+
+    def extra_repr(self) -> str:
+        return self._sizes() + self._range_repr()

@@ -1,0 +1,90 @@
+"""Layers with integer weights in the place of floating-point ones: which a file has, and how they get there."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from lifecycle.torch import modules
+from lifecycle.torch.quantized import Grids, Int8Affine, QuantizedModule, holds_quantized, stored_class
+from lifecycle.torch.quantized.base import buffer_names
+
+
+def swaps_of_file(net: nn.Module, paths: list[str], state: dict[str, torch.Tensor]) -> dict[int, nn.Module]:
+    """The layers with integer weights that replace floating-point ones, by the id of the latter."""
+    swaps: dict[int, nn.Module] = {}
+    of_path: dict[str, Any] = dict(modules.named_modules(net, False))
+    for path in paths:
+        prefix, old = f"{path}." if path else "", of_path.get(path)
+        grids = _stored_grids(path, prefix, state)
+        is_quantized = isinstance(old, QuantizedModule)
+        cls: Any = type(old) if is_quantized else None if old is None else stored_class(old, grids)
+        if cls is None or old is None:
+            raise ValueError(f"the file has an int8 layer at {path!r}; the module has {type(old).__name__}")
+        for name in old.weight_names if is_quantized else cls.weights_of(old):
+            if name not in grids:
+                raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
+            codes, scales = grids[name]
+            now = tuple((old.grid(name)[0] if is_quantized else getattr(old, name)).shape)
+            if now != codes.shape or not cls.fits(codes, scales):
+                raise ValueError(
+                    f"{prefix}{name} has the shape {tuple(codes.shape)} in the file and {now} in the module"
+                )
+        if not is_quantized and id(old) not in swaps:
+            device = next(old.parameters()).device
+            made = cls.from_float(
+                old,
+                {
+                    name: (torch.zeros_like(codes, device=device), torch.ones_like(scales, device=device))
+                    for name, (codes, scales) in grids.items()
+                },
+            )
+            input_range = state.get(f"{prefix}input_range")
+            if input_range is not None and isinstance(made, Int8Affine):
+                made.input_range = torch.zeros_like(_checked_range(path, input_range), device=device)
+            swaps[id(old)] = made
+    return swaps
+
+
+def _stored_grids(path: str, prefix: str, state: dict[str, torch.Tensor]) -> Grids:
+    """Codes and scales of a layer in a file, by the name of the weight."""
+    own = [name.removeprefix(prefix) for name in state if name.startswith(prefix)]
+    names = ["weight"] * ("codes" in own) + [name.removesuffix("_codes") for name in own if name.endswith("_codes")]
+    grids = {}
+    for name in names:
+        codes, scales = (state.get(prefix + buffer) for buffer in buffer_names(name))
+        if codes is None or scales is None:
+            raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
+        if codes.dtype != torch.int8 or codes.ndim < 2 or scales.dtype != torch.float32 or scales.ndim not in (1, 2):
+            raise ValueError(f"the codes of the int8 layer {path!r} are malformed")
+        grids[name] = codes, scales
+    if not grids:
+        raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
+    return grids
+
+
+def _checked_range(path: str, limits: torch.Tensor) -> torch.Tensor:
+    if limits.dtype != torch.float32 or limits.shape != (2,):
+        raise ValueError(f"the range of the inputs of the int8 layer {path!r} is malformed")
+    low, high = limits.tolist()
+    if not (math.isfinite(high - low) and low <= 0 <= high):
+        raise ValueError(f"the inputs of the int8 layer {path!r} have a range from {low} to {high}")
+    return limits
+
+
+def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
+    """The module, in place, with the modules of these ids replaced everywhere; the root may be one of them."""
+    for module in list(net.modules()):
+        for name, child in module._modules.items():
+            plain = modules.unwrap(child)
+            if id(plain) in swaps:  # instead of its wrapper too, which would still call the old module
+                module._modules[name] = swaps[id(plain)]
+    for module in net.modules():
+        # torch's fast paths read the weights of a transformer's layers without calling them, or give them nested
+        # tensors, which no int8 kernel takes
+        if isinstance(module, nn.TransformerEncoderLayer) and holds_quantized(module):
+            module.activation_relu_or_gelu = 0
+        elif isinstance(module, nn.TransformerEncoder) and holds_quantized(module):
+            module.use_nested_tensor = False
+    return swaps.get(id(net), net)
