@@ -106,3 +106,14 @@ def test_codes_of_more_bits_that_replace_those_of_four_are_computed_in_float32()
     small, x = lc.quantize(nn.Linear(64, 16), bits=4, group_size=32), torch.randn(3, 64)
     small.codes.fill_(100)
     assert torch.equal(small(x), small._forward_float(x))
+
+
+@pytest.mark.usefixtures("four_bits_are_faster")
+@torch.no_grad()
+def test_inputs_that_overflow_in_bfloat16_are_computed_in_float32():
+    layer = nn.Linear(64, 16)
+    layer.weight *= 1e-10
+    small, x = lc.quantize(layer, bits=4, group_size=32), torch.ones(3, 64)
+    x[1, 5] = torch.finfo(torch.float32).max
+    assert torch.isfinite(small(x)).all()
+    assert torch.equal(small(x), small._forward_float(x))

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.torch.quantized import Int8GRU, Int8GRUCell, Int8LSTM, Int8LSTMCell, kernels
+from lifecycle.torch.quantized import Int8Embedding, Int8GRU, Int8GRUCell, Int8LSTM, Int8LSTMCell, kernels
 
 NETWORKS = [(nn.LSTM, Int8LSTM), (nn.GRU, Int8GRU)]
 CELLS = [(nn.LSTMCell, Int8LSTMCell), (nn.GRUCell, Int8GRUCell)]
@@ -124,6 +124,12 @@ def test_what_the_kernel_does_not_round_well_is_computed_with_decoded_weights():
     ):
         for a, b in as_pairs(small(inputs, hx), layer(inputs, hx)):
             torch.testing.assert_close(a, b)
+    packed = pack_padded_sequence(x, torch.tensor([9, 7, 7, 4, 1]))
+    for value in (torch.inf, torch.nan):
+        cells = state.clone()
+        cells[0, 2, 3] = value
+        for a, b in as_pairs(small(packed, (state, cells)), layer(packed, (state, cells))):
+            torch.testing.assert_close(a, b, equal_nan=True)
     little, layer = made(nn.LSTM, 10, 12)  # whose outputs are small, where its inputs are not
     for name in ("weight_ih_l0_scales", "bias_ih_l0", "bias_hh_l0"):
         getattr(little, name).mul_(1e-4)
@@ -205,3 +211,22 @@ def test_activations_have_as_many_bits_as_the_kernel_adds_without_overflow(monke
     with torch.no_grad():
         small(draw(9, 5, 10))
     assert set(packed) == {not kernels.eight_bits()}
+
+
+def test_an_estimator_with_tokens_predicts_alike():
+    """Token ids are whole numbers in front of an int8 embedding too."""
+    rng = np.random.RandomState(0)
+    X = rng.randint(0, 20, (80, 7))
+    y = X.sum(1) % 2
+    network = {"module__hidden_size": 8, "module__n_tokens": 20, "module__n_in": 6}
+    model = lt.TorchClassifier(lt.RNN, **network, max_epochs=2, random_state=0, progress=False).fit(X, y)
+    small = lc.quantize(model, activations="dynamic")
+    assert "Int8Embedding" in repr(small.module_)
+    assert np.abs(small.predict_proba(X) - model.predict_proba(X)).max() < 0.02
+    timed = lc.quantize(model, batch_size=4, calibration=X)
+    assert np.abs(timed.predict_proba(X) - model.predict_proba(X)).max() < 0.02
+    net = nn.Sequential(nn.Embedding(20, 6), nn.Flatten(), nn.Linear(42, 2))
+    model = lt.TorchClassifier(net, max_epochs=2, random_state=0, progress=False).fit(X, y)
+    small = lc.quantize(model, activations="dynamic")
+    assert type(small.module_[0]) is Int8Embedding
+    assert np.abs(small.predict_proba(X) - model.predict_proba(X)).max() < 0.02

@@ -112,7 +112,7 @@ def test_outputs_are_near_and_a_row_does_not_depend_on_the_others(activation_ran
 
 
 @torch.no_grad()
-def test_the_range_is_that_of_the_layer_s_inputs_and_values_beyond_it_are_clipped():
+def test_the_range_is_that_of_the_layer_s_inputs_and_values_beyond_it_are_clipped(monkeypatch):
     net, x = convolutional(), rows()
     small = lc.quantize(net, activations="static", calibration=x.numpy())
     low, high = small[0].input_range.tolist()
@@ -120,6 +120,9 @@ def test_the_range_is_that_of_the_layer_s_inputs_and_values_beyond_it_are_clippe
     hidden = lc.quantize(net, activations=None)[:5](x)
     assert small[5].input_range.tolist() == pytest.approx([min(hidden.min().item(), 0), hidden.max().item()], rel=1e-6)
     far = 10 * rows(3)
+    far[0, 0, 0], far[1, 0, 0] = 1e30, -3e38
+    assert torch.equal(small(far), small(far.clamp(low, high)))
+    monkeypatch.setattr(kernels, "eight_bits", lambda: False)  # larger codes than 127 would fit into a byte
     assert torch.equal(small(far), small(far.clamp(low, high)))
     assert f"input_range=({low}, {high})" in repr(small)
 

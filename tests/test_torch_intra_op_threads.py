@@ -169,3 +169,19 @@ def test_fits_of_small_networks_have_the_same_bits_with_any_number_of_threads():
         fits.append(classifier(lambda: lt.CNN(1, 3, 8, channels=(16, 32)), batch_size=64).fit(X, Y))
     assert same(fits[0], fits[1])
     assert same(fits[0], fits[2])
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (lambda: lt.RNN(6, 3, cell="gru", hidden_size=64, bidirectional=True), (20, 6)),
+        (lambda: nn.Sequential(nn.Conv1d(8, 16, 3, padding=1), nn.Flatten(), nn.Linear(320, 3)), (8, 20)),
+        (lambda: nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.Flatten(), nn.Linear(72, 3)), (4, 8, 8)),
+        (lambda: nn.Sequential(nn.LSTMCell(6, 64)), (6,)),
+    ],
+)
+def test_layers_with_integer_weights_have_the_work_of_floating_point_ones(net, shape):
+    net, data = net(), TensorRows(torch.zeros(4, *shape))
+    small = lc.quantize(net, activations="dynamic")
+    assert not list(small.parameters())
+    assert multiplications(small, data, 10, False) == multiplications(net, data, 10, False)

@@ -28,6 +28,8 @@ def quantize(
     activations: str | None = "auto",
     activation_range: str = "minmax",
     batch_size: int = 1,
+    bias_correction: bool = False,
+    equalize: bool = False,
     calibration: Any = None,
     protect: Sequence[str] = (),
 ) -> Any:
@@ -74,10 +76,19 @@ def quantize(
         or the share of all values whose rounding and clipping have the least squared error, of a histogram.
     batch_size : int, default=1
         For "auto": rows of a batch in the timing.
+    bias_correction : bool, default=False
+        Add to the bias of each linear and convolution layer what quantization takes from its mean output on the
+        calibration rows, one layer after another (Nagel et al., 2019). The network runs over the rows once for each
+        layer. Torch models only.
+    equalize : bool, default=False
+        Before the weights are rounded, scale the channels between two linear or convolution layers that are joined by
+        ReLU alone, so that their weights in both have the same largest \\|w\\| (Nagel et al., 2019). The network is
+        traced by torch.fx; that its outputs stay the same is checked on calibration rows. Torch models only.
     calibration : array, tensor, or tuple or dict of these, optional
-        Rows as the model takes them, for "gptq" and "static" (some hundreds do), and for "auto", which times each layer
-        with the input that it has on them. Without them "auto" assumes one vector for each row of a linear layer and of
-        a cell, 32 × 32 places for ``nn.Conv2d``, 128 for ``nn.Conv1d``, 32 steps of a sequence and 32 tokens.
+        Rows as the model takes them, for "gptq", "static", `bias_correction` and `equalize` (some hundreds do), and for
+        "auto", which times each layer with the input that it has on them. Without them "auto" assumes one vector for
+        each row of a linear layer and of a cell, 32 × 32 places for ``nn.Conv2d``, 128 for ``nn.Conv1d``, 32 steps of a
+        sequence and 32 tokens.
     protect : sequence of str, default=()
         Layers that are not changed, named as in `prune`.
 
@@ -93,7 +104,7 @@ def quantize(
         supports "dynamic" or "static".
     UnsupportedModel
         The model is of another kind, is not fitted, has no weight to quantize, has one that is computed from others, or
-        one whose inputs "gptq" or "static" needs and cannot get.
+        one whose inputs "gptq" or "static" needs and cannot get; there is nothing to equalize.
 
     Notes
     -----
@@ -106,8 +117,12 @@ def quantize(
     one_of("method", method, [*quantizers, GPTQ])
     one_of("bits", integer("bits", bits), _BITS)
     group_size = None if group_size is None else integer("group_size", group_size, low=1)
-    options = _options(activations, activation_range, batch_size, calibration, group_size)
-    if method == GPTQ or activations not in ("auto", "static"):
+    options = QuantizationOptions(
+        activations, calibration, activation_range, integer("batch_size", batch_size, low=1),
+        one_of("bias_correction", bias_correction, (True, False)), one_of("equalize", equalize, (True, False)),
+    )  # fmt: skip
+    _check_options(options, group_size)
+    if method == GPTQ or not (activations in ("auto", "static") or bias_correction or equalize):
         check_calibration(f'method="{method}"', "inputs" if method == GPTQ else None, calibration)
     adapter = adapters.adapter_for(model)
     layers = {layer.name: layer for layer in unprotected_layers(adapter.layers(model), protect, model)}
@@ -125,22 +140,24 @@ def quantize(
     return adapter.quantize_layers(copied, list(layers), encode_layer, options)
 
 
-def _options(
-    activations: str | None, activation_range: str, batch_size: int, calibration: Any, group_size: int | None
-) -> QuantizationOptions:
-    """Options that fit each other; else ValueError."""
+def _check_options(options: QuantizationOptions, group_size: int | None) -> None:
+    """ValueError for options that are unknown, or do not fit each other."""
+    activations, activation_range = options.activations, options.activation_range
     one_of("activations", activations, ("auto", None, "dynamic", "static"))
     one_of("activation_range", activation_range, ("minmax", "percentile", "mse"))
-    batch_size = integer("batch_size", batch_size, low=1)
     if group_size is not None and activations in ("dynamic", "static"):
         raise ValueError('a layer with group_size computes in floating point: pass activations="auto" or None')
     if activation_range != "minmax" and activations != "static":
         raise ValueError(f'activation_range="{activation_range}" is for activations="static": leave it out')
-    if batch_size != 1 and activations != "auto":
+    if options.batch_size != 1 and activations != "auto":
         raise ValueError('batch_size is for the timing of activations="auto": leave it out')
-    if activations == "static":
-        check_calibration('activations="static"', "inputs", calibration)
-    return QuantizationOptions(activations, calibration, activation_range, batch_size)
+    for argument, needs_rows in (
+        ('activations="static"', activations == "static"),
+        ("bias_correction=True", options.bias_correction),
+        ("equalize=True", options.equalize),
+    ):
+        if needs_rows:
+            check_calibration(argument, "inputs", options.calibration)
 
 
 def _holds(grid: Grid, bits: int, group_size: int | None) -> bool:

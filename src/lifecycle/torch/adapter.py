@@ -24,6 +24,8 @@ from lifecycle.store.adapters import (
 )
 from lifecycle.torch import calibration, channels, serialization
 from lifecycle.torch.batches import as_array, input_dtype_and_device, to_batches
+from lifecycle.torch.bias_correction import correct_biases, output_means
+from lifecycle.torch.equalization import equalize
 from lifecycle.torch.modules import check_values, named_modules, unwrap
 from lifecycle.torch.quantized import QuantizedModule
 from lifecycle.torch.quantized.grids import clear_scales, codes_of, scales_of, set_scales
@@ -147,8 +149,9 @@ def _write(p: torch.Tensor, array: np.ndarray) -> None:
 
 
 def quantize_layers(model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
-    net = _module(model)
-    activations = None if options is None else options.activations
+    net, options = _module(model), options or QuantizationOptions()
+    activations = options.activations
+    rows = None if options.calibration is None else _batches(model, net, options.calibration)
     weights = [weight for weight in _weights(net) if weight[0].name in names]
     for layer, module, attribute in weights:
         if isinstance(module, QuantizedModule):
@@ -159,6 +162,12 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
                 )
     is_quantized = any(isinstance(module, QuantizedModule) and module.quantizes_inputs for _, module, _ in weights)
     weights = [weight for weight in weights if not isinstance(weight[1], QuantizedModule)]
+    paths = {layer.name.rpartition(".")[0] for layer, _, _ in weights}
+    if options.equalize:
+        equalize(net, paths, rows)
+    means = output_means(net, paths, rows) if options.bias_correction else {}
+    if options.bias_correction and not means:
+        raise ValueError("bias_correction=True needs a linear or convolution layer with a bias, and there is none here")
     grids: dict[int, dict[str, tuple[torch.Tensor, torch.Tensor]]] = {}
     for layer, module, attribute in weights:
         weight, axis = _values(getattr(module, attribute)), layer.channel_axis
@@ -168,7 +177,6 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
         _write(getattr(module, attribute), decode(codes, scales, axis, weight.dtype))
         set_scales(module, attribute, scales, axis)
         grids.setdefault(id(module), {})[attribute] = torch.from_numpy(codes), torch.from_numpy(scales.copy())
-    rows = None if options is None or options.calibration is None else _batches(model, net, options.calibration)
     swaps: dict[int, nn.Module] = {**replacements(net, grids, options, rows)}
     if activations in ("dynamic", "static") and not swaps and not is_quantized:
         raise ValueError(
@@ -178,6 +186,7 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
             'activations="auto" or None'
         )
     net = swap(net, swaps)
+    correct_biases(net, means, rows)
     if isinstance(model, nn.Module):
         return net
     model.module_ = net

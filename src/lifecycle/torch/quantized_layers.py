@@ -17,7 +17,7 @@ from lifecycle.torch.quantized.kernels import eight_bits
 
 
 def replacements(
-    net: nn.Module, grids: Mapping[int, Grids], options: QuantizationOptions | None, calibration: Any
+    net: nn.Module, grids: Mapping[int, Grids], options: QuantizationOptions, calibration: Any
 ) -> dict[int, QuantizedModule]:
     """The layers that take the place of others, by the id of the latter.
 
@@ -27,8 +27,8 @@ def replacements(
         Its weights are decoded already.
     calibration : rows as `batches_of` takes them, or None
     """
-    mode = None if options is None else options.activations
-    if options is None or mode is None:
+    mode = options.activations
+    if mode is None:
         return {}
     uses = _uses_of_parameters(net)
     floating: dict[int, Any] = {}

@@ -89,6 +89,8 @@ class QuantizationOptions:
     calibration: Any = None
     activation_range: str = "minmax"
     batch_size: int = 1
+    bias_correction: bool = False
+    equalize: bool = False
 
 
 class Adapter(Protocol):

@@ -104,6 +104,8 @@ def check_options(options: QuantizationOptions | None, kind: str) -> None:
         raise ValueError(f'activations="{options.activations}" needs torch layers; {kind} takes "auto" or None')
     if options is not None and options.batch_size != 1:
         raise ValueError(f"batch_size is for the timing of torch layers; {kind} has none: leave it out")
+    if options is not None and (options.bias_correction or options.equalize):
+        raise ValueError("bias_correction and equalize are for torch models, whose layers feed each other")
 
 
 def second_moments(

@@ -5,7 +5,6 @@ activations, poolings and normalizations hand them on; a sum makes the channels 
 them up. What is not known here keeps its channels.
 """
 
-import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.torch.channels.tracing import Tracer
+from lifecycle.torch.channels.tracing import trace
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -99,26 +98,13 @@ def find_coupling(net: nn.Module, arguments: tuple, keywords: dict[str, Any], pr
     UnsupportedModel
         torch.fx cannot trace the network.
     """
-    parameters = inspect.signature(net.forward).parameters
-    given = {*list(parameters)[: len(arguments)], *keywords}
-    constant = {
-        name: p.default for name, p in parameters.items()
-        if name not in given and p.default is not inspect.Parameter.empty
-    }  # fmt: skip
-    values = {**constant, **dict(zip(parameters, arguments, strict=False)), **keywords}
-    names = set(vars(net))
     try:
-        with torch.no_grad():
-            graph = Tracer(values).trace(net, concrete_args=constant or None)
-        return _Propagation(net, graph, protected).run()
+        return _Propagation(net, trace(net, arguments, keywords), protected).run()
     except Exception as error:
         raise UnsupportedModel(
             f"torch.fx cannot trace this {type(net).__name__}, so that it is not known which channels belong together: "
             f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         ) from error
-    finally:
-        for name in set(vars(net)) - names:  # torch.fx leaves the constants of a trace there
-            delattr(net, name)
 
 
 class _Propagation:

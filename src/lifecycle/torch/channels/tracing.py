@@ -1,10 +1,12 @@
 """A trace of torch.fx with an example computed beside it, so that shapes are numbers."""
 
+import inspect
 import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 
@@ -84,3 +86,21 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m).__module__.startswith("torch.nn") and not isinstance(m, nn.Sequential | nn.ModuleList)
+
+
+def trace(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> fx.Graph:
+    """The graph of a network that is called in this way; whatever torch.fx raises where it cannot be traced."""
+    parameters = inspect.signature(net.forward).parameters
+    given = {*list(parameters)[: len(arguments)], *keywords}
+    constant = {
+        name: p.default for name, p in parameters.items()
+        if name not in given and p.default is not inspect.Parameter.empty
+    }  # fmt: skip
+    values = {**constant, **dict(zip(parameters, arguments, strict=False)), **keywords}
+    names = set(vars(net))
+    try:
+        with torch.no_grad():
+            return Tracer(values).trace(net, concrete_args=constant or None)
+    finally:
+        for name in set(vars(net)) - names:  # torch.fx leaves the constants of a trace there
+            delattr(net, name)
