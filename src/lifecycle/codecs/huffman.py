@@ -32,7 +32,7 @@ def decode(parts: dict[str, np.ndarray], dtype: np.dtype, shape: tuple[int, ...]
         raise ValueError("the Huffman codes do not fit the array's shape and dtype")
     inflater = zlib.decompressobj(_RAW)
     try:
-        codes = inflater.decompress(np.ascontiguousarray(stream), size + 1)
+        codes = inflater.decompress(stream.tobytes(), size + 1)
     except zlib.error as error:
         raise ValueError(f"the Huffman codes are damaged: {error}") from None
     if len(codes) != size or not inflater.eof or inflater.unused_data:

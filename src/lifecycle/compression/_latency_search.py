@@ -64,7 +64,7 @@ class LatencySearch(CandidateSearch):
         for one in timed:
             drop = self.search_drop(one.model)
             candidate = Candidate({"model": one.description}, size_of(one.model), drop, one.seconds, 1 / one.ratio)
-            yield Proposal(candidate, lambda model=one.model: model)
+            yield Proposal(candidate, partial(getattr, one, "model"))
             on_step()
 
     def _timed(self, amount: float) -> Iterator[_Timed]:

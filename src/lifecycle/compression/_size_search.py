@@ -1,6 +1,7 @@
 """Candidates of few bytes: each layer is pruned and quantized in several ways, and all layers share the bytes."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ class SizeSearch(CandidateSearch):
                 continue
             size = size_of(changed)
             options = {name: str(option) for name, option in plan.items()}
-            yield Proposal(Candidate(options, size, self.search_drop(changed)), lambda plan=plan: self.apply(plan))
+            yield Proposal(Candidate(options, size, self.search_drop(changed)), partial(self.apply, plan))
 
     def apply(self, plan: Plan) -> Any:
         """The model with the option of each layer that is named; all others are as they were."""

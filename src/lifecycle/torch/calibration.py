@@ -22,7 +22,7 @@ class _EnoughSeen(Exception):
 
 def second_moments(
     net: nn.Module, run: Callable[[], None] | None, modules: list[nn.Module], inputs: Any, *, skip_unknown: bool = False
-) -> list[np.ndarray | None]:
+) -> list[Any]:
     """Mean of x xᵀ over all inputs x of linear or convolutional layers: (groups, n_inputs, n_inputs), float64.
 
     Parameters
@@ -97,7 +97,7 @@ def _rows_of(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """What gives the vectors that the rows of a layer's weight are multiplied with: (groups, n, n_inputs)."""
     if isinstance(module, nn.Linear):
         return lambda x: x.reshape(1, -1, x.shape[-1])
-    if not isinstance(module, _CALIBRATED):
+    if not isinstance(module, nn.Conv1d | nn.Conv2d):
         raise UnsupportedModel(
             f"the inputs of this {type(module).__name__} are not recorded: what is calibrated are nn.Linear, nn.Conv1d "
             "and nn.Conv2d; protect the other layers, or choose a method that needs no calibration"
