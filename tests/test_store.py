@@ -199,7 +199,10 @@ def test_the_file_is_plain_safetensors(models, file, tmp_path):
     model, _ = models["linear classifier"]
     assert np.array_equal(load_file(file)["coef_"], lc.load(file).coef_)
     lc.save(lc.quantize(model), tmp_path / "m")
-    assert any(array.dtype == np.int8 for array in load_file(tmp_path / "m").values())
+    stored = load_file(tmp_path / "m")
+    assert "coef_" not in stored
+    assert {array.dtype for name, array in stored.items() if name.startswith("coef_.codes")} <= {np.dtype(np.int8), np.dtype(np.uint8)}
+    assert np.array_equal(stored["coef_.scales"], lc.quantize(model)._coef_scales)
 
 
 def test_pruned_and_quantized_files_are_smaller(tmp_path):

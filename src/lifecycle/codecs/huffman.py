@@ -18,7 +18,7 @@ def encode(array: np.ndarray) -> dict[str, np.ndarray] | None:
     if array.dtype != np.int8 or array.size == 0:
         return None
     compressor = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, _RAW, _MOST_MEMORY, zlib.Z_RLE)
-    stream = compressor.compress(np.ascontiguousarray(array)) + compressor.flush()
+    stream = compressor.compress(array.tobytes()) + compressor.flush()
     return {"deflated": np.frombuffer(stream, np.uint8)} if len(stream) * _LARGEST_RATIO >= array.size else None
 
 
