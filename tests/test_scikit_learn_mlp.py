@@ -81,9 +81,11 @@ def test_the_outputs_of_a_layer_have_one_scale_and_its_inputs_lie_in_groups(trai
 def test_the_inputs_of_layers_are_those_of_the_network(trained, digits):
     X = digits[0]
     hidden = np.maximum(X @ trained.coefs_[0] + trained.intercepts_[0], 0)
-    np.testing.assert_allclose(mlp.second_moments(trained, "coefs_.0", X)[0], X.T @ X / len(X))
-    np.testing.assert_allclose(mlp.second_moments(trained, "coefs_.0", sparse.csr_array(X))[0], X.T @ X / len(X))
-    np.testing.assert_allclose(mlp.second_moments(trained, "coefs_.1", X)[0], hidden.T @ hidden / len(X))
+    np.testing.assert_allclose(mlp.second_moments(trained, ["coefs_.0"], X)["coefs_.0"][0], X.T @ X / len(X))
+    np.testing.assert_allclose(
+        mlp.second_moments(trained, ["coefs_.0"], sparse.csr_array(X))["coefs_.0"][0], X.T @ X / len(X)
+    )
+    np.testing.assert_allclose(mlp.second_moments(trained, ["coefs_.1"], X)["coefs_.1"][0], hidden.T @ hidden / len(X))
     scores = mlp.inputs_of_layers(trained, X)[-1]
     np.testing.assert_allclose(np.exp(log_softmax(scores, axis=1)), trained.predict_proba(X))
     wanda = lc.prune(trained, 0.5, method="wanda", scope="layer", calibration=X, protect=["coefs_.0", "coefs_.2"])

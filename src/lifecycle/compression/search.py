@@ -52,7 +52,7 @@ def compress(
 
     Parameters
     ----------
-    model : torch.nn.Module, or an estimator of this library, or a Pipeline that ends with one
+    model : torch.nn.Module, estimator of this library or of scikit-learn (as `prune`), or a Pipeline that ends with one
         An estimator must be fitted. The model is not changed.
     X, y : rows and targets that the model was not trained on
         X is of any type that the model takes: array, DataFrame, tensor, or a tuple or dict of these.
