@@ -308,3 +308,20 @@ def test_a_class_that_this_scikit_learn_lacks_is_an_error_of_the_file(files, tmp
     (tmp_path / "a").write_bytes(files["logistic"])
     with pytest.raises(lc.CorruptBundle, match="LogisticRegression"):
         lc.load(tmp_path / "a")
+
+
+def test_the_fastest_network_has_fewer_hidden_units(digits, trained, monkeypatch):
+    def seconds(calls):
+        """Of each model in proportion to its weights."""
+        sizes = [float(sum(weight.size for weight in call.args[0].coefs_)) for call in calls]
+        return [(size, size, size) for size in sizes]
+
+    monkeypatch.setattr("lifecycle.compression._latency_search.alternating_quartiles", seconds)
+    options = {"objective": "latency", "batch_size": 32, "random_state": 0, "progress": False}
+    result = lc.compress(trained, *digits[2:], max_drop=0.1, **options)
+    assert result.certificate.holds
+    assert sum(result.model.hidden_layer_sizes) < sum(trained.hidden_layer_sizes)
+    assert all("int8" not in candidate.description for candidate in result.candidates)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(*digits[:2])
+    with pytest.raises(ValueError, match=r"no channels were removed.*a linear estimator has no channels"):
+        lc.compress(model, *digits[2:], max_drop=0.1, **options)

@@ -74,6 +74,8 @@ class LatencySearch(CandidateSearch):
             model = self.adapter.remove_channels(copied, amount, "magnitude", "global", self.calibration, (), None)
             parts.append(f"{100 * amount:g} % of the channels removed")
             yield self._time(model, parts)
+        if not self.adapter.has_integer_layers(model):
+            return
         model = quantize(model, batch_size=n_rows(self.batch), calibration=self.calibration)
         yield self._time(model, [*parts, "int8"])
 

@@ -193,6 +193,10 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
     return model
 
 
+def has_integer_layers(model: Any) -> bool:
+    return True
+
+
 def _batches(model: Any, net: nn.Module, inputs: Any) -> Any:
     """Rows as `calibration.batches_of` takes them."""
     return inputs if isinstance(model, nn.Module) else to_batches(model._check_data(inputs, reset=False), net)

@@ -108,6 +108,9 @@ class Adapter(Protocol):
     def quantize_layers(self, model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
         """The model with these weights quantized, in place where possible; options None: weights only."""
 
+    def has_integer_layers(self, model: Any) -> bool:
+        """Whether there are layers that can run in integers where they are quantized; others compute as before."""
+
     def second_moments(
         self, model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False
     ) -> dict[str, np.ndarray]:

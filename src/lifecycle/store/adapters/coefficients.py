@@ -108,6 +108,10 @@ def check_options(options: QuantizationOptions | None, kind: str) -> None:
         raise ValueError("bias_correction and equalize are for torch models, whose layers feed each other")
 
 
+def has_integer_layers(model: Any) -> bool:
+    return False
+
+
 def second_moments(
     model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False
 ) -> dict[str, np.ndarray]:

@@ -77,6 +77,11 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
     return _replace_final_estimator(model, adapter.quantize_layers(estimator, names, encode, options))
 
 
+def has_integer_layers(model: Any) -> bool:
+    adapter, estimator = _adapter_and_estimator(model)
+    return adapter.has_integer_layers(estimator)
+
+
 def _transformed(model: Any, inputs: Any) -> Any:
     """What the steps before the final estimator make of its inputs."""
     while is_a(model, "Pipeline") or is_a(model, "TransformedTargetRegressor"):

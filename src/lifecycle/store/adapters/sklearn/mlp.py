@@ -122,6 +122,10 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
     return model
 
 
+def has_integer_layers(model: Any) -> bool:
+    return False
+
+
 # -- what the network computes -----------------------------------------------------------------------------------------
 
 
