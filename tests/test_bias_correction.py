@@ -44,7 +44,7 @@ def test_the_mean_outputs_are_those_before_quantization(digits, options):
     plain = lc.quantize(net, **options, **rows)
     small = lc.quantize(net, **options, calibration=x, bias_correction=True)
     # a dynamic scale is that of a batch, which has 32 rows while biases are corrected
-    share = 0.2 if options["activations"] == "dynamic" else 0.02
+    share = 0.4 if options["activations"] == "dynamic" else 0.02
     assert mean_error(small, net, x) < share * mean_error(plain, net, x) + 1e-6
     assert all(torch.equal(net.state_dict()[k], v) for k, v in before.items())
     means = [bias_correction.output_means(m, {"0", "2", "4", "6", "8", "10"}, x) for m in (net, small)]

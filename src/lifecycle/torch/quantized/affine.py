@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 
@@ -56,7 +56,7 @@ class Int8Affine(QuantizedModule):
 
     @property
     def is_static(self) -> bool:
-        return self.input_range is not None
+        return self._buffers["input_range"] is not None  # faster than the attribute
 
     def _forward_quantized(self, x: torch.Tensor) -> torch.Tensor:
         """The layer with int8 activations; those that the kernel of torch does not round well are scaled before it."""
@@ -70,9 +70,9 @@ class Int8Affine(QuantizedModule):
 
     def _clipped(self, x: torch.Tensor) -> tuple[torch.Tensor, float, float]:
         """The input within its range, and the range; an infinite one if some value is not finite."""
-        limits = None if self.input_range is None else self._cached("range", self.input_range.tolist)
-        if limits is None:
+        if not self.is_static:
             return x, *range_with_zero(x)
+        limits = self._cached("range", lambda: cast("torch.Tensor", self.input_range).tolist())
         # a sum reads the input once; it is finite if all values are
         if not math.isfinite(x.sum().item()) and not torch.isfinite(x).all():
             return x, -math.inf, math.inf
