@@ -201,7 +201,10 @@ def test_the_file_is_plain_safetensors(models, file, tmp_path):
     lc.save(lc.quantize(model), tmp_path / "m")
     stored = load_file(tmp_path / "m")
     assert "coef_" not in stored
-    assert {array.dtype for name, array in stored.items() if name.startswith("coef_.codes")} <= {np.dtype(np.int8), np.dtype(np.uint8)}
+    assert {array.dtype for name, array in stored.items() if name.startswith("coef_.codes")} <= {
+        np.dtype(np.int8),
+        np.dtype(np.uint8),
+    }
     assert np.array_equal(stored["coef_.scales"], lc.quantize(model)._coef_scales)
 
 
@@ -970,7 +973,7 @@ def test_inspect_describes_a_file_without_torch(tmp_path):
     assert found.versions["torch"] == torch.__version__
     text = repr(found)
     assert "0.codes" in text
-    assert "bitmask" in text
+    assert "huffman" in text
     assert "load needs into=" in text
     assert "é &lt;b&gt;" in found._repr_html_()
     assert sum(a[4] for a in found.arrays) == lc.size_of(lc.load(tmp_path / "m", into=reference_cnn()))
