@@ -9,6 +9,7 @@ from lifecycle.codecs import choose_scales, list_codecs, max_code
 from lifecycle.solvers.obs import compress_columns, inverse_factor
 
 from .._harness import alternate, quartiles
+from ._timing import at_least
 
 BITS, BLOCK = 4, 128
 
@@ -45,7 +46,11 @@ def measure(n_outputs: int, n_inputs: int, rounds: int, scale: float) -> dict:
         for who, error in errors.items()
     }
     about = f"{BITS} bits, one scale a row; {rounds} alternating rounds. Errors are relative to the nearest codes'."
-    return {"rows": rows, "about": about}
+    return {
+        "rows": rows,
+        "targets": [at_least("both factorized anew", seconds, "torch operations", "lifecycle", 4.0)],
+        "about": about,
+    }
 
 
 @torch.no_grad()

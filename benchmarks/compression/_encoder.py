@@ -11,7 +11,7 @@ import lifecycle as lc
 from lifecycle.torch import adapter
 
 from ._minilm import EMBEDDINGS
-from ._probe import Probe, accuracy_cells
+from ._probe import Probe, accuracy_cells, at_most
 
 N_CALIBRATION = 128
 
@@ -24,7 +24,14 @@ def quantized(rounds: int, scale: float) -> dict:
         "mse": lambda net, rows: lc.quantize(net, method="mse", **options),
         "gptq": lambda net, rows: lc.quantize(net, method="gptq", calibration=rows, **options),
     }
-    return _measured(ways, scale)
+    one, before, hits = _measured(ways, scale)
+    row = one["rows"]["gptq"]
+    targets = [
+        {"what": "gptq: layer error, of absmax", "measured": row["layer error"], "most": 0.7},
+        {"what": "gptq: bytes a linear weight", "measured": row["bytes a linear weight"], "most": 0.6},
+        at_most("gptq", before, hits["gptq"], 0.01),
+    ]
+    return one | {"targets": targets}
 
 
 def pruned(rounds: int, scale: float) -> dict:
@@ -35,28 +42,32 @@ def pruned(rounds: int, scale: float) -> dict:
         "wanda": lambda net, rows: lc.prune(net, 0.5, method="wanda", calibration=rows, **options),
         "obs": lambda net, rows: lc.prune(net, 0.5, method="obs", calibration=rows, **options),
     }
-    return _measured(ways, scale)
+    one, before, hits = _measured(ways, scale)
+    half = float(before.mean() - hits["magnitude"].mean()) / 2
+    return one | {"targets": [at_most("obs, half of the drop of magnitude allowed", before, hits["obs"], half)]}
 
 
-def _measured(ways: dict[str, Callable], scale: float) -> dict:
+def _measured(ways: dict[str, Callable], scale: float) -> tuple[dict, np.ndarray, dict[str, np.ndarray]]:
     probe = Probe.load(scale)
     net, calibration, unseen = probe.net, probe.tokens[:N_CALIBRATION], probe.test_tokens[:N_CALIBRATION]
     before = probe.hits(net)
     rows: dict[str, dict[str, Any]] = {"float32": _row(before, before, None, None, net)}
     errors: dict[str, np.ndarray] = {}
+    hits: dict[str, np.ndarray] = {}
     for name, compress in ways.items():
         start = perf_counter()
         small = compress(net, calibration)
         seconds = perf_counter() - start
         errors[name] = _layer_errors(net, small, unseen)
         ratio = float(np.exp(np.mean(np.log(errors[name] / errors[next(iter(ways))]))))
-        rows[name] = _row(before, probe.hits(small), ratio, seconds, small)
+        hits[name] = probe.hits(small)
+        rows[name] = _row(before, hits[name], ratio, seconds, small)
     about = (
         f"{probe.about} {N_CALIBRATION} texts calibrate. Accuracy with its 95 % interval; the drop with that of the "
         "paired rows. The layer error is that of the outputs on texts not seen before, as a multiple of "
         f"{next(iter(ways))}'s: the geometric mean of the linear layers, each given the float32 model's inputs."
     )
-    return {"rows": rows, "about": about}
+    return {"rows": rows, "about": about}, before, hits
 
 
 def _row(before: np.ndarray, after: np.ndarray, ratio: float | None, seconds: float | None, net: Any) -> dict[str, Any]:
