@@ -9,7 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from lifecycle._threads import map_ordered
+
 _MAX = 127  # the largest code in int8
+_PART_ELEMENTS = 1 << 16
 _FLOAT32 = np.finfo(np.float32)
 
 
@@ -65,7 +68,12 @@ def encode(
     rows = _rows(array, axis)
     size = even_group_size(rows.shape[1], group_size)
     bounds = [*range(0, rows.shape[1], size), rows.shape[1]] if rows.shape[1] else [0, 0]
-    scales = np.stack([choose_scales(rows[:, a:b], rule, bits) for a, b in pairwise(bounds)], axis=1)
+
+    def scales_of(part: slice) -> np.ndarray:
+        return np.stack([choose_scales(rows[part, a:b], rule, bits) for a, b in pairwise(bounds)], axis=1)
+
+    parts = _parts(rows)
+    scales = np.concatenate(list(map_ordered(scales_of, parts, rows.size)))
     if group_size is None:
         scales = scales[:, 0]
     return _round(array, scales, axis, max_code(bits)), scales
@@ -96,8 +104,31 @@ def on_grid(
 
 
 def _round(array: np.ndarray, scales: np.ndarray, axis: int, largest: int) -> np.ndarray:
-    exact = array.astype(np.float64) / _broadcast(scales, array.shape, axis)
-    return np.clip(np.rint(exact), -largest, largest).astype(np.int8)
+    rows = _rows(array, axis)
+    codes, of_rows = np.empty(rows.shape, np.int8), scales.reshape(len(rows), scales.size // max(len(rows), 1))
+    group_size = _group_size(of_rows, rows.shape[1])
+
+    def round_part(part: slice) -> None:
+        steps = of_rows[part]
+        if steps.shape[1] > 1:
+            steps = np.repeat(steps, group_size, axis=1)[:, : rows.shape[1]]
+        exact = rows[part].astype(np.float64)
+        exact /= steps
+        np.clip(np.rint(exact, out=exact), -largest, largest, out=exact)
+        codes[part] = exact
+
+    for _ in map_ordered(round_part, _parts(rows), rows.size):
+        pass
+    if array.ndim < 2:
+        return codes.reshape(array.shape)
+    others = [n for i, n in enumerate(array.shape) if i != axis]
+    return np.ascontiguousarray(np.moveaxis(codes.reshape(array.shape[axis], *others), 0, axis))
+
+
+def _parts(rows: np.ndarray) -> list[slice]:
+    """Parts of the rows whose float64 copies stay in the cache."""
+    n = max(1, _PART_ELEMENTS // max(rows.shape[1], 1))
+    return [slice(start, start + n) for start in range(0, max(len(rows), 1), n)]
 
 
 def _rows(array: np.ndarray, axis: int) -> np.ndarray:
