@@ -83,7 +83,7 @@ def classification(labels=None):
 
 def compression(text="int8"):
     """Three candidates: one with a certificate, one without, and one that was not tested."""
-    proof = Certificate(True, "error rate", 0.001, 0.008, 0.01, 0.95, 1000, 3, 2, "exact", "00")
+    proof = Certificate(True, "error rate", 0.05, 0.001, 0.008, 0.01, 0.95, 1000, 3, 2, "exact", "00")
     candidates = [
         Candidate({"a": text}, 50, 0.001, certificate=proof),
         Candidate({"a": text}, 25, 0.004, certificate=replace(proof, holds=False, drop=0.005, bound=0.02)),

@@ -27,6 +27,7 @@ from lifecycle.validation import CVResult
 __all__ = ["Demo", "run"]
 
 REPORT, MODEL = "lifecycle-report.html", "lifecycle-model.safetensors"
+_LINE = 80  # characters of an answer
 _MAX_DROP = 0.03  # of the compressed model's score
 _TEST_SIZE, _COMPRESS_SIZE = 0.2, 0.2  # of all rows
 
@@ -44,7 +45,7 @@ class Demo:
     def __str__(self) -> str:
         rows = [("stage", "answer", "seconds")]
         for name, answer, seconds in self.stages:
-            first, *more = answer.split("; ")
+            first, *more = [line for part in answer.split("; ") for line in textwrap.wrap(part, _LINE)]
             rows += [(name, first, f"{seconds:.1f}"), *(("", line, "") for line in more)]
         rows.append(("", "the whole life", f"{sum(s for *_, s in self.stages):.1f}"))
         lines = text_table(rows, "<<>")
@@ -246,7 +247,7 @@ def _compress(model: Any, X: Any, y: np.ndarray, progress: bool | None, answer: 
     try:
         result = lc.compress(model, X, y, max_drop=_MAX_DROP, random_state=0, progress=progress)
     except ValueError as error:  # too few rows to certify on, or nothing that is smaller
-        answer += textwrap.wrap(f"shipped as it is: {error}", 80)
+        answer.append(f"shipped as it is: {error}")
         return model, []
     proof = result.certificate
     answer.append(

@@ -77,10 +77,11 @@ class CandidateSearch(ABC):
         return float((after - self.losses_before).mean())
 
     def damage(self, model: Any) -> float:
-        """Mean squared change of the outputs on some search rows, over their variance."""
+        """Mean squared change of the outputs on some search rows, over their variance; of labels, how many change."""
         outputs, reference = self.scorer.outputs(model, self.X_probe), self.reference
-        if reference.dtype.kind not in "fiu":
+        if reference.dtype.kind != "f" and (self.scorer.is_classifier or reference.dtype.kind not in "iu"):
             return float(np.mean(outputs != reference))
+        if not np.isfinite(outputs).all():
+            return np.inf
         change = np.square(np.asarray(outputs, float) - reference)
-        finite = np.where(np.isfinite(change), change, np.finfo(float).max)
-        return float(finite.mean() / (np.var(reference.astype(float)) or 1.0))
+        return float(change.mean() / (np.var(reference.astype(float)) or 1.0))

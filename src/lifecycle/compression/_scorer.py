@@ -19,11 +19,17 @@ class Scorer:
         self.is_classifier = _is_classifier(model, y)
         self.labels = np.unique(y) if self.is_classifier else np.empty(0)
         self.classes = getattr(model, "classes_", None)
+        if self.is_classifier and self.classes is not None and predict is None:
+            unknown = set(self.labels.tolist()) - set(np.asarray(self.classes).tolist())
+            if unknown:
+                shown = ", ".join(sorted(map(repr, unknown))[:5])
+                raise ValueError(f"y has labels that the model was not trained on: {shown}")
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         """What changes smoothly with the weights: probabilities, scores or values."""
         if self.predict is not None:
-            return np.asarray(self.predict(model, X))
+            found = self.predict(model, X)
+            return np.asarray(found.detach() if hasattr(found, "detach") else found)
         for name in ("predict_proba", "decision_function", "predict"):
             if hasattr(model, name):
                 return np.asarray(getattr(model, name)(X))
@@ -37,7 +43,13 @@ class Scorer:
             found = self._of_outputs(self.outputs(model, X))
         if found.ndim == 0 or len(found) != n_rows(X):
             raise ValueError(f"predict must give one prediction for each of {n_rows(X)} rows; got shape {found.shape}")
-        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+        found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+        if self.is_classifier and len(found) and not (set(self.labels.tolist()) & set(found.ravel().tolist())):
+            raise ValueError(
+                f"predictions such as {found.flat[0]!r} are none of the labels of y, such as {self.labels[0]!r}: "
+                "predict must give a label, or a score for each class, for every row"
+            )
+        return found
 
     def probabilities(self, model: Any, X: Any) -> np.ndarray | None:
         """Of a classifier that has them."""

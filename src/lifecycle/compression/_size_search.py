@@ -31,8 +31,8 @@ class Option(NamedTuple):
     def __str__(self) -> str:
         if self == _UNCHANGED:
             return "unchanged"
-        parts = [f"{100 * self.amount:g} % pruned"] * (self.amount > 0) + [f"int{self.bits}"] * (self.bits < 32)
-        return ", ".join(parts)
+        groups = f" in groups of {self.group_size}" if self.group_size else ""
+        return ", ".join([f"{100 * self.amount:g} % pruned"] * (self.amount > 0) + [f"int{self.bits}{groups}"])
 
 
 _UNCHANGED = Option(0.0, 32)
@@ -56,9 +56,10 @@ class SizeSearch(CandidateSearch):
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.layers = unprotected_layers(self.adapter.layers(self.model), (), self.model)
+        self.stored = {k: float(_bytes_of(array)) for k, array in self.adapter.tensors(self.model).items()}
         self.encoded: dict[str, dict[Option, Grid]] = {}
         self.methods: dict[str, tuple[str, str]] = {}
-        self.n_steps = len(self.layers) * (1 + len(_MEASURED)) + _N_SIZES
+        self.n_steps = len(self.layers) * (1 + len(_MEASURED)) + 2 * _N_SIZES
 
     def proposals(self, on_step: Callable[[], Any], max_drop: float) -> list[Proposal]:
         """From the largest to the smallest, for budgets of bytes in equal ratios."""
@@ -92,9 +93,10 @@ class SizeSearch(CandidateSearch):
             seen.add(tuple(choice))
             plan = {layer.name: _OPTIONS[k] for layer, k in zip(self.layers, choice, strict=True)}
             changed = self.apply(plan)
-            if size_of(changed) >= size:
+            now = size_of(changed)
+            if now >= size:
                 continue
-            size = size_of(changed)
+            size = now
             options = {name: str(option) for name, option in plan.items()}
             yield Proposal(Candidate(options, size, self.search_drop(changed)), partial(self.apply, plan))
 
@@ -129,8 +131,10 @@ class SizeSearch(CandidateSearch):
     def _sizes(self, layer: Layer) -> np.ndarray:
         """Bytes of the layer with each option."""
         stored = [float(sum(_bytes_of(part) for part in grid)) for grid in self.encoded[layer.name].values()]
-        changed = size_of(self.apply({layer.name: _OPTIONS[1]}))
-        return np.array([self.size - changed + stored[0], *stored])  # as it is stored now, which may be in codes
+        now = [self.stored.get(f"{layer.name}{end}", 0.0) for end in ("", ".codes", ".scales")]
+        if not any(now):  # inside a pipeline the names are longer
+            now = [self.size - size_of(self.apply({layer.name: _OPTIONS[1]})) + stored[0]]
+        return np.array([sum(now), *stored])
 
     def _damages(self, layer: Layer, errors: list[float], on_step: Callable[[], Any]) -> np.ndarray:
         """The damage of each option: in proportion to the layer's error, from the measured one with the nearest error.
@@ -145,7 +149,9 @@ class SizeSearch(CandidateSearch):
             found.append(self.damage(self.apply({layer.name: _OPTIONS[k]})))
             on_step()
         nearest = np.abs(logs[:, None] - logs[measured]).argmin(axis=1)
-        damages = np.array(found)[nearest] * np.exp(logs - logs[measured][nearest])
+        with np.errstate(invalid="ignore"):
+            damages = np.array(found)[nearest] * np.exp(logs - logs[measured][nearest])
+        damages[~np.isfinite(damages)] = np.inf  # an option whose outputs are not finite is no option
         damages[0] = 0.0
         return damages
 

@@ -27,8 +27,10 @@ class Certificate:
         Whether a drop of `max_drop` or more is rejected. If it is for no candidate, the model is the original one.
     metric : str
         The mean of row losses that is compared.
+    before : float
+        Mean loss of the original.
     drop : float
-        How much larger the mean loss of the compressed model is.
+        How much larger that of the compressed model is.
     bound : float
         Upper confidence bound of the drop in the population that the rows were drawn from.
     max_drop, confidence_level : float
@@ -45,6 +47,7 @@ class Certificate:
 
     holds: bool
     metric: str
+    before: float
     drop: float
     bound: float
     max_drop: float
@@ -57,10 +60,12 @@ class Certificate:
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "does not hold"
+        units = "groups" if self.test == BERNSTEIN_OF_GROUPS else "rows"
+        change = f"{'fell' if self.drop < 0 else 'rose'} by {abs(self.drop):.4f}"
         return (
             f"{verdict}: with {100 * self.confidence_level:g} % confidence the {self.metric} rises by less than "
-            f"{self.bound:.4f}; allowed are {self.max_drop:g}. On {self.n} rows it rose by {self.drop:.4f} "
-            f"({self.worse} worse, {self.better} better); {self.test}"
+            f"{self.bound:.4f}; allowed are {self.max_drop:g}. On {self.n} {units} it was {self.before:.4f} and "
+            f"{change} ({self.worse} rows worse, {self.better} better); {self.test}"
         )
 
     def _repr_html_(self) -> str:
@@ -103,8 +108,9 @@ def certify(
         bound = mean_upper_bound(values, 2 * loss.largest, level)
         test = BERNSTEIN if groups is None else BERNSTEIN_OF_GROUPS
         holds = bound < max_drop
+    mean_before = float((before if groups is None else _means_of_groups(before, groups)).mean())
     return Certificate(
-        holds, loss.name, float(values.mean()), bound, max_drop, level, n, worse, better, test, rows_hash
+        holds, loss.name, mean_before, float(values.mean()), bound, max_drop, level, n, worse, better, test, rows_hash
     )
 
 
@@ -117,11 +123,11 @@ def check_rows(n: int, loss: RowLoss, max_drop: float, level: float, has_groups:
         smallest = mean_upper_bound(np.zeros(n), 2 * loss.largest, level) if n > 1 else 1.0
     if n >= needed:
         return
-    smallest = float(np.ceil(1000 * smallest) / 1000)
+    smallest, units = float(np.ceil(1000 * smallest) / 1000), "groups" if has_groups else "rows"
     advice = f", or max_drop={smallest:g} or more" if smallest < 1 else ""
     raise ValueError(
         f"max_drop={max_drop:g} with {100 * level:g} % confidence needs at least {needed} "
-        f"{'groups' if has_groups else 'rows'} to certify on, and there are {n} ({given}): pass more rows{advice}"
+        f"{units} to certify on, and there are {n} ({given}): pass more {units}{advice}"
     )
 
 

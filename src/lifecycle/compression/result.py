@@ -13,7 +13,7 @@ __all__ = ["Candidate", "Compression"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A compressed model of the search: the option of each layer, its size, and how it does.
+    """A compressed model of the search: the option of each layer, or of the model, its size, and how it does.
 
     `search_drop` is the rise of the mean loss on the search rows. `seconds` of a call, and how many times faster that
     is, are known where latency is the objective. The certificate is None where the sequence of tests ended before it.
@@ -28,15 +28,18 @@ class Candidate:
 
     @property
     def description(self) -> str:
-        """The options, with the number of layers that have each."""
+        """The options, by layer, or with the number of layers that have each."""
+        if len(self.options) == 1:
+            return next(iter(self.options.values()))
+        if len(self.options) <= _FEW_LAYERS:
+            return "; ".join(f"{name} {option}" for name, option in self.options.items())
         counts: dict[str, int] = {}
         for option in self.options.values():
             counts[option] = counts.get(option, 0) + 1
-        if len(counts) == 1:
-            return next(iter(counts))
-        return "; ".join(f"{option} ({n})" for option, n in counts.items())
+        return "; ".join(f"{n} {'layer' if n == 1 else 'layers'} {option}" for option, n in counts.items())
 
 
+_FEW_LAYERS = 4  # whose options are told one by one
 _TESTED = ("drop (search)", "drop (certify)", "bound", "certified")
 _SIZES, _TIMES = ("candidate", "bytes", "times smaller"), ("candidate", "bytes", "milliseconds", "times faster")
 
@@ -113,14 +116,14 @@ class Compression:
 
     def summary(self) -> str:
         """In a line what was gained."""
+        if self.best is None:
+            return f"no candidate passed: this is the original model, of {self.size_before:,} bytes"
         gained = (
             f"{self.size_before:,} bytes → {self.size_after:,}, {self.size_before / self.size_after:.1f} times smaller"
         )
         if self.batch_size is None:
             return gained
-        best = self.best
-        faster = 1.0 if best is None or best.times_faster is None else best.times_faster
-        return f"{faster:.2f} times faster for {self.batch_size} rows a call; {gained}"
+        return f"{self.best.times_faster:.2f} times faster for {self.batch_size} rows a call; {gained}"
 
     def __repr__(self) -> str:
         rows = text_table([self._columns, *self._text_rows()], "<" + ">" * (len(self._columns) - 2))

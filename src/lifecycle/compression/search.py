@@ -44,11 +44,12 @@ def compress(
     """Find the smallest or fastest model whose score drops by less than `max_drop`, and prove it.
 
     Rows are split in two. On the search rows candidates are made. For few bytes, each layer is pruned and quantized in
-    several ways, alone, to learn what that does to the outputs; a dynamic programme then chooses an option for every
-    layer, for many sizes. For a short latency, channels are removed, and layers run in int8 where that is faster here;
-    each candidate is timed. On the other rows, which had no part in this, the candidates are tested from the mildest
-    to the strongest until one fails (fixed-sequence testing): the last that passed is returned. The probability that
-    its score in truth drops by `max_drop` or more is at most 1 − confidence_level.
+    several ways, of which two are tried alone, to learn what that does to the outputs; a dynamic programme then chooses
+    an option for every layer, for many sizes. For a short latency, channels are removed, and layers run in int8 where
+    that is faster here, with ranges of inputs from the search rows; each candidate is timed. On the other rows, which
+    had no part in this, the candidates are tested from the mildest to the strongest until one fails (fixed-sequence
+    testing): the last that passed is returned. The probability that its score in truth drops by `max_drop` or more is
+    at most 1 − confidence_level.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def compress(
     confidence_level : float, default=0.95
     objective : {"bytes", "latency"}, default="bytes"
         What is made small: the bytes in a file (`size_of`), or the time of a call on this machine. Whether "latency"
-        finds anything depends on the machine and the model: it needs a torch model.
+        finds anything depends on the machine and the model: it needs a torch model, or an MLP of scikit-learn.
     batch_size : int, default=1
         Rows of the calls that are timed, for "latency".
     scoring : None, "accuracy" or callable, default=None
@@ -75,8 +76,9 @@ def compress(
         Share of the rows to certify on.
     calibration : as X, optional
         Rows for the methods that need the inputs of layers; None: 64 to 4096 of the search rows, the fewer the larger
-        the model.
-    predict : callable (model, X) -> array, optional
+        the model. They must not be among X, some of which are the evidence.
+    predict : callable (model, X) -> array or tensor, optional
+        Called with rows of X as it was given.
         Labels, or values; where y holds class numbers, a column of scores for each class will do. None: the model's
         `predict`, or the outputs of a module.
     random_state : int, RandomState, Generator or None, default=None
@@ -93,7 +95,7 @@ def compress(
     ------
     ValueError
         So few rows could not certify `max_drop` whatever the model (the message says how many can), a score is no mean
-        of bounded losses, or X and y do not fit each other.
+        of bounded losses, X and y do not fit each other, or no candidate is smaller, or faster.
     UnsupportedModel
         The model is of another kind, is not fitted, or has no weight to compress.
     """
@@ -104,6 +106,8 @@ def compress(
     if objective == "bytes" and batch_size != 1:
         raise ValueError('batch_size is of the calls that are timed: it needs objective="latency"')
     number("certify_size", certify_size, above=0, below=1)
+    if calibration is not None and calibration is X:
+        raise ValueError("calibration must not be X: rows that certify the result may have no part in making it")
     rows = SearchRows(X, y, groups, certify_size, random_state)
     scorer = Scorer(model, predict, rows.y)
     before = scorer.predictions(model, rows.X_search)

@@ -150,9 +150,12 @@ def frontier(points: Sequence[FrontierPoint], max_drop: float, *, x_label: str) 
     axes = _Axes(_limits(costs), _limits(drops), 280, "rise of the loss", x_label)
     low, high = (10.0**value for value in axes.x)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-    for value in [m * 10.0**power for power in powers for m in (1, 2, 5)]:
+    values = [m * 10.0**power for power in powers for m in (1, 2, 5)]
+    if sum(low <= value <= high for value in values) < 2:
+        values = ticks(low, high)
+    for value in values:
         if low <= value <= high:
-            axes.x_tick(math.log10(value), f"{value:,.10g}")
+            axes.x_tick(math.log10(value), _cost(value))
     limit = axes.to_y(max_drop)
     axes.parts.append(f'<line class="diagonal" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{limit:.1f}" y2="{limit:.1f}"/>')
     places = [(axes.to_x(cost), point) for cost, point in zip(costs, points, strict=True)]
@@ -165,12 +168,16 @@ def frontier(points: Sequence[FrontierPoint], max_drop: float, *, x_label: str) 
         axes.parts.append(
             f'<line class="whisker {color}" x1="{x:.1f}" x2="{x:.1f}" y1="{y:.1f}" y2="{axes.to_y(point.bound):.1f}"/>'
             f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
-            f"<title>{point.cost:,.4g} {x_label}: {point.drop:.4f}, below {point.bound:.4f}</title></circle>"
+            f"<title>{_cost(point.cost)} {x_label}: {point.drop:.4f}, below {point.bound:.4f}</title></circle>"
         )
     chart = svg("".join(axes.parts), 280, f"rise of the loss by {x_label} of {len(points)} candidates")
     names = [("s2", "on the search rows"), ("s1", "certified, up to the bound"), ("s3", "refused")]
     keys = "".join(f'<li><i class="key {color}"></i>{name}</li>' for color, name in names)
     return f'{chart}<ul class="legend">{keys}</ul>'
+
+
+def _cost(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def heat_map(matrix: Any, labels: Sequence[Any]) -> str:

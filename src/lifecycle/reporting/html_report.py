@@ -77,7 +77,7 @@ def _compression(result: Compression) -> str:
         x_label="bytes" if result.batch_size is None else "milliseconds",
     )
     body = tiles(cards) + chart + "<h3>Candidates</h3>" + table(columns, rows, text_columns=[len(columns) - 1])
-    return section(title, body, " ".join([f"{proof}.", *(f"{note}." for note in result.notes)]))
+    return section(title, body, " ".join([f"The certificate {proof}.", *(f"{note}." for note in result.notes)]))
 
 
 def _point(one: Candidate) -> charts.FrontierPoint:

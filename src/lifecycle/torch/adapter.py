@@ -193,8 +193,8 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
     return model
 
 
-def has_integer_layers(model: Any) -> bool:
-    return True
+def integer_layers(model: Any) -> list[str] | None:
+    return [layer.name for layer, module, _ in _weights(_module(model)) if isinstance(module, QuantizedModule)]
 
 
 def _batches(model: Any, net: nn.Module, inputs: Any) -> Any:

@@ -108,8 +108,8 @@ class Adapter(Protocol):
     def quantize_layers(self, model: Any, names: list[str], encode: Encode, options: QuantizationOptions | None) -> Any:
         """The model with these weights quantized, in place where possible; options None: weights only."""
 
-    def has_integer_layers(self, model: Any) -> bool:
-        """Whether there are layers that can run in integers where they are quantized; others compute as before."""
+    def integer_layers(self, model: Any) -> list[str] | None:
+        """Weights whose layers compute with their codes; None for a kind of model that never does."""
 
     def second_moments(
         self, model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False

@@ -108,8 +108,8 @@ def check_options(options: QuantizationOptions | None, kind: str) -> None:
         raise ValueError("bias_correction and equalize are for torch models, whose layers feed each other")
 
 
-def has_integer_layers(model: Any) -> bool:
-    return False
+def integer_layers(model: Any) -> list[str] | None:
+    return None
 
 
 def second_moments(

@@ -11,7 +11,7 @@ from lifecycle.store.adapters import LINEAR_ESTIMATOR, Layer
 from lifecycle.store.adapters.coefficients import (
     SCALES,
     coef_of,
-    has_integer_layers,
+    integer_layers,
     layers_of_coef,
     pop_weight,
     quantize_layers,
@@ -26,7 +26,7 @@ from lifecycle.store.adapters.coefficients import (
 __all__ = [
     "copy",
     "deserialize",
-    "has_integer_layers",
+    "integer_layers",
     "layers",
     "quantize_layers",
     "read_weight",

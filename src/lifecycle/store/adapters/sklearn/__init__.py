@@ -77,9 +77,9 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
     return _replace_final_estimator(model, adapter.quantize_layers(estimator, names, encode, options))
 
 
-def has_integer_layers(model: Any) -> bool:
+def integer_layers(model: Any) -> list[str] | None:
     adapter, estimator = _adapter_and_estimator(model)
-    return adapter.has_integer_layers(estimator)
+    return adapter.integer_layers(estimator)
 
 
 def _transformed(model: Any, inputs: Any) -> Any:

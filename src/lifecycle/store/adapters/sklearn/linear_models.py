@@ -14,7 +14,7 @@ from lifecycle.store import json_values
 from lifecycle.store.adapters import SKLEARN_LINEAR_MODEL, Encode, Layer, QuantizationOptions, coefficients
 from lifecycle.store.adapters.coefficients import (
     coef_of,
-    has_integer_layers,
+    integer_layers,
     layers_of_coef,
     pop_weight,
     read_weight,
@@ -28,7 +28,7 @@ from lifecycle.store.adapters.sklearn import fitted
 __all__ = [
     "copy",
     "deserialize",
-    "has_integer_layers",
+    "integer_layers",
     "is_supported",
     "layers",
     "quantize_layers",

@@ -122,8 +122,8 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
     return model
 
 
-def has_integer_layers(model: Any) -> bool:
-    return False
+def integer_layers(model: Any) -> list[str] | None:
+    return None
 
 
 # -- what the network computes -----------------------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""compress(objective="latency"): what becomes a candidate, in which order, and that rows stay independent."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+import lifecycle as lc
+import lifecycle.torch as lt
+from lifecycle.compression import _latency_search
+from lifecycle.compression._latency_search import _frontier, _Timed
+from lifecycle.torch.quantized import QuantizedModule, layer_timing
+
+OPTIONS = {"objective": "latency", "random_state": 0, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return np.float32(X / 16).reshape(-1, 1, 8, 8), y
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    X, y = digits
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 32), nn.ReLU(),
+        nn.Linear(32, 10),
+    )  # fmt: skip
+    return lt.TorchClassifier(net, max_epochs=12, lr=3e-3, random_state=0, progress=False).fit(X[:800], y[:800])
+
+
+@pytest.fixture
+def time_of_bytes(monkeypatch):
+    """A call takes as long as the model has bytes; the second and third layer are faster in int8, others are not."""
+
+    def seconds(calls):
+        sizes = [1e-6 * lc.size_of(call.args[0]) for call in calls]
+        return [(size, size, size) for size in sizes]
+
+    monkeypatch.setattr(_latency_search, "alternating_quartiles", seconds)
+    monkeypatch.setattr(layer_timing, "_measured", {})
+    monkeypatch.setattr(layer_timing, "measure", lambda layer, floating, arguments: _timing(arguments[0].shape[1]))
+
+
+def _timing(n_channels):
+    return layer_timing.Timing(2.0, 1.0) if n_channels in (16, 256) else layer_timing.Timing(1.0, 2.0)
+
+
+def test_the_frontier_has_no_model_that_another_surpasses():
+    def timed(ratio, damage):
+        return _Timed(None, f"{ratio}, {damage}", ratio, ratio, damage)
+
+    found = _frontier([timed(0.5, 3.0), timed(0.96, 0.0), timed(0.7, 4.0), timed(0.6, 1.0), timed(0.9, 0.5)])
+    assert [(one.ratio, one.damage) for one in found] == [(0.9, 0.5), (0.6, 1.0), (0.5, 3.0)]
+    assert _frontier([timed(0.96, 0.0)]) == []
+
+
+def test_channels_go_and_layers_that_are_faster_in_int8_have_static_ranges(trained, digits, time_of_bytes):
+    X, y = digits
+    result = lc.compress(trained, X[800:], y[800:], max_drop=0.02, batch_size=16, **OPTIONS)
+    assert result.certificate.holds
+    assert result.batch_size == 16
+    assert result.best is not None
+    assert result.best.times_faster == pytest.approx(result.size_before / result.size_after)
+    times = [one.seconds for one in result.candidates]
+    assert times == sorted(times, reverse=True)
+    assert any("channels removed" in one.description for one in result.candidates)
+    int8 = [module for module in result.model.module_.modules() if isinstance(module, QuantizedModule)]
+    assert int8
+    assert all(module.is_static for module in int8)
+    # the prediction of a row does not depend on the rows beside it
+    outliers = np.concatenate([X[800:816], 1e3 * X[:4]])
+    alone = result.model.predict_proba(X[800:816])
+    np.testing.assert_allclose(result.model.predict_proba(outliers)[:16], alone, rtol=1e-5, atol=1e-6)
+    assert "times faster for 16 rows a call" in repr(result)
+    assert list(result.table[0])[:4] == ["candidate", "bytes", "milliseconds", "times faster"]
+    assert result.plot().get_xlabel() == "milliseconds for 16 rows"
+
+
+def test_what_cannot_be_traced_is_noted_and_nothing_faster_is_an_error(digits, time_of_bytes, monkeypatch):
+    class Untraceable(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(64, 10)
+
+        def forward(self, x):
+            if x.sum() > 0:
+                x = x.flatten(1)
+            return self.out(x)
+
+    X, y = torch.from_numpy(digits[0]), digits[1]
+    monkeypatch.setattr(layer_timing, "measure", lambda *_: layer_timing.Timing(1.0, 2.0))
+    with pytest.raises(ValueError, match=r"no candidate is faster .* 1 rows a call; no channels were removed: "):
+        lc.compress(Untraceable(), X, y, max_drop=0.05, **OPTIONS)
+
+
+def test_arguments_that_do_not_fit(trained, digits):
+    X, y = digits
+    with pytest.raises(ValueError, match='batch_size is of the calls that are timed: it needs objective="latency"'):
+        lc.compress(trained, X, y, batch_size=4)
+    with pytest.raises(ValueError, match="calibration must not be X"):
+        lc.compress(trained, X, y, calibration=X)
+    with pytest.raises(ValueError, match="objective"):
+        lc.compress(trained, X, y, objective="speed")
