@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -167,6 +168,49 @@ def test_groups_stay_together_and_count_as_one(classifier, digits):
     assert "means of groups" in result.certificate.test
     rows = SearchRows(digits[2], digits[3], groups, 0.5, 0)
     assert not set(groups[rows.search]) & set(groups[rows.certify])
+
+
+def test_labels_that_no_prediction_has_are_refused(classifier, digits):
+    """All rows would be wrong before and after, and nothing would get worse."""
+    X, y = digits[2:]
+    with pytest.raises(ValueError, match=r"y has labels that the model was not trained on: '0', '1'"):
+        lc.compress(classifier, X, y.astype(str), max_drop=0.03)
+    with pytest.raises(ValueError, match=r"y has labels that the model was not trained on: '0', '1'"):
+        lc.audit(classifier, classifier, X, y.astype(str))
+    with pytest.raises(ValueError, match=r"predictions such as .* are none of the labels of y, such as .*0"):
+        lc.compress(classifier, X, y, max_drop=0.03, predict=lambda model, X: model.predict(X) + 0.5)
+    model = lc.LinearRegressor().fit(X, y.astype(float))
+    with pytest.raises(ValueError, match='scoring="accuracy" is of classes'):
+        lc.compress(model, X, y.astype(float), scoring="accuracy", max_drop=0.03)
+
+
+def test_buffers_that_a_call_writes_to_stay_as_they_are():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(8, 3)
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls += 1
+            return self.out(x)
+
+    net = Counting()
+    X = torch.randn(700, 8, generator=torch.Generator().manual_seed(0))
+    lc.compress(net, X, net.out(X).argmax(1).numpy(), max_drop=0.2, random_state=0, progress=False)
+    assert net.calls == 0
+
+
+def test_the_hash_of_rows_is_of_all_values():
+    y, X = np.arange(3), np.array([[0.0, 1.0], [0.0, 0.0], [2.0, 0.0]])
+    long = np.empty(2, object)
+    long[:] = [np.arange(2000.0), np.arange(2000.0)]
+    other = copy.deepcopy(long)
+    other[0][1000] = -1.0
+    same = [certificate.hash_of_rows(sparse.lil_matrix(X), y), certificate.hash_of_rows(sparse.csr_matrix(X), y)]
+    different = [certificate.hash_of_rows(part, y) for part in (sparse.lil_matrix(2 * X), long, other)]
+    assert same[0] == same[1]
+    assert len({*same, *different}) == 4
 
 
 def test_too_few_rows_are_told_at_once(classifier, digits):

@@ -140,10 +140,21 @@ def hash_of_rows(X: Any, y: np.ndarray) -> str:
     """SHA-256 of arrays, tensors, DataFrames (their values), sparse matrices, and tuples, lists or dicts of them."""
     digest = hashlib.sha256()
     for part in (*_arrays(X), y):
-        array = np.ascontiguousarray(part)
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes())
+        _add_to_hash(digest, part)
     return digest.hexdigest()
+
+
+def _add_to_hash(digest: Any, part: Any) -> None:
+    array = np.ascontiguousarray(part)
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    if array.dtype.kind != "O":
+        digest.update(array.tobytes())
+        return
+    for value in array.flat:  # sequences of any length among them
+        if isinstance(value, np.ndarray | list | tuple):
+            _add_to_hash(digest, value)
+        else:
+            digest.update(repr(value).encode())
 
 
 def _arrays(X: Any) -> Iterator[Any]:
@@ -154,7 +165,8 @@ def _arrays(X: Any) -> Iterator[Any]:
     elif isinstance(X, tuple | list):
         for part in X:
             yield from _arrays(part)
-    elif hasattr(X, "indptr"):
+    elif hasattr(X, "tocsr"):
+        X = X.tocsr()
         yield from (np.array(X.shape), X.data, X.indices, X.indptr)
     elif hasattr(X, "detach"):  # a tensor; numpy has no bfloat16
         on_cpu = X.detach().cpu()

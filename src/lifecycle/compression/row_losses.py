@@ -49,6 +49,8 @@ def row_loss(scoring: Any, is_classifier: bool, y: np.ndarray, predicted: np.nda
         )
     if is_classifier:
         return RowLoss("error rate", lambda true, labels: (true != labels).astype(float), 1.0, is_zero_one=True)
+    if scoring == ACCURACY:
+        raise ValueError('scoring="accuracy" is of classes, and the model predicts values: leave scoring out')
     return _squared_error(y, predicted)
 
 

@@ -110,11 +110,12 @@ def compress(
         raise ValueError("calibration must not be X: rows that certify the result may have no part in making it")
     rows = SearchRows(X, y, groups, certify_size, random_state)
     scorer = Scorer(model, predict, rows.y)
-    before = scorer.predictions(model, rows.X_search)
+    copied = scorer.adapter.copy(model)  # a module may write to its buffers in any call
+    before = scorer.predictions(copied, rows.X_search)
     loss = row_loss(scoring, scorer.is_classifier, rows.y_search, before)
     given = f"certify_size={certify_size:g} of {len(rows.y)} rows"
     check_rows(rows.n_certify, loss, max_drop, level, groups is not None, given)
-    known = (model, rows, scorer, loss, before, calibration)
+    known = (copied, rows, scorer, loss, before, calibration)
     search: CandidateSearch = (
         LatencySearch(*known, batch_size=batch_size) if objective == "latency" else SizeSearch(*known)
     )
@@ -122,16 +123,17 @@ def compress(
         found = search.proposals(bar.update, max_drop)
         if not found:
             raise ValueError(search.none_found())
-        return _certified(search, found, max_drop, level, bar.update)
+        return _certified(model, search, found, max_drop, level, bar.update)
 
 
 def _certified(
-    search: CandidateSearch, found: list[Proposal], max_drop: float, level: float, on_step: Callable[[], Any]
-) -> Compression:
+    original: Any, search: CandidateSearch, found: list[Proposal], max_drop: float, level: float,
+    on_step: Callable[[], Any],
+) -> Compression:  # fmt: skip
     """Test the candidates in their order, until one fails."""
     rows, scorer, loss = search.rows, search.scorer, search.loss
     X, y = take(rows.X, rows.certify), rows.y[rows.certify]
-    best = model = search.model
+    best = model = original
 
     def losses() -> Iterator[np.ndarray]:
         nonlocal best, model

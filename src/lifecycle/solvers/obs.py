@@ -29,7 +29,7 @@ Scales = Callable[[np.ndarray], np.ndarray]
 
 
 def inverse_factor(second_moments: np.ndarray) -> np.ndarray:
-    """U, upper triangular, with UᵀU = (H + 0.01 · mean diag H · I)⁻¹; float32.
+    """U, upper triangular, with UᵀU = (H + 0.01 · mean diag H · I)⁻¹; float64.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def inverse_factor(second_moments: np.ndarray) -> np.ndarray:
     damped.flat[:: len(damped) + 1] += _DAMPING * mean if mean > 0 else 1.0
     # H = RRᵀ with R upper triangular, from a Cholesky factorization in reversed order, gives U = R⁻¹ directly
     reversed_factor = np.linalg.cholesky(damped[::-1, ::-1])
-    return np.ascontiguousarray(_inverse_of_lower(reversed_factor)[::-1, ::-1], dtype=np.float32)
+    return np.ascontiguousarray(_inverse_of_lower(reversed_factor)[::-1, ::-1])
 
 
 def _inverse_of_lower(factor: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def _inverse_of_lower(factor: np.ndarray) -> np.ndarray:
 
 
 class Compressed(NamedTuple):
-    """Weights (float32); of quantized ones the codes (int8) and the scales of the groups of each row (float32)."""
+    """Weights (float32, or float64 where they were); of quantized ones codes (int8) and scales of groups (float32)."""
 
     weight: np.ndarray
     codes: np.ndarray | None
@@ -103,7 +103,7 @@ def compress_columns(
     group_size = group_size or n_columns
     if scales is not None and group_size < n_columns:
         block_size = group_size * max(1, block_size // group_size)
-    layer = _Layer(weight, np.ascontiguousarray(factor), scales, max_code, group_size)
+    layer = _Layer(weight, factor, scales, max_code, group_size)
     chunks = [slice(start, min(start + _ROWS, n_rows)) for start in range(0, n_rows, _ROWS)]
     with single_threaded_blas():
         for start in range(0, n_columns, block_size):
@@ -125,8 +125,9 @@ class _Layer:
     def __init__(
         self, weight: np.ndarray, factor: np.ndarray, choose_scales: Scales | None, max_code: int, group_size: int
     ):
-        self.weight, self.factor = np.array(weight, dtype=np.float32), factor
-        self.choose_scales, self.max_code, self.group_size = choose_scales, np.float32(max_code), group_size
+        self.dtype = np.dtype(np.float64 if weight.dtype == np.float64 else np.float32)
+        self.weight, self.factor = np.array(weight, self.dtype), np.ascontiguousarray(factor, self.dtype)
+        self.choose_scales, self.max_code, self.group_size = choose_scales, self.dtype.type(max_code), group_size
         n_rows, n_columns = weight.shape
         self.codes = np.zeros(weight.shape, np.int8)
         self.scales = np.ones((n_rows, -(-n_columns // group_size)), np.float32)
@@ -144,7 +145,7 @@ class _Layer:
             if self.choose_scales is not None and self.group_size < self.weight.shape[1]:
                 values = _from_vectors(w[:, begin:end], len(kept[rows]))
                 self.scales[rows, group] = self.choose_scales(values)
-            steps = _to_vectors(self.scales[rows, group : group + 1], padding=1)
+            steps = _to_vectors(self.scales[rows, group : group + 1].astype(self.dtype), padding=1)
             arrays = (w.ravel(), stay.ravel(), lost.ravel(), codes.ravel(), steps.ravel())
             _decide(*arrays, np.ascontiguousarray(inner), begin, end, n_columns, quantize, self.max_code)
         n_rows = len(kept[rows])
@@ -173,7 +174,7 @@ def _decide(w, kept, lost, codes, steps, factor, begin, end, n_columns, quantize
             at, pivot = first + j * _WIDTH, factor[j, j]
             for i in range(_WIDTH):
                 old = w[at + i]
-                new = old if kept[at + i] else np.float32(0.0)
+                new = old if kept[at + i] else lost.dtype.type(0.0)
                 if quantize:
                     step = steps[part * _WIDTH + i]
                     code = min(max(np.rint(new / step), -max_code), max_code)

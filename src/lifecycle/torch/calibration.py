@@ -1,5 +1,6 @@
 """What the weights of a module meet on calibration rows: second moments of their inputs, and gradients."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,7 +97,7 @@ class _InputMoments:
 def _rows_of(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """What gives the vectors that the rows of a layer's weight are multiplied with: (groups, n, n_inputs)."""
     if isinstance(module, nn.Linear):
-        return lambda x: x.reshape(1, -1, x.shape[-1])
+        return lambda x: x.reshape(1, math.prod(x.shape[:-1]), x.shape[-1])
     if not isinstance(module, nn.Conv1d | nn.Conv2d):
         raise UnsupportedModel(
             f"the inputs of this {type(module).__name__} are not recorded: what is calibrated are nn.Linear, nn.Conv1d "
