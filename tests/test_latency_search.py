@@ -40,6 +40,7 @@ def time_of_bytes(monkeypatch):
         return [(size, size, size) for size in sizes]
 
     monkeypatch.setattr(_latency_search, "alternating_quartiles", seconds)
+    monkeypatch.setattr(_latency_search, "_AMOUNTS", (0.0, 0.125))
     monkeypatch.setattr(layer_timing, "_measured", {})
     monkeypatch.setattr(layer_timing, "measure", lambda layer, floating, arguments: _timing(arguments[0].shape[1]))
 
@@ -59,7 +60,7 @@ def test_the_frontier_has_no_model_that_another_surpasses():
 
 def test_channels_go_and_layers_that_are_faster_in_int8_have_static_ranges(trained, digits, time_of_bytes):
     X, y = digits
-    result = lc.compress(trained, X[800:], y[800:], max_drop=0.015, batch_size=16, **OPTIONS)
+    result = lc.compress(trained, X[800:], y[800:], max_drop=0.03, batch_size=16, **OPTIONS)
     assert result.certificate.holds
     assert result.batch_size == 16
     assert result.best is not None

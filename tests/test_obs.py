@@ -69,7 +69,7 @@ def test_groups_take_their_scales_from_the_weights_as_they_are_then():
 
     found = compress_columns(weight, inverse_factor(moments), scales=scales, max_code=7, group_size=20, block_size=20)
     assert [w.shape for w in seen] == [(7, 20), (7, 20), (7, 10)]
-    np.testing.assert_array_equal(seen[0], np.float32(weight[:, :20]))
+    np.testing.assert_array_equal(seen[0], weight[:, :20])
     assert not np.allclose(seen[1], weight[:, 20:40])
     step = np.repeat(found.scales.astype(float), 20, axis=1)[:, :50]
     np.testing.assert_array_equal(found.weight, found.codes * step)
