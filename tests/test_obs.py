@@ -75,6 +75,20 @@ def test_groups_take_their_scales_from_the_weights_as_they_are_then():
     np.testing.assert_array_equal(found.weight, found.codes * step)
 
 
+def test_a_group_that_is_larger_than_a_row_is_the_whole_row():
+    weight, moments = layer(n_inputs=10)
+
+    def compressed(group_size):
+        def scales(w):
+            return np.float32(np.abs(w).max(axis=1) / 7)
+
+        return compress_columns(weight, inverse_factor(moments), scales=scales, max_code=7, group_size=group_size)
+
+    for larger in (11, 4096):
+        for found, want in zip(compressed(larger), compressed(None), strict=True):
+            np.testing.assert_array_equal(found, want)
+
+
 def test_a_mask_is_chosen_by_the_scores_of_a_block_and_zeros_stay():
     weight, moments = layer()
     fixed = np.random.default_rng(1).random(weight.shape) > 0.2

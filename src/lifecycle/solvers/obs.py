@@ -100,7 +100,7 @@ def compress_columns(
         Columns whose losses reach the later ones by one matrix product; a group lies within one block.
     """
     n_rows, n_columns = weight.shape
-    group_size = group_size or n_columns
+    group_size = max(1, min(group_size or n_columns, n_columns))
     if scales is not None and group_size < n_columns:
         block_size = group_size * max(1, block_size // group_size)
     layer = _Layer(weight, factor, scales, max_code, group_size)
