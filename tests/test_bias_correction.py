@@ -11,7 +11,7 @@ from torch import nn
 import lifecycle as lc
 import lifecycle.torch as lt
 from lifecycle.torch import bias_correction, equalization
-from lifecycle.torch.quantized import Int8Linear
+from lifecycle.torch.quantized import Int8Linear, QuantizedModule
 
 
 def convolutional(seed=0):
@@ -72,6 +72,15 @@ def test_a_mean_is_that_of_each_channel_over_rows_and_places():
         torch.testing.assert_close(means["0"].float(), hidden.mean((0, 2)))
         torch.testing.assert_close(means["1"].float(), net[1](hidden).mean((0, 1)))
     assert not net[0]._forward_hooks
+
+
+def test_the_means_of_layers_with_integer_weights_decode_no_weight(monkeypatch):
+    net, x = nn.Sequential(nn.Conv1d(2, 3, 2), nn.Linear(6, 4)), torch.randn(5, 2, 7)
+    small = lc.quantize(net, activations="dynamic")
+    want = bias_correction.output_means(small, {"0", "1"}, x)
+    monkeypatch.setattr(QuantizedModule, "decoded", lambda self, name: pytest.fail(f"{name} was decoded"))
+    found = bias_correction.output_means(small, {"0", "1"}, x)
+    assert all(torch.equal(found[path], mean) for path, mean in want.items())
 
 
 def test_only_layers_with_a_bias_that_are_quantized_are_corrected(digits):

@@ -7,7 +7,7 @@ from torch import nn
 
 from lifecycle.torch.calibration import batches_of, evaluating
 from lifecycle.torch.modules import named_modules
-from lifecycle.torch.quantized import Int4Linear, Int8Affine
+from lifecycle.torch.quantized import Int4Linear, Int8Affine, QuantizedModule
 
 _BATCH_SIZE = 32
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -65,4 +65,5 @@ def _n_spatial(layer: Any) -> int | None:
     """Dimensions of an output behind its channels; None for a layer of another kind, or without a bias."""
     if not isinstance(layer, (nn.Linear, Int4Linear, Int8Affine, *_CONVOLUTIONS)) or layer.bias is None:
         return None
-    return layer.weight.ndim - 2
+    weight = layer.codes if isinstance(layer, QuantizedModule) else layer.weight  # which would be decoded first
+    return int(weight.ndim) - 2
