@@ -55,11 +55,6 @@ def measure(layer: QuantizedModule, floating: nn.Module, arguments: tuple) -> Ti
     return Timing(*map(median, seconds))
 
 
-def clear_measured() -> None:
-    """Forget all times, as after a change of the machine's load."""
-    _measured.clear()
-
-
 def _shapes(argument: Any) -> Any:
     if isinstance(argument, torch.Tensor):
         return tuple(argument.shape), argument.stride()
