@@ -105,14 +105,22 @@ def test_calibration_rows_of_estimators_and_pipelines_are_theirs(timer):
     assert any(isinstance(m, Int8Linear) for m in small[-1].module_.modules())
 
 
-def test_sequences_and_states_are_those_of_the_model(timer):
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cells, x, state: cells(x, state),
+        lambda cells, x, state: cells(x, hx=state),
+        lambda cells, x, state: cells(hx=state, input=x),
+    ],
+)
+def test_sequences_and_states_are_those_of_the_model(timer, call):
     class Last(nn.Module):
         def __init__(self):
             super().__init__()
             self.cells = nn.LSTM(3, 4, batch_first=True)
 
         def forward(self, x):
-            return self.cells(x, hx=(torch.ones(1, len(x), 4),) * 2)[0]
+            return call(self.cells, x, (torch.ones(1, len(x), 4),) * 2)[0]
 
     small = lc.quantize(Last(), batch_size=2, calibration=np.zeros((5, 11, 3)))
     assert timer.calls == [(Int8LSTM, (2, 11, 3))]

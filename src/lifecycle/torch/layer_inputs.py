@@ -1,5 +1,6 @@
 """What layers of a module are called with on calibration rows."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,10 +32,11 @@ def see_inputs(net: nn.Module, layers: Sequence[nn.Module], inputs: Any, see: Ca
 
 @contextmanager
 def _seen(layers: Sequence[nn.Module], see: Callable[[nn.Module, tuple], Any]) -> Iterator[None]:
-    """Inside of the block, `see` gets every call of a layer, with all of its arguments in their order."""
+    """Inside of the block, `see` gets every call of a layer, with its arguments in the order of its signature."""
 
     def hook(layer: nn.Module, arguments: tuple, keywords: dict) -> None:
-        see(layer, (*arguments, *keywords.values()))
+        bound = inspect.signature(layer.forward).bind(*arguments, **keywords)
+        see(layer, (*bound.args, *bound.kwargs.values()))
 
     handles = [layer.register_forward_pre_hook(hook, with_kwargs=True) for layer in layers]
     try:
