@@ -39,15 +39,21 @@ def second_moments(
         The calibration rows do not fit the module.
     UnsupportedModel
         A layer is of another kind, or is not called.
+
+    Notes
+    -----
+    A forward pass ends after the last of the layers only where each of them was called once in every batch before, the
+    first of which is run to its end: a layer that some batches call more often, as in a mixture of experts, would lose
+    inputs.
     """
     recorded = {
         id(module): _InputMoments(module) for module in modules if not skip_unknown or isinstance(module, _CALIBRATED)
     }
-    calls_of_batch = 0
+    may_end = False
 
     def see(layer: nn.Module, arguments: tuple, keywords: dict) -> None:
         recorded[id(layer)].add(arguments[0] if arguments else next(iter(keywords.values())))
-        if run is None and sum(one.calls for one in recorded.values()) == calls_of_batch:
+        if may_end and all(one.calls == 1 for one in recorded.values()):
             raise _EnoughSeen
 
     handles = [m.register_forward_pre_hook(see, with_kwargs=True) for m in modules if id(m) in recorded]
@@ -56,12 +62,13 @@ def second_moments(
             if run is not None:
                 run()
             else:
-                for arguments, keywords in batches_of(net, inputs, _BATCH_SIZE):
+                for number, (arguments, keywords) in enumerate(batches_of(net, inputs, _BATCH_SIZE)):
                     for one in recorded.values():
                         one.calls = 0
                     try:
                         net(*arguments, **keywords)
-                        calls_of_batch = sum(one.calls for one in recorded.values())  # later batches end with the last
+                        called_once = all(one.calls == 1 for one in recorded.values())
+                        may_end = called_once and (may_end or number == 0)
                     except _EnoughSeen:
                         pass
     finally:
