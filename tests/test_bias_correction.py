@@ -186,6 +186,12 @@ def test_channels_that_are_read_elsewhere_too_are_left_alone():
             lc.quantize(net, equalize=True, calibration=torch.randn(9, 4))
 
 
+def test_what_cannot_be_traced_is_refused():
+    net = Joined(lambda self, h: torch.relu(h) if h.sum() > 0 else h)
+    with pytest.raises(lc.UnsupportedModel, match=r"torch\.fx cannot trace this Joined"):
+        lc.quantize(net, equalize=True, calibration=torch.randn(9, 4))
+
+
 def test_a_wrong_pair_is_noticed(monkeypatch):
     monkeypatch.setattr(equalization, "_is_relu", lambda net, node: True)
     with pytest.raises(lc.UnsupportedModel, match="equalization changes the outputs of this Joined"):

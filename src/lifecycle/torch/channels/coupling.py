@@ -96,14 +96,15 @@ def find_coupling(net: nn.Module, arguments: tuple, keywords: dict[str, Any], pr
     Raises
     ------
     UnsupportedModel
-        torch.fx cannot trace the network.
+        torch.fx cannot trace the network, or an operation of the trace is not understood.
     """
+    graph = trace(net, arguments, keywords)
     try:
-        return _Propagation(net, trace(net, arguments, keywords), protected).run()
+        return _Propagation(net, graph, protected).run()
     except Exception as error:
         raise UnsupportedModel(
-            f"torch.fx cannot trace this {type(net).__name__}, so that it is not known which channels belong together: "
-            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            f"it is not known which channels of this {type(net).__name__} belong together: an operation of its trace "
+            f"raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
         ) from error
 
 

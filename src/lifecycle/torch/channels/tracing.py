@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from lifecycle._check import UnsupportedModel
+
 
 class _Proxy(fx.Proxy):
     """A tensor of the trace, whose shape is that of the example."""
@@ -89,7 +91,17 @@ class Tracer(fx.Tracer):
 
 
 def trace(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> fx.Graph:
-    """The graph of a network that is called in this way; whatever torch.fx raises where it cannot be traced."""
+    """The graph of a network that is called in this way; UnsupportedModel where torch.fx cannot trace it."""
+    try:
+        return _traced(net, arguments, keywords)
+    except Exception as error:
+        raise UnsupportedModel(
+            f"torch.fx cannot trace this {type(net).__name__}, so that it is not known how its layers are connected: "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        ) from error
+
+
+def _traced(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> fx.Graph:
     parameters = inspect.signature(net.forward).parameters
     given = {*list(parameters)[: len(arguments)], *keywords}
     constant = {
