@@ -99,7 +99,7 @@ def test_only_layers_with_a_bias_that_are_quantized_are_corrected(digits):
 @torch.no_grad()
 def test_equalized_layers_have_the_same_ranges_and_the_network_the_same_outputs(digits):
     net, x = convolutional(), digits[0][:50]
-    net[0].weight *= 10.0 ** torch.linspace(-2, 2, 8).view(-1, 1, 1, 1)
+    net[0].weight *= 10.0 ** torch.linspace(-1, 1, 8).view(-1, 1, 1, 1)
     want, changed = net(x), copy.deepcopy(net)
     equalization.equalize(changed, {"0", "2", "4", "6", "8", "10"}, x)
     torch.testing.assert_close(changed(x), want, rtol=1e-4, atol=1e-4 * float(want.abs().max()))
@@ -110,10 +110,38 @@ def test_equalized_layers_have_the_same_ranges_and_the_network_the_same_outputs(
         assert not torch.equal(changed[first].weight, net[first].weight)
 
 
+@pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-9, 1e-4])
+@torch.no_grad()
+def test_channels_with_negligible_weights_are_left_as_they_are(layer, size):
+    net, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), torch.randn(9, 4)
+    channel = net[0].weight[1] if layer == 0 else net[2].weight[:, 1]
+    channel.clamp_(-size, size)
+    net[0].bias[1] = 1.0
+    changed = copy.deepcopy(net)
+    equalization.equalize(changed, {"0", "2"}, x)
+    assert changed[0].bias[1] == 1.0
+    assert torch.equal(changed[0].weight[1], net[0].weight[1])
+    assert torch.equal(changed[2].weight[:, 1], net[2].weight[:, 1])
+    assert not torch.equal(changed[0].weight, net[0].weight)
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(1e-4, 16.0), (1e4, 1 / 16), (1e-30, 16.0)])
+@torch.no_grad()
+def test_factors_are_bounded(scale, factor):
+    net, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), torch.randn(9, 4)
+    net[0].weight *= scale
+    changed = copy.deepcopy(net)
+    equalization.equalize(changed, {"0", "2"}, x)
+    torch.testing.assert_close(changed[0].bias, factor * net[0].bias)
+    torch.testing.assert_close(changed[0].weight, factor * net[0].weight)
+    torch.testing.assert_close(changed(x), net(x))
+
+
 @torch.no_grad()
 def test_equalization_lets_four_bits_hold_weights_of_different_ranges(digits):
     net, x = convolutional(), digits[0][:100]
-    factors = 10.0 ** torch.linspace(-2, 2, 16)  # outputs stay the same
+    factors = 10.0 ** torch.linspace(-1.2, 1.2, 16)  # outputs stay the same
     net[6].weight *= factors[:, None]
     net[6].bias *= factors
     net[8].weight /= factors

@@ -82,8 +82,10 @@ def quantize(
         layer. Torch models only.
     equalize : bool, default=False
         Before the weights are rounded, scale the channels between two linear or convolution layers that are joined by
-        ReLU alone, so that their weights in both have the same largest \\|w\\| (Nagel et al., 2019). The network is
-        traced by torch.fx; that its outputs stay the same is checked on calibration rows. Torch models only.
+        ReLU alone, so that their weights in both have the same largest \\|w\\| (Nagel et al., 2019). A factor is
+        between 1/16 and 16, as it multiplies the channel's bias and activations too; channels whose weights are below a
+        thousandth of the largest of the layer are left as they are. The network is traced by torch.fx; that its outputs
+        stay the same is checked on calibration rows. Torch models only.
     calibration : array, tensor, or tuple or dict of these, optional
         Rows as the model takes them, for "gptq", "static", `bias_correction` and `equalize` (some hundreds do), and for
         "auto", which times each layer with the input that it has on them. Without them "auto" assumes one vector for

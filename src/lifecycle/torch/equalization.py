@@ -13,6 +13,8 @@ from lifecycle.torch.channels.tracing import trace
 
 _CHECK_ROWS = 32
 _ROUNDS, _SMALL_CHANGE = 20, 1e-3  # of the factors: then ranges are alike
+_LARGEST_FACTOR = 16.0
+_SUBSTANTIAL = 1e-3  # of the largest range of a layer
 _TOLERANCE = 1e-4  # of the largest output, for the rounding of weights
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RELUS = (nn.ReLU, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -25,6 +27,10 @@ def equalize(net: nn.Module, paths: set[str], inputs: Any) -> None:
     In place, for each pair of linear or convolution layers of `paths` that are joined by ReLU, or by nothing, alone. As
     ReLU(s x) = s ReLU(x) for s > 0, the outputs stay the same but for rounding, which is checked on calibration rows.
 
+    A bias is scaled with its channel, and no part of it moves to the next layer, so that a factor also multiplies the
+    range of the channel's activations. Each factor is therefore between 1/16 and 16. A channel whose weights in one of
+    the two layers are zero, or below a thousandth of the largest of the layer, is left as it is.
+
     Raises
     ------
     UnsupportedModel
@@ -32,7 +38,7 @@ def equalize(net: nn.Module, paths: set[str], inputs: Any) -> None:
     """
     arguments, keywords = next(batches_of(net, inputs, _CHECK_ROWS))
     with evaluating(net), torch.no_grad():
-        pairs = _pairs(net, paths, arguments, keywords)
+        pairs = [_Pair(*layers) for layers in _pairs(net, paths, arguments, keywords)]
         if not pairs:
             raise UnsupportedModel(
                 f"this {type(net).__name__} has no two linear or convolution layers that are joined by ReLU alone, so "
@@ -40,7 +46,7 @@ def equalize(net: nn.Module, paths: set[str], inputs: Any) -> None:
             )
         before = _output(net, arguments, keywords)
         for _ in range(_ROUNDS):
-            if max(_equalize_pair(*pair) for pair in pairs) < _SMALL_CHANGE:
+            if max(pair.equalize() for pair in pairs) < _SMALL_CHANGE:
                 break
         after = _output(net, arguments, keywords)
     if not torch.allclose(before, after, rtol=0.0, atol=_TOLERANCE * float(before.abs().max()), equal_nan=True):
@@ -50,18 +56,38 @@ def equalize(net: nn.Module, paths: set[str], inputs: Any) -> None:
         )
 
 
-def _equalize_pair(first: Any, second: Any) -> float:
-    """Scale the channels between two layers; how far the largest factor is from 1, as its logarithm."""
-    axis = 0 if getattr(second, "groups", 1) > 1 else 1  # a depthwise convolution has one filter for each channel
-    outputs = first.weight.abs().flatten(1).amax(1)
-    inputs = second.weight.abs().movedim(axis, 0).flatten(1).amax(1)
-    usable = (outputs > 0) & (inputs > 0) & torch.isfinite(outputs) & torch.isfinite(inputs)
-    factors = torch.where(usable, (inputs / outputs).sqrt(), 1.0)
-    first.weight *= factors.view(-1, *[1] * (first.weight.ndim - 1))
-    if first.bias is not None:
-        first.bias *= factors
-    second.weight /= factors.view(*[1] * axis, -1, *[1] * (second.weight.ndim - 1 - axis))
-    return float(factors.log().abs().max()) if factors.numel() else 0.0
+class _Pair:
+    """Two layers, and the factors by which the channels between them were scaled."""
+
+    def __init__(self, first: Any, second: Any):
+        self.first, self.second = first, second
+        self.axis = 0 if getattr(second, "groups", 1) > 1 else 1  # a depthwise convolution: one filter for each channel
+        outputs, inputs = self.ranges()
+        self.usable = _is_substantial(outputs) & _is_substantial(inputs)
+        self.factors = torch.ones_like(outputs)
+
+    def ranges(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The largest absolute weight of each channel in both layers."""
+        outputs, inputs = self.first.weight.abs(), self.second.weight.abs().movedim(self.axis, 0)
+        return outputs.flatten(1).amax(1), inputs.flatten(1).amax(1)
+
+    def equalize(self) -> float:
+        """Scale the channels; how far the largest change of a factor is from 1, as its logarithm."""
+        outputs, inputs = self.ranges()
+        wanted = self.factors * torch.where(self.usable, (inputs / outputs).sqrt(), 1.0)
+        factors = wanted.clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
+        change, self.factors = factors / self.factors, factors
+        first, second, axis = self.first.weight, self.second.weight, self.axis
+        first *= change.view(-1, *[1] * (first.ndim - 1))
+        if self.first.bias is not None:
+            self.first.bias *= change
+        second /= change.view(*[1] * axis, -1, *[1] * (second.ndim - 1 - axis))
+        return float(change.log().abs().max())
+
+
+def _is_substantial(ranges: torch.Tensor) -> torch.Tensor:
+    """Which channels have a weight that counts beside the largest of the layer."""
+    return (ranges > 0) & (ranges >= _SUBSTANTIAL * ranges.max()) & torch.isfinite(ranges)
 
 
 def _pairs(net: nn.Module, paths: set[str], arguments: tuple, keywords: dict[str, Any]) -> list[tuple[Any, Any]]:
@@ -104,6 +130,8 @@ def _pairs(net: nn.Module, paths: set[str], arguments: tuple, keywords: dict[str
 def _fit(first: Any, second: Any) -> bool:
     """Whether the inputs of the second layer are the output channels of the first."""
     if isinstance(first, nn.Linear) != isinstance(second, nn.Linear):
+        return False
+    if not (first.weight.numel() and second.weight.numel()):
         return False
     if isinstance(second, nn.Linear):
         return len(first.weight) == second.in_features
