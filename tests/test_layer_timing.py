@@ -146,3 +146,19 @@ def test_a_real_decision_is_that_of_the_measured_times(monkeypatch):
     assert timing.quantized > 0
     assert isinstance(small, Int8Linear) == (timing.quantized <= 0.95 * timing.floating)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_are_timed_in_eval_mode_and_have_their_mode_behind_it(training):
+    class Recording(nn.Identity):
+        modes = ()
+
+        def forward(self, x):
+            self.modes += (self.training,)
+            return x
+
+    layers = Recording().train(training), Recording().train(training)
+    layer_timing.measure(*layers, (torch.ones(2),))
+    for layer in layers:
+        assert set(layer.modes) == {False}
+        assert layer.training == training

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from lifecycle.torch.calibration import evaluating
 from lifecycle.torch.quantized.base import QuantizedModule
 
 _CLEARLY = 0.95  # of the time of the floating-point layer
@@ -38,10 +39,10 @@ def timing_of(layer: QuantizedModule, floating: nn.Module, arguments: tuple) -> 
 
 
 def measure(layer: QuantizedModule, floating: nn.Module, arguments: tuple) -> Timing:
-    """Alternating calls of both layers, so that a change of the machine's speed concerns both."""
+    """Alternating calls of both layers in eval mode, so that a change of the machine's speed concerns both."""
     both = (floating, layer)
     seconds: tuple[list[float], list[float]] = ([], [])
-    with torch.no_grad():
+    with evaluating(nn.ModuleList(both)), torch.no_grad():
         for each in both:  # the first call packs the weight
             each(*arguments)
         start = perf_counter()
