@@ -10,6 +10,7 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
+from lifecycle.torch import intra_op_threads
 from lifecycle.torch.quantized import Int4Linear, Int8Conv2d, Int8Linear, Int8LSTM, QuantizedModule, layer_timing
 from lifecycle.torch.quantized.layer_timing import Timing
 
@@ -103,6 +104,35 @@ def test_calibration_rows_of_estimators_and_pipelines_are_theirs(timer):
     small = lc.quantize(model.fit(X, y), batch_size=6, calibration=X[:9])
     assert timer.calls[0] == (Int8Linear, (6, 64))
     assert any(isinstance(m, Int8Linear) for m in small[-1].module_.modules())
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_layers_of_estimators_are_timed_with_the_threads_of_predict(monkeypatch, calibrated):
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32)
+    net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    model = lt.TorchClassifier(net, max_epochs=1, random_state=0, progress=False).fit(X, y)
+    seen, before = [], torch.get_num_threads()
+
+    def measured(*_):
+        seen.append(torch.get_num_threads())
+        return Timing(1.0, 1.0)
+
+    monkeypatch.setattr(layer_timing, "measure", measured)
+    monkeypatch.setattr(layer_timing, "_measured", {})
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(intra_op_threads, "MIN_MULTIPLICATIONS", 8 * 64 * 32)
+        rows = {"calibration": X[:9]} if calibrated else {}
+        lc.quantize(model, batch_size=8, **rows)
+        lc.quantize(model, batch_size=16, **rows)
+        monkeypatch.setattr(intra_op_threads, "MIN_MULTIPLICATIONS", 16 * 64 * 32)
+        lc.quantize(model, batch_size=16, **rows)  # the threads are a part of what was measured once
+        lc.quantize(model.module_, batch_size=8, **rows)
+        assert seen == [1, 1, 2, 2, 1, 1, 2, 2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

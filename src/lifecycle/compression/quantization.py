@@ -61,8 +61,8 @@ def quantize(
         computation faster.
 
         * "auto": each layer is timed beside its floating-point one, on this machine, with `batch_size` rows and the
-          present number of threads, and replaced where that makes it at least 5 % faster. Equal layers are timed once
-          in a process.
+          present number of threads (of an estimator, the number that its `predict` takes for a batch), and replaced
+          where that makes it at least 5 % faster. Equal layers are timed once in a process.
         * "dynamic": all of these layers but those with groups are replaced; their inputs are quantized at each call,
           with one scale for the whole batch. Raises if the model has none that quantizes inputs.
         * "static": as "dynamic", with a range of inputs from `calibration`, so that a prediction does not depend on the

@@ -177,7 +177,8 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
         _write(getattr(module, attribute), decode(codes, scales, axis, weight.dtype))
         set_scales(module, attribute, scales, axis)
         grids.setdefault(id(module), {})[attribute] = torch.from_numpy(codes), torch.from_numpy(scales.copy())
-    swaps: dict[int, nn.Module] = {**replacements(net, grids, options, rows)}
+    of_estimator = not isinstance(model, nn.Module)
+    swaps: dict[int, nn.Module] = {**replacements(net, grids, options, rows, of_estimator=of_estimator)}
     if activations in ("dynamic", "static") and not swaps and not is_quantized:
         raise ValueError(
             f'activations="{activations}" needs a plain float32 nn.Linear, nn.Conv1d or nn.Conv2d'

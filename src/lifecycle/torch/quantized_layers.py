@@ -1,6 +1,7 @@
 """Which layers of a module are replaced by layers with integer weights, and with which range of inputs."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -8,7 +9,9 @@ from torch import nn
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.store.adapters import QuantizationOptions
+from lifecycle.torch.batches import TensorRows
 from lifecycle.torch.channels.slicing import original_shapes, set_original_shapes
+from lifecycle.torch.intra_op_threads import intra_op_threads
 from lifecycle.torch.layer_inputs import first_arguments, see_inputs
 from lifecycle.torch.modules import named_modules
 from lifecycle.torch.quantized import Grids, Int8Affine, QuantizedModule, class_for, layer_timing
@@ -17,7 +20,12 @@ from lifecycle.torch.quantized.kernels import eight_bits
 
 
 def replacements(
-    net: nn.Module, grids: Mapping[int, Grids], options: QuantizationOptions, calibration: Any
+    net: nn.Module,
+    grids: Mapping[int, Grids],
+    options: QuantizationOptions,
+    calibration: Any,
+    *,
+    of_estimator: bool = False,
 ) -> dict[int, QuantizedModule]:
     """The layers that take the place of others, by the id of the latter.
 
@@ -26,6 +34,8 @@ def replacements(
     grids : codes and scales by the name of the weight, by the id of the layer
         Its weights are decoded already.
     calibration : rows as `batches_of` takes them, or None
+    of_estimator : bool
+        Whether the net is the module of an estimator, whose `predict` chooses the number of threads.
     """
     mode = options.activations
     if mode is None:
@@ -42,7 +52,8 @@ def replacements(
             floating[id(module)], found[id(module)] = module, cls.from_float(module, of_module)
             set_original_shapes(found[id(module)], original_shapes(module))
     if mode == "auto":
-        return _faster(net, floating, found, options.batch_size, calibration)
+        with _threads(net, found, options.batch_size, calibration) if of_estimator else nullcontext():
+            return _faster(net, floating, found, options.batch_size, calibration)
     if not any(layer.quantizes_inputs for layer in found.values()):
         found = {}
     elif mode == "static":
@@ -80,6 +91,15 @@ def _faster(
         if layer_timing.timing_of(layer, floating[key], given).is_faster:
             kept[key] = layer
     return kept
+
+
+def _threads(
+    net: nn.Module, found: dict[int, QuantizedModule], batch_size: int, calibration: Any
+) -> AbstractContextManager[None]:
+    """As many threads as `predict` of an estimator computes a batch with."""
+    if calibration is None and found:  # as long as `_faster` assumes the input of the first of these layers to be
+        calibration = TensorRows(next(iter(found.values())).assumed_input(1).reshape(1, -1))
+    return nullcontext() if calibration is None else intra_op_threads(net, calibration, batch_size)
 
 
 def _set_input_ranges(
