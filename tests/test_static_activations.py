@@ -169,6 +169,23 @@ def test_embeddings_are_int8_and_recurrent_layers_stay_floating():
         lc.quantize(nn.GRU(3, 2), activations="static", calibration=torch.zeros(4, 2, 3))
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("dynamic", "static"), ("static", "dynamic"), ("static", "static"), ("static", None), ("dynamic", None)],
+)
+@pytest.mark.parametrize("layer", [nn.Linear(10, 4), nn.Conv1d(2, 3, 2)])
+def test_other_activations_of_a_quantized_layer_are_refused(layer, first, then):
+    def quantized(net, activations, x):
+        return lc.quantize(net, activations=activations, calibration=x if activations == "static" else None)
+
+    small = quantized(nn.Sequential(layer), first, rows())
+    with pytest.raises(ValueError, match=r"0\.weight has int8 activations already"):
+        quantized(small, then, 2 * rows())
+    again = lc.quantize(small)
+    assert type(again[0]) is type(small[0])
+    assert again[0].is_static == (first == "static")
+
+
 def test_a_layer_that_is_not_called_is_named():
     class Net(nn.Module):
         def __init__(self):

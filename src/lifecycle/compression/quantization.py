@@ -101,9 +101,9 @@ def quantize(
     Raises
     ------
     ValueError
-        An option or name is unknown, or no use is made of it; `calibration` does not fit the method or the model; a
-        weight is NaN or infinite; a parameter has no values (a lazy module, or one on the meta device); no layer
-        supports "dynamic" or "static".
+        An option or name is unknown, or no use is made of it; a layer has integer weights and other activations
+        already; `calibration` does not fit the method or the model; a weight is NaN or infinite; a parameter has no
+        values (a lazy module, or one on the meta device); no layer supports "dynamic" or "static".
     UnsupportedModel
         The model is of another kind, is not fitted, has no weight to quantize, has one that is computed from others, or
         one whose inputs "gptq" or "static" needs and cannot get; there is nothing to equalize.

@@ -29,7 +29,7 @@ from lifecycle.torch.equalization import equalize
 from lifecycle.torch.modules import check_values, named_modules, unwrap
 from lifecycle.torch.quantized import QuantizedModule
 from lifecycle.torch.quantized.grids import clear_scales, codes_of, scales_of, set_scales
-from lifecycle.torch.quantized_layers import replacements
+from lifecycle.torch.quantized_layers import has_activations, replacements
 from lifecycle.torch.swapping import swap
 from lifecycle.torch.tensors import to_array
 
@@ -156,7 +156,8 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
     for layer, module, attribute in weights:
         if isinstance(module, QuantizedModule):
             grid = module.grid(attribute)[0].numpy(), module.grid(attribute)[1].numpy()
-            if activations is None or encode(layer.name, _values(getattr(module, attribute)), 0, grid) is not grid:
+            weight = _values(getattr(module, attribute))
+            if not has_activations(module, activations) or encode(layer.name, weight, 0, grid) is not grid:
                 raise ValueError(
                     f"{_is_quantized(layer.name, module)} already: quantize the model that it was made from"
                 )

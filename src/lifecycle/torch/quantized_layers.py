@@ -61,6 +61,15 @@ def replacements(
     return found
 
 
+def has_activations(layer: QuantizedModule, activations: str | None) -> bool:
+    """Whether a layer with integer weights computes as is asked for already; "static" asks for a new range."""
+    if activations is None:
+        return False
+    if not layer.quantizes_inputs or activations == "auto":
+        return True
+    return activations == "dynamic" and not layer.is_static
+
+
 def _uses_of_parameters(net: nn.Module) -> dict[int, int]:
     """How many modules have a parameter, by its id."""
     uses: dict[int, int] = {}
