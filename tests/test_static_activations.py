@@ -224,5 +224,21 @@ def test_a_file_with_a_range_that_is_none_is_refused(limits, tmp_path):
     small = lc.quantize(nn.Linear(4, 3), activations="static", calibration=torch.randn(9, 4))
     small.input_range = torch.tensor(limits)
     lc.save(small, tmp_path / "m")
-    with pytest.raises(ValueError, match="range"):
-        lc.load(tmp_path / "m", into=nn.Linear(4, 3))
+    static = lc.quantize(nn.Linear(4, 3), activations="static", calibration=torch.randn(9, 4))
+    before = static.input_range.clone()
+    for into in (nn.Linear(4, 3), static):
+        with pytest.raises(ValueError, match="range"):
+            lc.load(tmp_path / "m", into=into)
+    assert torch.equal(static.input_range, before)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("activations", ["dynamic", "static"])
+def test_a_file_with_a_scale_that_is_none_is_refused(scale, activations, tmp_path):
+    rows = {"calibration": torch.randn(9, 4)} if activations == "static" else {}
+    small = lc.quantize(nn.Linear(4, 3), activations=activations, **rows)
+    small.scales[1] = scale
+    lc.save(small, tmp_path / "m")
+    for into in (nn.Linear(4, 3), lc.quantize(nn.Linear(4, 3), activations=activations, **rows)):
+        with pytest.raises(ValueError, match="scales of the int8 layer '' are not all finite and above zero"):
+            lc.load(tmp_path / "m", into=into)

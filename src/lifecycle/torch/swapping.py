@@ -31,6 +31,9 @@ def swaps_of_file(net: nn.Module, paths: list[str], state: dict[str, torch.Tenso
                 raise ValueError(
                     f"{prefix}{name} has the shape {tuple(codes.shape)} in the file and {now} in the module"
                 )
+        input_range = state.get(f"{prefix}input_range")
+        if input_range is not None:
+            _check_range(path, input_range)
         if not is_quantized and id(old) not in swaps:
             device = next(old.parameters()).device
             made = cls.from_float(
@@ -40,9 +43,8 @@ def swaps_of_file(net: nn.Module, paths: list[str], state: dict[str, torch.Tenso
                     for name, (codes, scales) in grids.items()
                 },
             )
-            input_range = state.get(f"{prefix}input_range")
             if input_range is not None and isinstance(made, Int8Affine):
-                made.input_range = torch.zeros_like(_checked_range(path, input_range), device=device)
+                made.input_range = torch.zeros_like(input_range, device=device)
             swaps[id(old)] = made
     return swaps
 
@@ -58,19 +60,20 @@ def _stored_grids(path: str, prefix: str, state: dict[str, torch.Tensor]) -> Gri
             raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
         if codes.dtype != torch.int8 or codes.ndim < 2 or scales.dtype != torch.float32 or scales.ndim not in (1, 2):
             raise ValueError(f"the codes of the int8 layer {path!r} are malformed")
+        if not ((scales > 0) & torch.isfinite(scales)).all():
+            raise ValueError(f"the scales of the int8 layer {path!r} are not all finite and above zero")
         grids[name] = codes, scales
     if not grids:
         raise ValueError(f"the int8 layer {path!r} has no codes or no scales")
     return grids
 
 
-def _checked_range(path: str, limits: torch.Tensor) -> torch.Tensor:
+def _check_range(path: str, limits: torch.Tensor) -> None:
     if limits.dtype != torch.float32 or limits.shape != (2,):
         raise ValueError(f"the range of the inputs of the int8 layer {path!r} is malformed")
     low, high = limits.tolist()
     if not (math.isfinite(high - low) and low <= 0 <= high):
         raise ValueError(f"the inputs of the int8 layer {path!r} have a range from {low} to {high}")
-    return limits
 
 
 def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
