@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -310,3 +311,14 @@ def test_weights_are_decoded_by_their_names(cls, way):
         assert getattr(small, name).shape == value.shape
         assert name.startswith("weight") or torch.equal(getattr(small, name), value)
     assert not hasattr(small, "weights")
+
+
+@each(WITH_FLOATS)
+@torch.no_grad()
+def test_no_call_changes_the_filters_of_warnings_which_all_threads_share(cls, way, monkeypatch):
+    small, x = quantized(cls, way, float_layer(cls)), inputs(cls)
+    with monkeypatch.context() as patch:
+        changes = []
+        patch.setattr(warnings, "simplefilter", lambda *a, **k: changes.append(a))
+        small(x)
+    assert not changes

@@ -1,6 +1,5 @@
 """What all layers with integer weights share: buffers, packed weights, and what is computed in floating point."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -9,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from lifecycle.torch.quantized.kernels import is_differentiated, sums_overflow, warn_slow
+from lifecycle.torch.quantized.kernels import is_differentiated, pass_over_deprecation, sums_overflow, warn_slow
 
 Grids = Mapping[str, tuple[torch.Tensor, torch.Tensor]]  # codes and scales, by the name of the weight
 
@@ -182,10 +181,7 @@ class QuantizedModule(nn.Module, ABC):
             self._made = made = versions, buffers, {}
         values = made[2]
         if key not in values:
-            with warnings.catch_warnings():
-                # torch's quantized tensors are deprecated, but its int8 kernels need them
-                warnings.simplefilter("ignore")
-                values[key] = make()
+            values[key] = make()
         return values[key]
 
     def _overflow_warning(self) -> None:
@@ -223,6 +219,7 @@ def kernel_works(cls: type[QuantizedModule], is_static: bool = False) -> bool:
     if is_static:
         layer.input_range = torch.tensor([-1.0, 4.0])
     try:
+        pass_over_deprecation()
         with torch.no_grad():
             got, want = layer._forward_quantized(*arguments), layer._forward_float(*arguments)
     except (RuntimeError, AttributeError, NotImplementedError):  # a torch without this operator, or without its engine

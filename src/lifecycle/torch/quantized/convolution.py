@@ -57,7 +57,6 @@ class Int8Conv(Int8Affine):
         return result.flatten(2) if self.n_spatial == 1 else result
 
     def _pack(self, bias: torch.Tensor | None) -> Any:
-        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)  # the first call warns
         planes = self._planes(self.codes)
         packed = torch.ops.onednn.qconv_prepack(planes, self.scales, 1.0, 0, *self._plane_geometry(), None)
         return packed, self.scales, torch.zeros(len(self.codes), dtype=torch.int32), bias

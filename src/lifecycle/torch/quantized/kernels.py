@@ -1,6 +1,7 @@
 """What the int8 kernels of torch need on this machine, and where they cannot be called."""
 
 import math
+import threading
 import warnings
 from functools import cache
 from typing import Any
@@ -12,6 +13,8 @@ from torch.autograd import forward_ad
 # weights and activations must be finite. Between these differences of the largest and smallest value it rounds well.
 SMALLEST_SPAN, LARGEST_SPAN = 2.0**-6, 2.0**32
 
+_deprecation_lock = threading.Lock()
+
 
 @cache
 def eight_bits() -> bool:
@@ -19,6 +22,23 @@ def eight_bits() -> bool:
     # without VNNI the kernels add pairs of products in 16 bits: 7-bit activations keep them from overflowing
     has_vnni = getattr(torch.cpu, "_is_vnni_supported", None)
     return bool(has_vnni and has_vnni()) or torch.backends.quantized.engine == "qnnpack"
+
+
+def pass_over_deprecation() -> None:
+    """Have torch warn of its quantized tensors, which its int8 kernels need, where nobody sees it.
+
+    It warns once in a process. Filters of warnings are of the whole process too, so that they are not to be changed in
+    every call that may be the first, which other threads would notice.
+    """
+    with _deprecation_lock:
+        _make_deprecated()
+
+
+@cache
+def _make_deprecated() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
 
 
 def sums_overflow(codes: torch.Tensor) -> bool:

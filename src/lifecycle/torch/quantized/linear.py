@@ -55,7 +55,6 @@ class Int8Linear(LinearShape, Int8Affine):
     def _pack(self, bias: torch.Tensor | None) -> Any:
         if not self.is_static:
             return prepack_linear(self.codes, self.scales, bias)
-        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)  # the first call warns
         zeros = torch.zeros(len(self.codes), dtype=torch.int32)
         return torch.ops.onednn.qlinear_prepack(self.codes, None), self.scales, zeros, bias
 
