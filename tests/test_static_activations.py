@@ -10,8 +10,9 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
+from lifecycle.store.adapters import ACTIVATION_RANGES
 from lifecycle.torch.quantized import Int8Conv1d, Int8Conv2d, Int8Embedding, Int8Linear, kernels
-from lifecycle.torch.quantized.input_range import RANGES, InputRange
+from lifecycle.torch.quantized.input_range import InputRange
 
 
 def range_of(method, *batches, n_codes=255):
@@ -62,7 +63,7 @@ def test_the_range_of_least_squared_error_is_that_of_all_values(tailed, n_codes)
     assert range_of("mse", uniform)[1] > 0.97
 
 
-@pytest.mark.parametrize("method", RANGES)
+@pytest.mark.parametrize("method", ACTIVATION_RANGES)
 def test_the_range_does_not_depend_on_how_rows_are_split_into_batches(tailed, method):
     whole = range_of(method, tailed)
     for batches in (np.split(tailed, 100), np.split(np.sort(np.abs(tailed)) * np.sign(tailed), 100)):
@@ -76,7 +77,7 @@ def test_the_range_does_not_depend_on_how_rows_are_split_into_batches(tailed, me
         assert np.isfinite(range_of(method, scaled)).all()
 
 
-@pytest.mark.parametrize("method", RANGES)
+@pytest.mark.parametrize("method", ACTIVATION_RANGES)
 def test_values_that_are_not_finite_have_no_part_in_the_range(method):
     values = np.float32([-1.0, 2.0, 0.5])
     assert range_of(method, np.float32([np.nan, np.inf, *values, -np.inf])) == range_of(method, values)
@@ -98,7 +99,7 @@ def rows(n=40):
     return torch.randn(n, 2, 10, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("activation_range", RANGES)
+@pytest.mark.parametrize("activation_range", ACTIVATION_RANGES)
 @torch.no_grad()
 def test_outputs_are_near_and_a_row_does_not_depend_on_the_others(activation_range):
     net, x = convolutional(), rows()
@@ -147,7 +148,7 @@ def test_a_range_of_least_error_is_better_than_all_values_where_one_is_far_off()
     x = torch.randn(500, 64, generator=torch.Generator().manual_seed(0))
     x[0, 0] = 300.0
     error = {}
-    for method in RANGES:
+    for method in ACTIVATION_RANGES:
         small = lc.quantize(layer, activations="static", activation_range=method, calibration=x)
         error[method] = float((small(x[1:]) - layer(x[1:])).norm())
     assert error["percentile"] < 0.2 * error["minmax"]

@@ -11,7 +11,7 @@ from lifecycle.compression._layers import unprotected_layers
 from lifecycle.compression._obs import LayerInputs, quantize_layer
 from lifecycle.compression._statistics import check_calibration
 from lifecycle.store import adapters
-from lifecycle.store.adapters import Grid, QuantizationOptions
+from lifecycle.store.adapters import ACTIVATION_RANGES, Grid, QuantizationOptions
 
 __all__ = ["quantize"]
 
@@ -146,7 +146,7 @@ def _check_options(options: QuantizationOptions, group_size: int | None) -> None
     """ValueError for options that are unknown, or do not fit each other."""
     activations, activation_range = options.activations, options.activation_range
     one_of("activations", activations, ("auto", None, "dynamic", "static"))
-    one_of("activation_range", activation_range, ("minmax", "percentile", "mse"))
+    one_of("activation_range", activation_range, ACTIVATION_RANGES)
     if group_size is not None and activations in ("dynamic", "static"):
         raise ValueError('a layer with group_size computes in floating point: pass activations="auto" or None')
     if activation_range != "minmax" and activations != "static":

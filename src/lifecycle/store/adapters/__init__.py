@@ -14,6 +14,7 @@ import numpy as np
 from lifecycle._check import CorruptBundle, UnsupportedModel
 
 __all__ = [
+    "ACTIVATION_RANGES",
     "COMPUTED",
     "MAX_INPUTS",
     "Adapter",
@@ -58,6 +59,7 @@ MAX_INPUTS = 16_384  # of a weight whose second moments are computed: they take 
 COMPUTED = "computed"  # kind of a weight that is computed from other parameters and cannot be replaced
 
 
+ACTIVATION_RANGES = ("minmax", "percentile", "mse")  # of the inputs of a layer with static activations
 Grid = tuple[np.ndarray, np.ndarray]  # codes and scales
 # name of a layer, its weight, axis of the channels, codes and scales that it has already -> codes and scales
 Encode = Callable[[str, np.ndarray, int, Grid | None], Grid]

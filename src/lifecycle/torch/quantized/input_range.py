@@ -5,7 +5,6 @@ import math
 import numpy as np
 import torch
 
-RANGES = ("minmax", "percentile", "mse")
 _BINS = 4096  # of a histogram from -limit to limit
 _PERCENTILE = 99.99  # of |x|
 _SHRUNKEN = np.linspace(1.0, 0.02, 99)  # shares of the largest range that are tried
