@@ -503,7 +503,7 @@ def test_prune_refuses(arguments, error, sentence):
     [
         ({"bits": 5}, ValueError, "bits must be one of 4, 8; got 5"),
         ({"group_size": 0}, ValueError, "group_size"),
-        ({"group_size": 4, "activations": "dynamic"}, ValueError, "group_size computes in floating point"),
+        ({"group_size": 4, "activations": "dynamic"}, ValueError, "with group_size stay in floating point"),
         (
             {"calibration": [[1.0]], "activations": "dynamic"},
             ValueError,
@@ -515,7 +515,7 @@ def test_prune_refuses(arguments, error, sentence):
         ({"method": "gptq"}, ValueError, 'method="gptq" needs the inputs of the layers'),
         ({"activations": "fast"}, ValueError, "activations must be one of 'auto', None, 'dynamic', 'static'"),
         ({"activations": "static"}, ValueError, 'activations="static" needs the inputs of the layers'),
-        ({"activations": "static", "group_size": 4}, ValueError, "group_size computes in floating point"),
+        ({"activations": "static", "group_size": 4}, ValueError, "with group_size stay in floating point"),
         ({"activation_range": "mse"}, ValueError, 'activation_range="mse" is for activations="static"'),
         ({"activation_range": "entropy"}, ValueError, "activation_range must be one of 'minmax', 'percentile', 'mse'"),
         ({"batch_size": 0}, ValueError, "batch_size"),

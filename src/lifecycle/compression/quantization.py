@@ -45,7 +45,7 @@ def quantize(
         Bits per weight.
     group_size : int, optional
         Inputs of a channel that share a scale, at most; their groups are of one size but for the last. None: one
-        scale for each channel. Layers with groups compute in floating point.
+        scale for each channel. Activations of layers with groups stay in floating point.
     method : str, default="absmax"
         * "absmax": the scale of a channel is its largest \\|w\\| divided by the largest code;
         * "mse": the scale has the least squared error, and may clip the largest weights (Choukroun et al., 2019);
@@ -58,7 +58,9 @@ def quantize(
         ``nn.Embedding``, and with 4 bits in groups that all have 32, 64, 128 or 256 inputs ``nn.Linear`` with a
         multiple of 16 outputs, in "auto" only. The type of a layer (``print(model)``) tells which it is. All other
         layers hold codes, which are decoded once, and compute in floating point: the file is smaller, not the
-        computation faster.
+        computation faster. The layers of 4 bits (``Int4Linear``) round their inputs and scales to bfloat16, which is an
+        error of about 0.3 % of their outputs beside that of the codes. As "auto" replaces a layer by what it measures,
+        the same call can give layers with other rounding, on another machine or at another time; None does not.
 
         * "auto": each layer is timed beside its floating-point one, on this machine, with `batch_size` rows and the
           present number of threads (of an estimator, the number that its `predict` takes for a batch), and replaced
@@ -148,7 +150,9 @@ def _check_options(options: QuantizationOptions, group_size: int | None) -> None
     one_of("activations", activations, ("auto", None, "dynamic", "static"))
     one_of("activation_range", activation_range, ACTIVATION_RANGES)
     if group_size is not None and activations in ("dynamic", "static"):
-        raise ValueError('a layer with group_size computes in floating point: pass activations="auto" or None')
+        raise ValueError(
+            'activations of a layer with group_size stay in floating point: pass activations="auto" or None'
+        )
     if activation_range != "minmax" and activations != "static":
         raise ValueError(f'activation_range="{activation_range}" is for activations="static": leave it out')
     if options.batch_size != 1 and activations != "auto":
