@@ -715,6 +715,28 @@ def test_four_bits_of_a_quantized_model_and_eight_of_one_with_four(trained):
         lc.quantize(lc.quantize(model, activations="dynamic"), bits=4)
 
 
+def test_calibration_that_nothing_uses_is_refused():
+    from sklearn.linear_model import Ridge
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = np.random.RandomState(0).randn(30, 3), np.arange(30.0)
+    mlp = MLPRegressor(hidden_layer_sizes=(4,), max_iter=20, tol=1e9, n_iter_no_change=1)
+    for made, kind in (
+        (lc.LinearRegressor(optimizer="exact"), "a linear estimator"),
+        (Ridge(), "a linear estimator"),
+        (make_pipeline(StandardScaler(), Ridge()), "a linear estimator"),
+        (mlp, "an MLP of scikit-learn"),
+    ):
+        model = made.fit(X, y)
+        for method in ("absmax", "mse"):
+            with pytest.raises(ValueError, match=f'{kind} uses calibration for method="gptq" alone'):
+                lc.quantize(model, method=method, calibration=X)
+        lc.quantize(model, method="gptq", calibration=X)
+        lc.quantize(model)
+
+
 def test_linear_estimators_with_calibration_rows():
     X, y = load_digits(return_X_y=True)
     X = X / 16

@@ -92,7 +92,7 @@ def quantize(
         Rows as the model takes them, for "gptq", "static", `bias_correction` and `equalize` (some hundreds do), and for
         "auto", which times each layer with the input that it has on them. Without them "auto" assumes one vector for
         each row of a linear layer and of a cell, 32 × 32 places for ``nn.Conv2d``, 128 for ``nn.Conv1d``, 32 steps of a
-        sequence and 32 tokens.
+        sequence and 32 tokens. Linear estimators and scikit-learn's MLPs take them for "gptq" alone.
     protect : sequence of str, default=()
         Layers that are not changed, named as in `prune`.
 
@@ -124,6 +124,7 @@ def quantize(
     options = QuantizationOptions(
         activations, calibration, activation_range, integer("batch_size", batch_size, low=1),
         one_of("bias_correction", bias_correction, (True, False)), one_of("equalize", equalize, (True, False)),
+        encodes_by_inputs=method == GPTQ,
     )  # fmt: skip
     _check_options(options, group_size)
     if method == GPTQ or not (activations in ("auto", "static") or bias_correction or equalize):

@@ -84,7 +84,8 @@ class QuantizationOptions:
     """What `quantize` does besides rounding weights.
 
     `activations`: "auto", "dynamic", "static" or None. `calibration` are rows as the model takes them, or None;
-    `activation_range` is for "static", `batch_size` for the timing of "auto".
+    `activation_range` is for "static", `batch_size` for the timing of "auto". `encodes_by_inputs`: weights are rounded
+    by the inputs that their layers have on these rows.
     """
 
     activations: str | None = None
@@ -93,6 +94,7 @@ class QuantizationOptions:
     batch_size: int = 1
     bias_correction: bool = False
     equalize: bool = False
+    encodes_by_inputs: bool = False
 
 
 class Adapter(Protocol):

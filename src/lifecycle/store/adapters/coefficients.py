@@ -100,12 +100,16 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
 
 def check_options(options: QuantizationOptions | None, kind: str) -> None:
     """ValueError for what only torch layers have."""
-    if options is not None and options.activations in ("dynamic", "static"):
+    if options is None:
+        return
+    if options.activations in ("dynamic", "static"):
         raise ValueError(f'activations="{options.activations}" needs torch layers; {kind} takes "auto" or None')
-    if options is not None and options.batch_size != 1:
+    if options.batch_size != 1:
         raise ValueError(f"batch_size is for the timing of torch layers; {kind} has none: leave it out")
-    if options is not None and (options.bias_correction or options.equalize):
+    if options.bias_correction or options.equalize:
         raise ValueError("bias_correction and equalize are for torch models, whose layers feed each other")
+    if options.calibration is not None and not options.encodes_by_inputs:
+        raise ValueError(f'{kind} uses calibration for method="gptq" alone: leave it out, or pass that method')
 
 
 def integer_layers(model: Any) -> list[str] | None:
