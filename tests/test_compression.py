@@ -326,6 +326,15 @@ def test_layers_that_must_stay_floating_do():
     hooked = nn.Linear(4, 4)
     hooked.register_forward_hook(lambda *_: None)
     assert type(lc.quantize(hooked)) is nn.Linear
+    backward = nn.Linear(4, 4)
+    backward.register_full_backward_pre_hook(lambda *_: None)
+    replaced, with_buffer = nn.Linear(4, 4), nn.Linear(4, 4)
+    replaced.forward = lambda x: torch.zeros_like(x)
+    with_buffer.register_buffer("mask", torch.ones(4))
+    for layer in (backward, replaced, with_buffer):
+        (kept, other) = lc.quantize(nn.Sequential(layer, nn.Linear(4, 4)), activations="dynamic")
+        assert type(kept) is nn.Linear
+        assert type(other) is not nn.Linear
     assert type(lc.quantize(nn.Linear(4, 4).double())) is nn.Linear
     attention = lc.quantize(nn.MultiheadAttention(8, 2))
     assert not any(isinstance(m, QuantizedModule) for m in attention.modules())

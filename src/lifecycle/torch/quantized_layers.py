@@ -79,10 +79,15 @@ def _uses_of_parameters(net: nn.Module) -> dict[int, int]:
     return uses
 
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
 def _is_replaceable(module: nn.Module, uses: dict[int, int]) -> bool:
-    hooks = any(getattr(module, h) for h in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"))
+    """Whether it computes what its class does, in float32 on the CPU, with parameters of its own."""
+    own = [*(getattr(module, hooks) for hooks in _HOOKS), module._buffers, "forward" in vars(module)]
     params = [p for p in module._parameters.values() if p is not None]
-    return not hooks and all(uses[id(p)] == 1 and p.dtype == torch.float32 and p.device.type == "cpu" for p in params)
+    plain = (uses[id(p)] == 1 and p.dtype == torch.float32 and p.device.type == "cpu" for p in params)
+    return not any(own) and all(plain)
 
 
 def _faster(

@@ -114,8 +114,8 @@ class QuantizedModule(nn.Module, ABC):
             return self.decoded(name)
         return super().__getattr__(name)
 
-    def forward(self, x: Any) -> Any:
-        return self._outside_graphs(x)
+    def forward(self, input: Any) -> Any:  # the name that the replaced layers have for it
+        return self._outside_graphs(input)
 
     def _outside_graphs(self, *arguments: Any) -> Any:
         # torch.compile cannot trace the kernels: its graph ends here. A call outside of it pays for the check alone

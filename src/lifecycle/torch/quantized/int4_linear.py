@@ -79,7 +79,7 @@ class Int4Linear(LinearShape, QuantizedModule):
         if high - low < _SMALLEST_SPAN or high - low > _LARGEST_SPAN:
             return self._forward_float(x)
         # the kernel for float32 is many times slower than the one for bfloat16
-        rows = x.detach().reshape(-1, self.in_features).bfloat16()
+        rows = x.detach().reshape(-1, self.in_features).bfloat16().contiguous()
         weight, scales_and_zeros = packed
         out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, weight, self.group_size, scales_and_zeros).float()
         out = out if self.bias is None else out.add_(self.bias)
