@@ -326,10 +326,8 @@ def test_no_call_changes_the_filters_of_warnings_which_all_threads_share(cls, wa
 
 @each([*WAYS, (Int4Linear, "auto")])
 def test_inputs_by_name_and_in_any_memory_order(cls, way):
-    layer = float_layer(cls)
     x = inputs(cls)
-    small = quantized(layer, way, x)
-    assert type(small) is cls
+    small = quantized(cls, way, float_layer(cls), x)
     transposed = x.transpose(0, -1).contiguous().transpose(0, -1)
     with torch.no_grad():
         assert torch.equal(small(input=x), small(x))

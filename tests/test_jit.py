@@ -165,7 +165,8 @@ def test_wide_vectors_are_used_where_the_machine_has_them():
         np.testing.assert_array_equal(out, 1.0 + x)
         return "".join(kernel.inspect_asm().values()).count("zmm")
 
-    assert registers(wide) > registers(usual)
+    assert registers(wide) > 0
+    assert registers(wide) >= registers(usual)  # which LLVM gives them on some processors, too
 
 
 # -- unsigned integers and the noise, on numpy arrays, torch tensors and in kernels ------------------------------------

@@ -173,11 +173,11 @@ def train(
     average = WeightAverage(config.optimizer, config.ema_decay, config.fused)
     try:
         _train_epochs(net, samples, validation, config, average, on_epoch, stops, best)
-    except KeyboardInterrupt:
+        average.warn_if_short()
         _finish(net, average, best)
+    except KeyboardInterrupt:
+        _finish(net, average, best)  # which changes nothing where it was done
         raise
-    average.warn_if_short()
-    _finish(net, average, best)
     if not all(bool(torch.isfinite(p).all()) for p in average.params):
         _finite(math.nan, "training", float(config.optimizer.param_groups[0]["lr"]))
 
