@@ -100,7 +100,7 @@ class LatencySearch(CandidateSearch):
                 return None
             return quantize(model, activations="static", calibration=self.calibration, protect=slower)
         except (UnsupportedModel, ValueError) as error:  # a layer that has int8 weights but no range of inputs
-            self.notes.append(f"no layer computes in int8: {error}")
+            self.notes.append(f"int8 layers were not tried: {error}")
             return None
 
     def _time(self, model: Any, parts: list[str]) -> _Timed:

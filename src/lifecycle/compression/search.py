@@ -61,8 +61,9 @@ def compress(
         Of the accuracy; for regression of R², with clipped errors: see `scoring`.
     confidence_level : float, default=0.95
     objective : {"bytes", "latency"}, default="bytes"
-        What is made small: the bytes in a file (`size_of`), or the time of a call on this machine. Whether "latency"
-        finds anything depends on the machine and the model: it needs a torch model, or an MLP of scikit-learn.
+        What is made small: the bytes of the arrays in a file (`size_of`), or the time of a call on this machine.
+        Whether "latency" finds anything depends on the machine and the model: it needs a torch model, or an MLP of
+        scikit-learn.
     batch_size : int, default=1
         Rows of the calls that are timed, for "latency".
     scoring : None, "accuracy" or callable, default=None
