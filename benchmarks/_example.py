@@ -21,4 +21,19 @@ def code_of(function: Callable, **shown: str) -> str:
     code = inspect.cleandoc("\n".join(lines[2:-1]))
     for argument, text in shown.items():
         code = code.replace(f"({argument}", f"({text}")
-    return "\n".join(line.removesuffix("  # fmt: skip") for line in code.splitlines())
+    return _with_blank_lines([line.removesuffix("  # fmt: skip") for line in code.splitlines()])
+
+
+def _with_blank_lines(lines: list[str]) -> str:
+    """Two empty lines before and after each function, as in a module."""
+    found: list[str] = []
+    in_function = False
+    for line in lines:
+        starts = line.startswith("def ")
+        if line and (starts or (in_function and not line.startswith(" "))):
+            while found and not found[-1]:
+                found.pop()
+            found += ["", ""]
+            in_function = starts
+        found.append(line)
+    return "\n".join(found)
