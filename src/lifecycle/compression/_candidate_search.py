@@ -41,10 +41,10 @@ class CandidateSearch(ABC):
         affordable = max(_PROBE_WEIGHTS // max(n_weights, 1), _FEWEST_PROBE_ROWS)
         probe = np.arange(min(affordable, _MOST_PROBE_ROWS, len(rows.search)))
         self.X_probe = take(rows.X_search, probe)
+        self.calibration, self.calibration_targets = calibration, None
         if calibration is None:
-            n_calibration = min(affordable, _MOST_CALIBRATION_ROWS, len(rows.search))
-            calibration = take(rows.X_search, np.arange(n_calibration))
-        self.calibration = calibration
+            chosen = np.arange(min(affordable, _MOST_CALIBRATION_ROWS, len(rows.search)))
+            self.calibration, self.calibration_targets = take(rows.X_search, chosen), rows.y_search[chosen]
         self.reference = scorer.outputs(model, self.X_probe)
 
     @abstractmethod

@@ -85,8 +85,11 @@ class LatencySearch(CandidateSearch):
             on_step()
 
     def _without_channels(self, amount: float) -> Any:
-        copied = self.adapter.copy(self.model)
-        return self.adapter.remove_channels(copied, amount, "magnitude", "global", self.calibration, (), None)
+        """Those with the smallest gradients, where there are targets for them; the same share of each layer."""
+        method, rows = "magnitude", self.calibration
+        if self.calibration_targets is not None and self.scorer.predict is None:
+            method, rows = "taylor", (self.calibration, self.calibration_targets)
+        return self.adapter.remove_channels(self.adapter.copy(self.model), amount, method, "layer", rows, (), None)
 
     def _with_int8_layers(self, model: Any) -> Any:
         """The model with int8 in those layers that it makes faster; None where there are none."""
