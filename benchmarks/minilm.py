@@ -35,7 +35,7 @@ def example(encoder, tokens, labels):
 
 
 def run(rounds: int = 1, threads: int = 2, scale: float = 1.0) -> dict:
-    """Run the example once; `scale` < 1 takes fewer rows, and a small encoder that is not trained."""
+    """Run the example once; `scale` < 1 takes fewer rows to search and certify on."""
     import numpy as np
     import torch
 

@@ -85,7 +85,7 @@ class LatencySearch(CandidateSearch):
             on_step()
 
     def _without_channels(self, amount: float) -> Any:
-        """Those with the smallest gradients, where there are targets for them; the same share of each layer."""
+        """The model without that share of each layer's channels: by their gradients, where there are targets."""
         method, rows = "magnitude", self.calibration
         if self.calibration_targets is not None and self.scorer.predict is None:
             method, rows = "taylor", (self.calibration, self.calibration_targets)
@@ -103,7 +103,8 @@ class LatencySearch(CandidateSearch):
                 return None
             return quantize(model, activations="static", calibration=self.calibration, protect=slower)
         except (UnsupportedModel, ValueError) as error:  # a layer that has int8 weights but no range of inputs
-            self.notes.append(f"int8 layers were not tried: {error}")
+            note = f"int8 layers were not tried: {error}"
+            self.notes += [note] if note not in self.notes else []
             return None
 
     def _time(self, model: Any, parts: list[str]) -> _Timed:

@@ -5,6 +5,7 @@ can be read by versions of scikit-learn that do not have them any more.
 """
 
 import copy as _copy
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +17,18 @@ from lifecycle.store.adapters.sklearn.transformers import changed_params
 
 _LEARNED = ("classes_", "feature_names_in_")
 _COPIES_OF_CLASSES = 4  # that are in memory while they are checked
+
+
+def check_fitted(estimator: Any, attribute: str, check: Callable[[Any], None]) -> Any:
+    """The estimator; UnsupportedModel where it lacks the attribute, or `check` raises a ValueError."""
+    name = type(estimator).__name__
+    if not hasattr(estimator, attribute):
+        raise UnsupportedModel(f"this {name} is not fitted yet: call fit first")
+    try:
+        check(estimator)
+    except ValueError as error:
+        raise UnsupportedModel(f"this {name} cannot be compressed or stored: {error}") from None
+    return estimator
 
 
 def serialize(estimator: Any, records: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -69,16 +69,11 @@ def is_supported(model: Any) -> bool:
 
 
 def _check_fitted(model: Any) -> Any:
-    name = type(model).__name__
-    if not hasattr(model, "coef_"):
-        raise UnsupportedModel(f"this {name} is not fitted yet: call fit first")
-    if hasattr(model.coef_, "toarray"):
-        raise UnsupportedModel(f"coef_ of this {name} is sparse: call densify() first; zeros are stored as a bit mask")
-    try:
-        _check(model)
-    except ValueError as error:
-        raise UnsupportedModel(f"this {name} cannot be compressed or stored: {error}") from None
-    return model
+    if hasattr(getattr(model, "coef_", None), "toarray"):
+        raise UnsupportedModel(
+            f"coef_ of this {type(model).__name__} is sparse: call densify() first; zeros are stored as a bit mask"
+        )
+    return fitted.check_fitted(model, "coef_", _check)
 
 
 def _check(model: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import UnsupportedModel, one_of, to_scalar
+from lifecycle._check import one_of, to_scalar
 from lifecycle.store import json_values
 from lifecycle.store.adapters import MAX_INPUTS, SKLEARN_MLP, Encode, Layer, QuantizationOptions
 from lifecycle.store.adapters.coefficients import Weight, check_options, moments_of_rows, pop_weight
@@ -29,14 +29,7 @@ def is_supported(model: Any) -> bool:
 
 
 def _check_fitted(model: Any) -> Any:
-    name = type(model).__name__
-    if not hasattr(model, "coefs_"):
-        raise UnsupportedModel(f"this {name} is not fitted yet: call fit first")
-    try:
-        _check(model)
-    except ValueError as error:
-        raise UnsupportedModel(f"this {name} cannot be compressed or stored: {error}") from None
-    return model
+    return fitted.check_fitted(model, "coefs_", _check)
 
 
 def _check(model: Any) -> None:
