@@ -78,7 +78,7 @@ def html_table(
         if column == 0:
             return f'<th scope="row">{content}</th>'
         if column in text_columns:
-            return f'<td class="text{" wrap" if len(str(value)) > 60 else ""}">{content}</td>'
+            return f'<td class="text{" wrap" if len(str(value)) > 32 else ""}">{content}</td>'
         return f"<td>{content}</td>"
 
     text_class = ' class="text"'

@@ -213,7 +213,7 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
         if compression:
             change = lc.audit(model, shipped, X_test, y_test)
             compression.append(change)
-            answer.append(f"on {len(y_test):,} test rows {len(change.changed)} predictions are others")
+            answer.append(f"{len(change.changed):,} of {len(y_test):,} predictions on the test rows changed")
 
     with demo.stage("ship") as answer, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL

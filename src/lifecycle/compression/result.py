@@ -32,7 +32,7 @@ class Candidate:
         if len(self.options) == 1:
             return next(iter(self.options.values()))
         if len(self.options) <= _FEW_LAYERS:
-            return "; ".join(f"{name} {option}" for name, option in self.options.items())
+            return "; ".join(f"{name.removesuffix('.weight')} {option}" for name, option in self.options.items())
         counts: dict[str, int] = {}
         for option in self.options.values():
             counts[option] = counts.get(option, 0) + 1

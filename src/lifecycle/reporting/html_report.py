@@ -69,14 +69,20 @@ def _compression(result: Compression) -> str:
     ]
     if result.best is not None and result.best.times_faster is not None:
         cards.insert(0, ("times faster", f"{result.best.times_faster:.3g}", f"{result.batch_size} rows a call"))
-    columns = list(result.table[0])
-    rows = [["–" if value is None else value for value in row.values()] for row in result.table]
+    name, *numbers = list(result.table[0])
+    columns = [*numbers, name]  # names are long: at the end they wrap
+    rows = [["–" if row[column] is None else row[column] for column in columns] for row in result.table]
     chart = charts.frontier(
         [_point(one) for one in result.candidates],
         proof.max_drop,
         x_label="bytes" if result.batch_size is None else "milliseconds",
     )
-    body = tiles(cards) + chart + "<h3>Candidates</h3>" + table(columns, rows, text_columns=[len(columns) - 1])
+    body = (
+        tiles(cards)
+        + chart
+        + "<h3>Candidates</h3>"
+        + table(columns, rows, text_columns=[len(columns) - 2, len(columns) - 1])
+    )
     return section(title, body, " ".join([f"The certificate {proof}.", *(f"{note}." for note in result.notes)]))
 
 
