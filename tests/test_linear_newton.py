@@ -14,7 +14,7 @@ import lifecycle as lc
 from lifecycle.linear import newton
 from lifecycle.linear.newton import batched, subsample, truncated
 from lifecycle.linear.newton.preconditioner import Preconditioner
-from lifecycle.linear.newton.regularization_path import RegularizationPath
+from lifecycle.linear.newton.regularization_path import RegularizationPath, interpolate
 from lifecycle.linear.newton.shared_preconditioner import FullObjective
 from lifecycle.solvers import lbfgs
 
@@ -189,6 +189,32 @@ def test_the_next_start_is_on_the_parabola_through_the_last_minima_unless_it_is_
     np.testing.assert_allclose(extrapolate(start, 0.004), minimum(0.004), rtol=1e-12)
     for l2_weight in (0.01, 1e-6):  # the same penalty again, and one that is too far
         np.testing.assert_array_equal(extrapolate(start, l2_weight), minimum(0.01))
+
+
+def test_starts_between_minima_are_on_the_cubic_through_the_four_around_them():
+    rng = np.random.default_rng(0)
+    polynomials = np.polynomial.Polynomial(rng.normal(size=4)), np.polynomial.Polynomial(rng.normal(size=4))
+    alphas, new = np.geomspace(1e-5, 1.0, 7), np.array([2e-5, 3e-3, 3e-3, 0.7])
+
+    def minima(alphas):
+        return np.stack([polynomial(np.log(alphas)) for polynomial in polynomials], axis=1)
+
+    np.testing.assert_allclose(interpolate(alphas, minima(alphas), new), minima(new), rtol=1e-9)
+    np.testing.assert_array_equal(interpolate(alphas[:1], minima(alphas)[:1], new), minima(alphas)[[0] * 4])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_models_of_a_fine_grid_begin_near_their_minima_and_end_there(classes):
+    X, y = cancer() if classes == 2 else wine()
+    alphas = [1e-4, *np.geomspace(1e-4, 1e-1, 31), 1e-2, 1e-2, 1e-1]  # some more than once
+    params = [{"alpha": alpha} for alpha in alphas] * 2
+    train = [rows for rows in kfold_rows(len(X), 2) for _ in alphas]
+    estimator = make_model("log_loss", optimizer="newton", tol=1e-14, max_iter=100)
+    models = estimator.fit_many(X, y, train=train, params=params)
+    for model, rows in zip(models[::3], train[::3], strict=True):
+        one = clone(model).fit(X[rows], y[rows])
+        assert_same_model(model, one, 1e-6)
+    assert np.median([model.n_iter_ for model in models]) <= 4 < max(model.n_iter_ for model in models)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

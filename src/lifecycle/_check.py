@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 
+_PLAIN = frozenset({float, int, bool, str, type(None)})
+
+
 class CorruptBundle(ValueError):
     """A file that is not a bundle, or a bundle that is truncated or altered."""
 
@@ -35,6 +38,8 @@ class UnsupportedModel(TypeError):
 
 def to_scalar(value: Any) -> Any:
     """A numpy scalar, or an array or tensor without dimensions, as a Python number; anything else as it is."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, np.generic) or (getattr(value, "ndim", None) == 0 and hasattr(value, "item")):
         return value.item()
     return value
@@ -60,22 +65,24 @@ def number(
     high: float | None = None,
 ) -> float:
     """A finite real number with above < value, low <= value, value < below, value <= high, as a float."""
+    given = to_scalar(value)
+    is_number = type(given) is float or (isinstance(given, numbers.Real) and not isinstance(given, bool))
+    if is_number:
+        x = float(given)
+        if (
+            math.isfinite(x)
+            and (above is None or x > above)
+            and (low is None or x >= low)
+            and (below is None or x < below)
+            and (high is None or x <= high)
+        ):
+            return x
     bounds = [(above, "> {}"), (low, ">= {}"), (below, "< {}"), (high, "<= {}")]
     range_text = " and ".join(text.format(bound) for bound, text in bounds if bound is not None)
     must_be = f"number {range_text}" if range_text else "number"
-    given = to_scalar(value)
-    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+    if not is_number:
         raise TypeError(f"{name} must be a {must_be}; got {value!r}")
-    x = float(given)
-    if (
-        not math.isfinite(x)
-        or (above is not None and not x > above)
-        or (low is not None and not x >= low)
-        or (below is not None and not x < below)
-        or (high is not None and not x <= high)
-    ):
-        raise ValueError(f"{name} must be a finite {must_be}; got {value!r}")
-    return x
+    raise ValueError(f"{name} must be a finite {must_be}; got {value!r}")
 
 
 def integer(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:

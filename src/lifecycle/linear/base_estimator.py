@@ -14,7 +14,6 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from lifecycle._check import ModelsFailed, integer, number, one_of
 from lifecycle._progress import progress_bar
 from lifecycle.linear.capabilities import check_arguments
-from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.fit_result import FitResult, describe_models, warn_not_converged
 from lifecycle.linear.incremental import partial_fit
 from lifecycle.linear.row_sets import RowSets
@@ -117,7 +116,7 @@ class LinearEstimator(BaseEstimator, ABC):
             if sets is not None and len(sets) != len(models):
                 raise ValueError(f"{name} has rows for {len(sets)} models, params are of {len(models)}: one for each")
         template = clone(self)
-        X, y, weights = template._check_data(X, y, sample_weight, reset=True, all_finite=False)
+        X, y, weights = template._check_data(X, y, sample_weight, reset=True, finite_targets=False)
         unusable, max_abs = find_unusable_rows(X, y, weights)
         given_X, given_y, describe = X, y, partial(describe_unusable_row, X, y, weights)
         X, y, weights = without_rows(X, y, weights, unusable)
@@ -192,24 +191,28 @@ class LinearEstimator(BaseEstimator, ABC):
         return self
 
     def _check_data(
-        self, X: Any, y: Any, sample_weight: Any, reset: bool, all_finite: bool = True
+        self, X: Any, y: Any, sample_weight: Any, reset: bool, finite_targets: bool = True
     ) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        """X, y and the weights as arrays; `all_finite`: NaN and infinity in X and in targets are refused."""
+        """X, y and the weights as arrays, in which `find_unusable_rows` looks for NaN and infinity.
+
+        `finite_targets`: they are refused here in targets.
+        """
         is_regressor = self._task == "regression"
         checks: dict[str, Any] = {
             "accept_sparse": "csr",
             "dtype": (np.float64, np.float32),
             "order": "C",
             "reset": reset,
+            "ensure_all_finite": False,
         }
-        if all_finite:
+        if finite_targets:
             X, y = validate_data(self, X, y, y_numeric=is_regressor, **checks)
         else:
             if y is not None:  # None is refused with X
                 y = column_or_1d(y, warn=True)
                 if not is_regressor:
                     assert_all_finite(y, input_name="y")
-            X = validate_data(self, X, **({} if y is not None else {"y": y}), ensure_all_finite=False, **checks)
+            X = validate_data(self, X, **({} if y is not None else {"y": y}), **checks)
             check_consistent_length(X, y)
         y = self._check_targets(y)
         if sample_weight is None:
@@ -282,15 +285,12 @@ class LinearEstimator(BaseEstimator, ABC):
             raise ValueError(f"{self.optimizer!r} would maximize the loss: leave maximize out")
         return ModelSpec(loss, penalty, optimizer, optimizer.rule.name)
 
-    def _store_result(
-        self, result: FitResult, frame: CentredFrame, train_set: int, classes: np.ndarray | None, solver: str
-    ) -> None:
-        """Set the fitted attributes."""
+    def _store_result(self, result: FitResult, center: np.ndarray, classes: np.ndarray | None, solver: str) -> None:
+        """Set the fitted attributes; `center` (n_features,): what the features of the result are centred by."""
         self.solver_ = solver
         if classes is not None:
             self.classes_ = classes
-        (intercept,) = frame.to_raw(result.coef[None], result.intercept[None], np.array([train_set]))
-        self._set_coefficients(result.coef.copy(), intercept)
+        self._set_coefficients(result.coef.copy(), result.intercept - result.coef @ center)
         self.__dict__.pop("_partial_fit_state", None)
         self.__dict__.pop("_coef_scales", None)  # of quantized coefficients, which these are not
         self.n_iter_ = len(result.objectives)

@@ -36,7 +36,7 @@ def fit_exact(problem: Problem) -> list[FitResult]:
 
 
 def _solve(problem: Problem) -> list[FitResult]:
-    l2_weight, center = problem.l2_weight, problem.features.center
+    l2_weight = problem.l2_weight
     coef, intercept = problem.initial_coefficients()
     objective = np.empty(problem.n_models)
     moments = moments_by_train_set(problem) if problem.design.n_features <= problem.design.n_samples else {}
@@ -45,7 +45,7 @@ def _solve(problem: Problem) -> list[FitResult]:
         solutions = ridge.from_covariance(moments[k].covariance, l2_weight[models]) if k in moments else None
         if solutions is None:  # few rows, or features so collinear that their covariance does not tell them apart
             rows = problem.weights.rows_of_set(k)
-            X, y = _without_rounding(problem.design.take(rows), center[k]), problem.y[rows]
+            X, y = _without_rounding(problem.design.take(rows), problem.features.center[k]), problem.y[rows]
             weights = problem.weights.of_set(k, rows)
             solutions = ridge.from_svd(X, y.astype(np.float64), weights, l2_weight[models], problem.fit_intercept)
         for m, w, loss in zip(models, *solutions, strict=True):
@@ -54,6 +54,9 @@ def _solve(problem: Problem) -> list[FitResult]:
             # features that are not centred: at their means the model gives the mean of y
             x_sum = problem.weights.of_set(k) @ problem.design.X
             intercept[models, 0] -= coef[models, 0] @ x_sum / problem.design.n_samples
+    if moments and not problem.design.sparse and "center" not in vars(problem.features):
+        # without a second pass over the rows
+        problem.features.center = np.stack([moments[k].mean[:-1] for k in range(problem.weights.n_sets)])
     return [FitResult(c, b, [value]) for c, b, value in zip(coef, intercept, objective.tolist(), strict=True)]
 
 
@@ -97,6 +100,8 @@ def _moments(problem: Problem, rows: np.ndarray, weights: np.ndarray | None) -> 
     p = problem.design.n_features
     size = max(64, p, _CHUNK_ELEMENTS // (p + 2))
 
+    far_from_zero = problem.fit_intercept and _is_far_from_zero(problem.design.take(rows[:_FEW_ROWS]))
+
     def chunk_moments(begin: int) -> Moments:
         chunk = rows[begin : begin + size]
         X, y = problem.design.take(chunk), problem.y[chunk].astype(np.float64)
@@ -107,7 +112,7 @@ def _moments(problem: Problem, rows: np.ndarray, weights: np.ndarray | None) -> 
             return Moments(total, mean, _gram(X, y, root))
         mean[:p], mean[p] = v @ X / total, v @ y / total
         y -= mean[p]
-        if (mean[:p] ** 2 > _FAR_FROM_ZERO * X[:_FEW_ROWS].var(axis=0)).any():  # probably far from zero
+        if far_from_zero:
             return Moments(total, mean, _gram(X - mean[:p], y, root))
         from_zero = np.append(mean[:p], 0.0)
         scatter = _gram(X, y, root) - np.outer(from_zero, from_zero * total)
@@ -119,6 +124,11 @@ def _moments(problem: Problem, rows: np.ndarray, weights: np.ndarray | None) -> 
     run = partial(map_ordered, size=len(rows) * (p + 2) ** 2) if p <= FEW_FEATURES else map
     nothing = Moments(0.0, np.zeros(p + 1), np.zeros((p + 1, p + 1)))
     return sum(run(chunk_moments, range(0, len(rows), size)), start=nothing)
+
+
+def _is_far_from_zero(X: np.ndarray) -> bool:
+    """Whether rows like these are better centred before they are multiplied."""
+    return len(X) > 0 and bool((X.mean(axis=0) ** 2 > _FAR_FROM_ZERO * X.var(axis=0)).any())
 
 
 def _gram(X: np.ndarray, y: np.ndarray, root: np.ndarray | None) -> np.ndarray:

@@ -65,6 +65,6 @@ def partial_fit(model: Any, X: Any, training_set: TrainingSet, spec: ModelSpec) 
     if result.error is not None:
         raise result.error
     history = model.__dict__.get("history_", []) if state.n_calls > 1 else []
-    model._store_result(result, frame, 0, training_set.classes, spec.solver)
+    model._store_result(result, state.center, training_set.classes, spec.solver)
     model.history_ = [*history, {"epoch": state.n_calls, "train_loss": result.objectives[0]}]
     model.n_iter_, model._partial_fit_state = state.n_calls, state

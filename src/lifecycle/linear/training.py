@@ -69,7 +69,7 @@ class TrainingSet:
 class FitRequest:
     """Checked X with a training set and a spec for each model, and the callbacks of the training.
 
-    `max_abs`: the largest absolute value in X. `is_single`: `fit` asks for the only model. The errors of models that
+    `max_abs`: a bound of the absolute values in X. `is_single`: `fit` asks for the only model. The errors of models that
     cannot be fitted are in `errors`, by the index of the model, the results of those that have not converged in
     `unconverged`. Models that train on rows with NaN are in `discarded`:
     they are trained with zeros in place of these rows, because the last bits of sums that training sets share depend on
@@ -199,7 +199,7 @@ def _fit_group(models: list[Any], group: list[int], request: FitRequest,
         if result.error is not None:
             request.errors[i] = result.error
         elif i not in request.discarded:
-            model._store_result(result, problem.features.frame, k, classes, spec.solver)
+            model._store_result(result, problem.features.center[k], classes, spec.solver)
             if result.warning is not None and model.tol is not None:
                 request.unconverged[i] = result
 

@@ -1,10 +1,13 @@
 """Which rows hold numbers that no model can be trained on: NaN, infinity, and numbers whose squares overflow."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from lifecycle._threads import map_ordered, single_threaded_blas
 
 _LARGEST_VALUE = {"float64": 1e100, "float32": 1e15}  # above, squares overflow
 _CHUNK_ELEMENTS = 1 << 20
@@ -12,10 +15,13 @@ _LARGE = 1 << 28  # bytes of X from which a copy is said
 
 
 def find_unusable_rows(X: Any, y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | None, float]:
-    """Numbers of the rows that cannot be trained on, None if there are none; and the largest |x| of the others."""
+    """Numbers of the rows that cannot be trained on, None if there are none; and a bound of |x| in the others, the
+    largest where that is more than float32 can square."""
     values = X if isinstance(X, np.ndarray) else X.data
     limit, unusable = _LARGEST_VALUE[values.dtype.name], np.zeros(len(y), bool)
-    max_abs = float(np.maximum(-values.min(initial=0.0), values.max(initial=0.0)))
+    max_abs = _norm(values)
+    if not max_abs <= _LARGEST_VALUE["float32"]:
+        max_abs = float(np.maximum(-values.min(initial=0.0), values.max(initial=0.0)))
     # NaN fails every comparison
     if y.dtype.kind == "f":
         unusable |= ~(np.abs(y) <= limit)
@@ -30,6 +36,18 @@ def find_unusable_rows(X: Any, y: np.ndarray, weights: np.ndarray | None) -> tup
         max_abs = max(max_abs, float(magnitudes[usable].max(initial=0.0)))
     rows = np.flatnonzero(unusable)
     return rows if rows.size else None, max_abs
+
+
+def _norm(values: np.ndarray) -> float:
+    """‖values‖₂, a bound that takes one pass in which NaN and infinity show; infinity where it overflows."""
+    pieces = [values.ravel()[i : i + _CHUNK_ELEMENTS] for i in range(0, values.size, _CHUNK_ELEMENTS)]
+
+    def square(piece: np.ndarray) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(piece @ piece)
+
+    with single_threaded_blas():
+        return math.sqrt(sum(map_ordered(square, pieces, values.size)))
 
 
 def _magnitudes(X: Any) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:

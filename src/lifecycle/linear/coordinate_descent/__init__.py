@@ -95,10 +95,10 @@ def _paths(problem: Problem, models: np.ndarray) -> list[np.ndarray]:
 def _result(problem: Problem, options: TrainingOptions, m: int, coef: np.ndarray, intercept: np.ndarray,
             minima: list[Minimum]) -> FitResult:  # fmt: skip
     length = max(len(minimum.values) for minimum in minima)
-    values = [np.pad(minimum.values, (0, length - len(minimum.values)), "edge") for minimum in minima]
+    curves = [minimum.values + minimum.values[-1:] * (length - len(minimum.values)) for minimum in minima]
     converged = all(minimum.converged for minimum in minima)
     return FitResult(
-        coef, intercept, np.sum(values, axis=0).tolist(),
+        coef, intercept, [sum(values) for values in zip(*curves, strict=True)],
         warning=None if converged else NOT_CONVERGED.format(options.max_iter),
         gap=float(sum(minimum.gap for minimum in minima)), null_loss=float(problem.null_loss[m]),
     )  # fmt: skip

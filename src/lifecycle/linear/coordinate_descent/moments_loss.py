@@ -53,19 +53,18 @@ class MomentsLoss:
 
     def model_step(self, x: np.ndarray, working_set: np.ndarray, gradient: np.ndarray, quadratic: Quadratic) -> Step:
         at, slopes = x[working_set], gradient[working_set]
-        new, hessian = at.copy(), self.hessian[np.ix_(working_set, working_set)]
+        new, hessian = at.copy(), self.hessian[working_set[:, None], working_set]
         minimize_gram(hessian, slopes.copy(), new, quadratic)
-        return Step(new, float(slopes @ (new - at)), (working_set, new - at))
+        step = new - at
+        # not the difference of two values, which would round
+        return Step(new, float(slopes @ step), (working_set, step, float(step @ hessian @ step)))
 
     def evaluate(self, direction: tuple, length: float) -> float:
-        working_set, step = direction
-        step = length * step
-        # not the difference of two values, which would round
-        curvature = step @ self.hessian[np.ix_(working_set, working_set)] @ step
-        return self.value + float(self._gradient[working_set] @ step) + 0.5 * float(curvature)
+        working_set, step, curvature = direction
+        return self.value + length * float(self._gradient[working_set] @ step) + 0.5 * length * length * curvature
 
     def accept(self, direction: tuple, length: float) -> None:
-        working_set, step = direction
+        working_set, step, _ = direction
         coef = self.coef.copy()
         coef[working_set] += length * step
         self._set(coef)

@@ -14,7 +14,7 @@ _FILE_ELEMENTS = 1 << 26  # elements of a chunk that is read from a file at once
 
 
 class DesignMatrix:
-    """X (n_samples, n_features), float32 or float64, and its largest absolute value; it is never copied as a whole."""
+    """X (n_samples, n_features), float32 or float64, and a bound of its absolute values; it is never copied as a whole."""
 
     def __init__(self, X: Any, max_abs: float = np.inf):
         self.X, self.max_abs = X, max_abs
@@ -77,8 +77,8 @@ class DesignMatrix:
                 self._data[key] = matrix.data.astype(dtype, copy=False)
         return CompressedRows(self._data[key], matrix.indices, matrix.indptr)
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Rows with these increasing numbers as a dense float64 array that must not be written to."""
+    def take(self, rows: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
+        """Rows with these increasing numbers as a dense array that must not be written to."""
         contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
         part = self.X[rows[0] : rows[-1] + 1] if contiguous else self.X[rows]
-        return np.asarray(part.toarray() if self.sparse else part, dtype=np.float64)
+        return np.asarray(part.toarray() if self.sparse else part, dtype=dtype)

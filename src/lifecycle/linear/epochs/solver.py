@@ -38,7 +38,7 @@ def decision_scores(X: Any, coef: np.ndarray, intercept: np.ndarray) -> np.ndarr
     m, k, p = coef.shape
     if not isinstance(X, np.ndarray):  # each sparse product copies the coefficients
         return np.stack([(X @ w.T.astype(X.dtype) + b).T for w, b in zip(coef, intercept, strict=True)])
-    z = (X @ coef.reshape(m * k, p).T.astype(X.dtype, copy=False)).T
+    z = coef.reshape(m * k, p).astype(X.dtype, copy=False) @ X.T  # rows of a model lie together for the metrics
     return (z + intercept.reshape(-1, 1)).reshape(m, k, -1)
 
 

@@ -5,12 +5,15 @@ product of h (models, rows) with the products of two features each, (rows, q (q 
 loss with probabilities p has such a sum for each pair of classes, with v p_j (δ_jl − p_l) in place of h.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.problem import Problem
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.linear.fit_result import FitResult
+from lifecycle.linear.newton.regularization_path import interpolate
 from lifecycle.linear.newton.shared_preconditioner import FullObjective
 from lifecycle.linear.newton.truncated import SAFETY, Curvatures, minimize_together
 from lifecycle.linear.training_options import TrainingOptions
@@ -20,6 +23,7 @@ _MIN_PRODUCTS, _MAX_PRODUCTS = 20_000_000, 100_000_000
 _BATCH_ELEMENTS = 1 << 25  # of curvatures and Hessians of models that are minimized together
 _CHUNK_ROWS, _CHUNK_ELEMENTS = 1024, 1 << 20
 _FEW_SUMS = 8  # for which the products of two features take longer than the sums
+_SPACING = 5.0  # of penalties whose models begin at zero; models between these begin near their minimum
 _DAMPING = 1e-10  # of a bound of the diagonal, which is added to it
 
 
@@ -50,16 +54,56 @@ def fit_batched(problem: Problem, options: TrainingOptions) -> list[FitResult]:
     tolerance *= np.clip(problem.l2_weight / np.where(damping > 0, 10.0 * damping, 1.0), 1e-3, 1.0)
     n_variables = problem.n_outputs * (problem.design.n_features + 1)
     of_hessian = n_variables * problem.n_joint_variables + 4 * _n_pairs(problem) * _n_products(problem)
-    per_model = problem.n_outputs * problem.design.n_samples + of_hessian
-    n_batches = -(-problem.n_models * per_model // _BATCH_ELEMENTS)
-    results, n_left = dict[int, FitResult](), problem.n_models
-    for b in range(n_batches):
-        models, frame = np.arange(b, problem.n_models, n_batches), problem.features.mean_frame
-        of_batch = minimize_together(problem.subset(models), options, frame, BatchedHessians, tolerance[models], models)
-        results.update(zip(models.tolist(), of_batch, strict=True))
-        n_left -= len(models)
-        options.on_progress(n_left)
+    size = max(1, _BATCH_ELEMENTS // (problem.n_outputs * problem.design.n_samples + of_hessian))
+    results = dict[int, FitResult]()
+
+    def minimize(models: np.ndarray, options: TrainingOptions) -> None:
+        n_batches = -(-len(models) // size)  # none for no models
+        for batch in (models[b::n_batches] for b in range(n_batches)):
+            subset, frame = problem.subset(batch), problem.features.mean_frame
+            of_batch = minimize_together(subset, options, frame, BatchedHessians, tolerance[batch], batch)
+            results.update(zip(batch.tolist(), of_batch, strict=True))
+            options.on_progress(problem.n_models - len(results))
+
+    if options.initial is not None:
+        minimize(np.arange(problem.n_models), options)
+    else:
+        paths = _paths(problem)
+        spaced = sorted(m for path in paths for m in _spaced(path, problem.l2_weight))
+        minimize(np.array(spaced), options)
+        between = np.setdiff1d(np.arange(problem.n_models), spaced)
+        minimize(between, replace(options, initial=_interpolated(problem, paths, results)))
     return [results[m] for m in range(problem.n_models)]
+
+
+def _paths(problem: Problem) -> list[list[int]]:
+    """The models that differ in nothing but the penalty, in its order."""
+    paths: dict[tuple, list[int]] = {}
+    for m in np.argsort(problem.l2_weight).tolist():
+        paths.setdefault((problem.train_set[m], problem.epsilon[m]), []).append(m)
+    return list(paths.values())
+
+
+def _spaced(path: list[int], l2_weight: np.ndarray) -> list[int]:
+    """Models of a path whose penalties differ by a factor of _SPACING at least, and one with the largest."""
+    spaced, largest = path[:1], l2_weight[path[-1]]
+    for m in path[1:]:
+        if l2_weight[m] >= _SPACING * l2_weight[spaced[-1]] or l2_weight[spaced[-1]] < l2_weight[m] == largest:
+            spaced.append(m)
+    return spaced
+
+
+def _interpolated(
+    problem: Problem, paths: list[list[int]], results: dict[int, FitResult]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients and intercepts for the models without a result, from those that have one."""
+    coef, intercept = problem.initial_coefficients()
+    for path in paths:
+        known, new = ([m for m in path if (m in results) is has_result] for has_result in (True, False))
+        minima = np.stack([np.append(results[m].coef.ravel(), results[m].intercept) for m in known])
+        theta = interpolate(problem.l2_weight[known], minima, problem.l2_weight[new])
+        coef[new], intercept[new] = theta[:, : coef[0].size].reshape(-1, *coef[0].shape), theta[:, coef[0].size :]
+    return coef, intercept
 
 
 class BatchedHessians(Curvatures):
