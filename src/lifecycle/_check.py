@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-
 _PLAIN = frozenset({float, int, bool, str, type(None)})
 
 

@@ -40,10 +40,13 @@ def _solve(problem: Problem) -> list[FitResult]:
     coef, intercept = problem.initial_coefficients()
     objective = np.empty(problem.n_models)
     moments = moments_by_train_set(problem) if problem.design.n_features <= problem.design.n_samples else {}
+    from_moments = []
     for k in np.unique(problem.train_set):
         models = np.flatnonzero(problem.train_set == k)
         solutions = ridge.from_covariance(moments[k].covariance, l2_weight[models]) if k in moments else None
-        if solutions is None:  # few rows, or features so collinear that their covariance does not tell them apart
+        if solutions is not None:
+            from_moments.append(k)
+        else:  # few rows, or features so collinear that their covariance does not tell them apart
             rows = problem.weights.rows_of_set(k)
             X, y = _without_rounding(problem.design.take(rows), problem.features.center[k]), problem.y[rows]
             weights = problem.weights.of_set(k, rows)
@@ -54,9 +57,10 @@ def _solve(problem: Problem) -> list[FitResult]:
             # features that are not centred: at their means the model gives the mean of y
             x_sum = problem.weights.of_set(k) @ problem.design.X
             intercept[models, 0] -= coef[models, 0] @ x_sum / problem.design.n_samples
-    if moments and not problem.design.sparse and "center" not in vars(problem.features):
-        # without a second pass over the rows
-        problem.features.center = np.stack([moments[k].mean[:-1] for k in range(problem.weights.n_sets)])
+    if from_moments and not problem.design.sparse:
+        # without a second pass over the rows; of each training set by itself, or others would change its last bit
+        means = {k: moments[k].mean[:-1] if k in from_moments else problem.features.center[k] for k in moments}
+        problem.features.center = np.stack([means[k] for k in range(problem.weights.n_sets)])
     return [FitResult(c, b, [value]) for c, b, value in zip(coef, intercept, objective.tolist(), strict=True)]
 
 

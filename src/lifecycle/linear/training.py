@@ -69,7 +69,7 @@ class TrainingSet:
 class FitRequest:
     """Checked X with a training set and a spec for each model, and the callbacks of the training.
 
-    `max_abs`: a bound of the absolute values in X. `is_single`: `fit` asks for the only model. The errors of models that
+    `max_abs`: a bound of |x| in X. `is_single`: `fit` asks for the only model. The errors of models that
     cannot be fitted are in `errors`, by the index of the model, the results of those that have not converged in
     `unconverged`. Models that train on rows with NaN are in `discarded`:
     they are trained with zeros in place of these rows, because the last bits of sums that training sets share depend on

@@ -14,7 +14,7 @@ _FILE_ELEMENTS = 1 << 26  # elements of a chunk that is read from a file at once
 
 
 class DesignMatrix:
-    """X (n_samples, n_features), float32 or float64, and a bound of its absolute values; it is never copied as a whole."""
+    """X (n_samples, n_features), float32 or float64, and a bound of |x| in it; it is never copied as a whole."""
 
     def __init__(self, X: Any, max_abs: float = np.inf):
         self.X, self.max_abs = X, max_abs
