@@ -147,8 +147,7 @@ class BatchedHessians(Curvatures):
     def _hessians(self) -> np.ndarray:
         """(m, outputs or pairs of classes, q, q) with q = features + 1: sums over the rows."""
         design, n_pairs = self.problem.design, _n_pairs(self.problem)
-        m, q = len(self.models), design.n_features + 1
-        first, second = np.triu_indices(q)
+        m, q, n_products = len(self.models), design.n_features + 1, _n_products(self.problem)
         few = m * n_pairs < _FEW_SUMS
 
         def sums(rows: tuple[int, int]) -> np.ndarray:
@@ -157,23 +156,23 @@ class BatchedHessians(Curvatures):
             curvature = self._pair_curvatures(slice(*rows))
             if few:
                 return np.stack([(X * h) @ X.T for h in curvature])
-            products = np.empty((len(first), X.shape[1]))
+            products = np.empty((n_products, X.shape[1]))
             begin = 0
             for j in range(q):
                 np.multiply(X[j:], X[j], out=products[begin : begin + q - j])
                 begin += q - j
             return curvature @ products.T
 
-        n_rows = min(_CHUNK_ROWS, _CHUNK_ELEMENTS // max(m * n_pairs, len(first)))
+        n_rows = min(_CHUNK_ROWS, _CHUNK_ELEMENTS // max(m * n_pairs, n_products))
         with single_threaded_blas():
-            size = m * n_pairs * design.n_samples * len(first)
+            size = m * n_pairs * design.n_samples * n_products
             parts = map_ordered(sums, list(design.chunks(n_rows * design.n_features)), size)
             total = next(parts)
             for part in parts:
                 total += part
         if not few:
-            index = np.empty((q, q), int)
-            index[first, second] = index[second, first] = np.arange(len(first))
+            index, upper = np.empty((q, q), int), np.triu_indices(q)
+            index[upper] = index.T[upper] = np.arange(n_products)
             total = total[:, index.ravel()]
         hessians = total.reshape(m, n_pairs, q, q)
         if self.offset.any():  # from features as they are read to those that are seen from the means
