@@ -42,8 +42,7 @@ class QuantizedModule(nn.Module, ABC):
     quantizes_inputs: ClassVar[bool] = True
 
     weight_names: tuple[str, ...]
-    # the buffers from which something was made, as they were, and what was made of them
-    _made: tuple[list[tuple[int, int]], list[torch.Tensor | None], dict[Any, Any]] | None
+    _made: "_Made | None"
 
     def __init__(self, grids: Grids, others: Mapping[str, torch.Tensor | None]) -> None:
         super().__init__()
@@ -174,15 +173,12 @@ class QuantizedModule(nn.Module, ABC):
 
     def _cached(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` makes of the buffers; made again after one of them was replaced or written to."""
-        buffers = list(self._buffers.values())
-        versions = [(id(t), 0 if t is None or t.is_inference() else t._version) for t in buffers]
         made = self._made
-        if made is None or made[0] != versions:
-            self._made = made = versions, buffers, {}
-        values = made[2]
-        if key not in values:
-            values[key] = make()
-        return values[key]
+        if made is None or not made.is_current(self._buffers):
+            self._made = made = _Made(self._buffers)
+        if key not in made.values:
+            made.values[key] = make()
+        return made.values[key]
 
     def _overflow_warning(self) -> None:
         warn_slow(f"32-bit sums of {type(self).__name__} with this weight could overflow: computed in float32")
@@ -200,6 +196,21 @@ class QuantizedModule(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
+
+
+class _Made:
+    """What was made of the buffers of a layer, and the buffers as they were."""
+
+    def __init__(self, buffers: Mapping[str, torch.Tensor | None]) -> None:
+        self.values: dict[Any, Any] = {}
+        self.seen = [(name, t, -1 if t is None else t._version) for name, t in buffers.items()]
+
+    def is_current(self, buffers: Mapping[str, torch.Tensor | None]) -> bool:
+        """Whether none of the buffers was replaced or written to since."""
+        for name, tensor, version in self.seen:
+            if buffers[name] is not tensor or (tensor is not None and tensor._version != version):
+                return False
+        return True
 
 
 @torch._disable_dynamo

@@ -3,6 +3,7 @@
 import math
 import threading
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,11 @@ from torch.autograd import forward_ad
 # The kernel of linear layers raises every scale of activations to 6.1e-5 (0.0156 / 255), and the products of scales of
 # weights and activations must be finite. Between these differences of the largest and smallest value it rounds well.
 SMALLEST_SPAN, LARGEST_SPAN = 2.0**-6, 2.0**32
+
+_dynamic = torch.ops.quantized.linear_dynamic
+# of (input, packed weight, whether the activations have 7 bits): the binding itself, as the object around it searches
+# the arguments of each call for those of other libraries
+linear_dynamic: Callable[..., torch.Tensor] = getattr(_dynamic.default, "_op", _dynamic)
 
 _deprecation_lock = threading.Lock()
 
@@ -51,8 +57,16 @@ def is_differentiated(x: torch.Tensor) -> bool:
     return (
         (x.requires_grad and torch.is_grad_enabled())
         or torch._C._functorch.is_functorch_wrapped_tensor(x)
-        or forward_ad.unpack_dual(x).tangent is not None
+        or (forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None)
     )
+
+
+def is_usual(x: torch.Tensor) -> bool:
+    """Whether x is a plain batch, finite and not differentiated, that the kernel of linear layers rounds well."""
+    if x.dtype is not torch.float32 or not x.is_cpu or x.ndim < 2 or not x.numel() or is_differentiated(x):
+        return False
+    low, high = range_with_zero(x)
+    return SMALLEST_SPAN <= high - low <= LARGEST_SPAN  # not so for NaN and infinity
 
 
 def span_is_rounded_well(low: float, high: float) -> bool:
@@ -62,8 +76,8 @@ def span_is_rounded_well(low: float, high: float) -> bool:
 
 def range_with_zero(x: torch.Tensor) -> tuple[float, float]:
     """Smallest and largest value of a tensor and zero, which must be one of the codes for padding to be exact."""
-    low, high = (v.item() for v in torch.aminmax(x))
-    return min(low, 0.0), max(high, 0.0)
+    low, high = torch.aminmax(x)
+    return min(low.item(), 0.0), max(high.item(), 0.0)
 
 
 def times_power_of_two(x: torch.Tensor, exponent: int) -> torch.Tensor:
