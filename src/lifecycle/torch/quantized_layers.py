@@ -130,4 +130,4 @@ def _set_input_ranges(
                 f"the layer {path!r} has no finite input on the calibration rows, so that the range of its activations "
                 "is not known: protect it, or give rows on which the model calls it"
             )
-        found[key].input_range = torch.tensor(of_layer.range())
+        found[key].input_range = torch.tensor(of_layer.range(), dtype=torch.float32)

@@ -51,8 +51,10 @@ class Int8Affine(QuantizedModule):
     @classmethod
     def example(cls) -> tuple[Self, tuple]:
         ones = [1] * cls.n_spatial
-        layer = cls(torch.arange(-8, 8, dtype=torch.int8).view(4, 4, *ones), torch.full((4,), 0.25))
-        return layer, (torch.arange(4.0).view(1, 4, *ones),)
+        layer = cls(
+            torch.arange(-8, 8, dtype=torch.int8).view(4, 4, *ones), torch.full((4,), 0.25, dtype=torch.float32)
+        )
+        return layer, (torch.arange(4, dtype=torch.float32).view(1, 4, *ones),)
 
     @property
     def is_static(self) -> bool:

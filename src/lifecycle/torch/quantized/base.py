@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from lifecycle.torch.quantized.kernels import is_differentiated, pass_over_deprecation, sums_overflow, warn_slow
 
@@ -34,7 +35,12 @@ class QuantizedModule(nn.Module, ABC):
     The attribute of the weight's name decodes them.
 
     Where a derivative is asked for, in ``torch.func`` and ``vmap``, for empty inputs, and on machines without the
-    kernel, it computes in float32 with the decoded weights, which have no gradient.
+    kernel, it computes in float32 with the decoded weights, which have no gradient. Under ``torch.autocast`` inputs are
+    made float32, and outputs have the dtype that those of the floating-point layer would have.
+
+    The kernel reads a packed copy of the codes. It is made again after a buffer was replaced, moved, loaded, read for a
+    state dict, or written to. torch does not count what is written through ``.data`` or numpy, or in
+    ``torch.inference_mode``: call `repack` after it.
     """
 
     replaces: ClassVar[type[nn.Module]]  # the floating-point layer
@@ -124,8 +130,13 @@ class QuantizedModule(nn.Module, ABC):
 
     def _forward(self, *arguments: Any) -> Any:
         x = self._values(arguments)
+        if x.dtype in _CAST and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return _cast(self._forward(*_cast(arguments, torch.float32)), self._dtype_of_autocast(x.dtype))
         if x.dtype != torch.float32 or x.device.type != "cpu":
-            raise ValueError(f"an int8 layer takes float32 tensors on the CPU; got {x.dtype} on {x.device}")
+            raise ValueError(
+                f"an int8 layer takes float32 tensors on the CPU; got {x.dtype} on {x.device}: convert the input"
+            )
         if self._is_differentiated(arguments) or not x.numel():
             # the kernels have no derivative, and return other memory where there is nothing to multiply
             return self._forward_float(*arguments)
@@ -137,6 +148,10 @@ class QuantizedModule(nn.Module, ABC):
         except (RuntimeError, IndexError):
             self._forward_float(*arguments)  # raises an error that says what is wrong with the shape
             raise
+
+    def _dtype_of_autocast(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype of the outputs under `torch.autocast`, for inputs of a dtype, as that of the replaced layer."""
+        return torch.get_autocast_dtype("cpu")
 
     @property
     def is_static(self) -> bool:
@@ -180,6 +195,10 @@ class QuantizedModule(nn.Module, ABC):
             made.values[key] = make()
         return made.values[key]
 
+    def repack(self) -> None:
+        """Forget the packed weights: the next call packs the codes as they are then."""
+        self._made = None
+
     def _overflow_warning(self) -> None:
         warn_slow(f"32-bit sums of {type(self).__name__} with this weight could overflow: computed in float32")
 
@@ -194,6 +213,14 @@ class QuantizedModule(nn.Module, ABC):
 
         return super()._apply(keep_dtype, recurse)
 
+    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
+        super()._load_from_state_dict(*arguments, **keywords)
+        self.repack()  # in inference mode torch does not count what was written
+
+    def _save_to_state_dict(self, *arguments: Any, **keywords: Any) -> None:
+        super()._save_to_state_dict(*arguments, **keywords)
+        self.repack()  # so that the layer computes what is stored
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
 
@@ -203,12 +230,17 @@ class _Made:
 
     def __init__(self, buffers: Mapping[str, torch.Tensor | None]) -> None:
         self.values: dict[Any, Any] = {}
-        self.seen = [(name, t, -1 if t is None else t._version) for name, t in buffers.items()]
+        self.seen = dict(buffers)
+        # tensors that were made in inference mode have no version
+        self.versions = [(t, t._version) for t in buffers.values() if t is not None and not t.is_inference()]
 
     def is_current(self, buffers: Mapping[str, torch.Tensor | None]) -> bool:
         """Whether none of the buffers was replaced or written to since."""
-        for name, tensor, version in self.seen:
-            if buffers[name] is not tensor or (tensor is not None and tensor._version != version):
+        for name, tensor in self.seen.items():
+            if buffers[name] is not tensor:
+                return False
+        for written, version in self.versions:
+            if written._version != version:
                 return False
         return True
 
@@ -228,15 +260,25 @@ def kernel_works(cls: type[QuantizedModule], is_static: bool = False) -> bool:
     """Whether torch on this machine runs layers of that class with the right result."""
     layer, arguments = cls.example()
     if is_static:
-        layer.input_range = torch.tensor([-1.0, 4.0])
+        layer.input_range = torch.tensor([-1.0, 4.0], dtype=torch.float32)
     try:
         pass_over_deprecation()
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
             got, want = layer._forward_quantized(*arguments), layer._forward_float(*arguments)
     except (RuntimeError, AttributeError, NotImplementedError):  # a torch without this operator, or without its engine
         return False
     pairs = zip(_tensors(got), _tensors(want), strict=True)
     return all(bool(torch.allclose(a, b, atol=0.05 * float(b.abs().max()))) for a, b in pairs)
+
+
+_CAST = (torch.float32, torch.bfloat16, torch.float16)  # what autocast converts
+
+
+def _cast(values: Any, dtype: torch.dtype) -> Any:
+    """Arguments or outputs of a layer in another dtype."""
+    if isinstance(values, tuple | list) and not isinstance(values, PackedSequence):
+        return tuple(_cast(value, dtype) for value in values)
+    return None if values is None else values.to(dtype)
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:

@@ -38,7 +38,9 @@ class Int8Conv(Int8Affine):
         _, n_inputs, *kernel = self.codes.shape
         _, _, dilation, groups = self.geometry
         sizes = [max(self.assumed_size, d * (k - 1) + 1) for k, d in zip(kernel, dilation, strict=True)]
-        return torch.randn(batch_size, n_inputs * groups, *sizes, generator=torch.Generator().manual_seed(0))
+        return torch.randn(
+            batch_size, n_inputs * groups, *sizes, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+        )
 
     def _planes(self, x: torch.Tensor) -> torch.Tensor:
         """A tensor with two spatial dimensions, as the kernel takes it."""

@@ -39,7 +39,8 @@ class Int8Embedding(QuantizedModule):
 
     @classmethod
     def example(cls) -> tuple[Self, tuple]:
-        return cls(torch.arange(6, dtype=torch.int8).view(3, 2), torch.full((3,), 0.5)), (torch.tensor([2, 0]),)
+        scales = torch.full((3,), 0.5, dtype=torch.float32)
+        return cls(torch.arange(6, dtype=torch.int8).view(3, 2), scales), (torch.tensor([2, 0]),)
 
     @property
     def num_embeddings(self) -> int:

@@ -55,7 +55,8 @@ class Int4Linear(LinearShape, QuantizedModule):
     def example(cls) -> tuple[Self, tuple]:
         generator = torch.Generator().manual_seed(0)
         codes = torch.randint(-_LARGEST_CODE, _LARGEST_CODE + 1, (64, 128), generator=generator, dtype=torch.int8)
-        return cls(codes, torch.rand(64, 2, generator=generator)), (torch.randn(3, 128, generator=generator),)
+        scales = torch.rand(64, 2, generator=generator, dtype=torch.float32)
+        return cls(codes, scales), (torch.randn(3, 128, generator=generator, dtype=torch.float32),)
 
     @property
     def group_size(self) -> int:

@@ -44,7 +44,7 @@ def pass_over_deprecation() -> None:
 def _make_deprecated() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
+        torch.quantize_per_tensor(torch.zeros(1, dtype=torch.float32), 1.0, 0, torch.quint8)
 
 
 def sums_overflow(codes: torch.Tensor) -> bool:
@@ -64,6 +64,8 @@ def is_differentiated(x: torch.Tensor) -> bool:
 def is_usual(x: torch.Tensor) -> bool:
     """Whether x is a plain batch, finite and not differentiated, that the kernel of linear layers rounds well."""
     if x.dtype is not torch.float32 or not x.is_cpu or x.ndim < 2 or not x.numel() or is_differentiated(x):
+        return False
+    if torch.is_autocast_enabled("cpu"):
         return False
     low, high = range_with_zero(x)
     return SMALLEST_SPAN <= high - low <= LARGEST_SPAN  # not so for NaN and infinity

@@ -26,7 +26,9 @@ class LinearShape:
         return self.codes.shape[0]
 
     def assumed_input(self, batch_size: int) -> torch.Tensor:
-        return torch.randn(batch_size, self.in_features, generator=torch.Generator().manual_seed(0))
+        return torch.randn(
+            batch_size, self.in_features, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+        )
 
     def _forward_float(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(x, self.weight, self.bias)

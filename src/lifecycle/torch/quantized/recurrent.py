@@ -59,11 +59,13 @@ class Int8Recurrent(QuantizedModule):
     def example(cls) -> tuple[Self, tuple]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            net, x = cls.replaces(4, 4), torch.randn(*[3] * (cls.replaces in (nn.LSTM, nn.GRU)), 2, 4)
+            net = cls.replaces(4, 4, dtype=torch.float32)
+            x = torch.randn(*[3] * (cls.replaces in (nn.LSTM, nn.GRU)), 2, 4, dtype=torch.float32)
         grids = {}
         for name in cls.weights_of(net):
             weight = getattr(net, name).detach()
-            grids[name] = (weight * 127 / weight.abs().max()).round().to(torch.int8), torch.full((len(weight),), 0.01)
+            codes = (weight * 127 / weight.abs().max()).round().to(torch.int8)
+            grids[name] = codes, torch.full((len(weight),), 0.01, dtype=torch.float32)
         return cls.from_float(net, grids), (x, None)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -77,6 +79,10 @@ class Int8Recurrent(QuantizedModule):
         state = arguments[1]
         states = () if state is None else (state,) if isinstance(state, torch.Tensor) else tuple(state)
         return any(is_differentiated(x) for x in (self._values(arguments), *states))
+
+    def _dtype_of_autocast(self, dtype: torch.dtype) -> torch.dtype:
+        given = super()._dtype_of_autocast(dtype)
+        return given if dtype == given else torch.float32
 
     def _float_layer(self) -> nn.Module:
         """The floating-point layer with the decoded weights."""
@@ -111,7 +117,7 @@ class Int8Recurrent(QuantizedModule):
             codes, scales = self.grid(name)
             bias = self._buffers.get(name.replace("weight", "bias"))
             packed.append(prepack_linear(codes, scales, bias))
-            biases.append(torch.zeros(len(codes)) if bias is None else bias)
+            biases.append(torch.zeros(len(codes), dtype=torch.float32) if bias is None else bias)
         return torch.ops.quantized.make_quantized_cell_params_dynamic(*packed, *biases, not eight_bits())
 
     def _run(self, x: torch.Tensor, sizes: torch.Tensor | None, state: State, directions: int) -> tuple | None:
@@ -175,7 +181,7 @@ class _Int8Network(Int8Recurrent):
 
     def assumed_input(self, batch_size: int) -> torch.Tensor:
         sizes = (batch_size, _ASSUMED_STEPS) if self.batch_first else (_ASSUMED_STEPS, batch_size)
-        return torch.randn(*sizes, self.input_size, generator=torch.Generator().manual_seed(0))
+        return torch.randn(*sizes, self.input_size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 
     def _forward_quantized(self, x: Any, hx: Any) -> Any:
         if self.training and self.dropout and self.num_layers > 1:
@@ -228,7 +234,7 @@ class _Int8Network(Int8Recurrent):
         if x.shape[-1] != self.input_size:
             return None
         if hx is None:
-            return (torch.zeros(shape),) * self.n_states
+            return (torch.zeros(shape, dtype=torch.float32),) * self.n_states
         state = self._split_state(hx)
         fits = len(state) == self.n_states and all(s.shape == shape and s.dtype == torch.float32 for s in state)
         return state if fits else None
@@ -261,7 +267,7 @@ class _Int8Cell(Int8Recurrent):
     arguments = ("input_size", "hidden_size", "bias")
 
     def assumed_input(self, batch_size: int) -> torch.Tensor:
-        return torch.randn(batch_size, self.input_size, generator=torch.Generator().manual_seed(0))
+        return torch.randn(batch_size, self.input_size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 
     def _forward_quantized(self, x: torch.Tensor, hx: Any) -> Any:
         if x.ndim == 1:
@@ -269,7 +275,7 @@ class _Int8Cell(Int8Recurrent):
             new = self._forward_quantized(x[None], state)
             return self._joined_state(tuple(s[0] for s in self._split_state(new)))
         shape = (len(x), self.hidden_size) if x.ndim == 2 else ()
-        state = (torch.zeros(shape),) * self.n_states if hx is None else self._split_state(hx)
+        state = (torch.zeros(shape, dtype=torch.float32),) * self.n_states if hx is None else self._split_state(hx)
         if x.shape[1:] != (self.input_size,) or any(s.shape != shape or s.dtype != torch.float32 for s in state):
             return self._forward_float(x, hx)
         state = tuple(s[None] for s in state)
