@@ -1,8 +1,10 @@
 """A user's module before it is stored, compressed or filled: taken out of its wrappers, checked, changed or left."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -63,14 +65,50 @@ def load_state(net: nn.Module, state: dict[str, torch.Tensor]) -> None:
 
 
 def check_values(net: nn.Module) -> nn.Module:
-    """The module; ValueError if a parameter or buffer has no values."""
+    """The module; ValueError if a parameter or buffer has no values, a warning of layers that are not registered."""
     for name, value in chain(net.named_parameters(), net.named_buffers()):
         if nn.parameter.is_lazy(value) or value.is_meta:
             raise ValueError(
                 f"{name} of the model has no values yet: run the model once if it is lazy, and make it outside "
                 'torch.device("meta")'
             )
+    for name in _unregistered(net):
+        _warn_unregistered(name, type(net).__name__)
     return net
+
+
+REGISTERS = ("_parameters", "_buffers", "_modules")  # attributes of a module
+
+
+def _unregistered(net: nn.Module) -> Iterator[str]:
+    """The attributes in which its modules hold layers with parameters or buffers that are not among those of `net`."""
+    registered = {id(module) for module in net.modules()}
+    for path, module in named_modules(net):
+        for name, value in vars(module).items():
+            if name not in REGISTERS:
+                held = (part for part in modules_in(value) if id(part) not in registered)
+                if any(next(chain(part.parameters(), part.buffers()), None) is not None for part in held):
+                    yield f"{path}.{name}" if path else name
+
+
+def modules_in(value: Any, seen: frozenset[int] = frozenset()) -> Iterator[nn.Module]:
+    """A value that is a module, or the modules in a list, tuple or dict, at any depth."""
+    if isinstance(value, nn.Module):
+        yield value
+    elif type(value) in (list, tuple, dict) and id(value) not in seen:
+        inside = seen | {id(value)}
+        for part in value.values() if isinstance(value, dict) else value:
+            if isinstance(part, nn.Module | list | tuple | dict):  # a vocabulary has a million of others
+                yield from modules_in(part, inside)
+
+
+@cache  # once for each attribute
+def _warn_unregistered(name: str, of_class: str) -> None:
+    warnings.warn(
+        f"{name} of this {of_class} holds layers that torch does not find, as they are in no nn.ModuleList or "
+        "nn.ModuleDict: they are neither compressed, nor counted, nor stored; register them if the model needs them",
+        stacklevel=4,
+    )
 
 
 def state_tensors(net: nn.Module) -> dict[str, torch.Tensor]:
@@ -110,7 +148,7 @@ def undone_on_error(net: nn.Module, what: str = "the file") -> Iterator[None]:
     state = net.state_dict(keep_vars=True)
     values = {name: value.detach().clone() for name, value in state.items()}
     attributes = [(vars(module), dict(vars(module))) for module in net.modules()]
-    registers = [vars(module)[name] for module in net.modules() for name in ("_parameters", "_buffers", "_modules")]
+    registers = [vars(module)[name] for module in net.modules() for name in REGISTERS]
     dicts = [*attributes, *((register, dict(register)) for register in registers)]
     try:
         yield

@@ -78,11 +78,15 @@ def _check_range(path: str, limits: torch.Tensor) -> None:
 
 def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
     """The module, in place, with the modules of these ids replaced everywhere; the root may be one of them."""
+    made: dict[int, Any] = {}
     for module in list(net.modules()):
         for name, child in module._modules.items():
             plain = modules.unwrap(child)
             if id(plain) in swaps:  # instead of its wrapper too, which would still call the old module
                 module._modules[name] = swaps[id(plain)]
+        for name, value in list(vars(module).items()):  # lists, and other attributes, of layers that are registered too
+            if name not in modules.REGISTERS:
+                vars(module)[name] = _swapped(value, swaps, made)
     for module in net.modules():
         # torch's fast paths read the weights of a transformer's layers without calling them, or give them nested
         # tensors, which no int8 kernel takes
@@ -91,3 +95,24 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
         elif isinstance(module, nn.TransformerEncoder) and holds_quantized(module):
             module.use_nested_tensor = False
     return swaps.get(id(net), net)
+
+
+def _swapped(value: Any, swaps: dict[int, nn.Module], made: dict[int, Any]) -> Any:
+    """A module, or a list, tuple or dict with modules at any depth, with those that are replaced; others as they are.
+
+    `made`: what was made of lists, tuples and dicts before, by their ids, so that those that are one stay one.
+    """
+    if isinstance(value, nn.Module):
+        return swaps.get(id(modules.unwrap(value)), value)
+    if not any(id(modules.unwrap(part)) in swaps for part in modules.modules_in(value)):
+        return value
+    if id(value) not in made:
+        if isinstance(value, tuple):
+            made[id(value)] = tuple(_swapped(part, swaps, made) for part in value)
+        elif isinstance(value, dict):
+            new = made[id(value)] = {}  # before its parts, which may hold it
+            new.update({key: _swapped(part, swaps, made) for key, part in value.items()})
+        else:
+            made[id(value)] = []
+            made[id(value)].extend([_swapped(part, swaps, made) for part in value])
+    return made[id(value)]
