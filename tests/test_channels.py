@@ -57,6 +57,18 @@ class Recurrent(nn.Module):
         return self.head(self.rnn(torch.relu(self.embed(x)))[0][:, -1])
 
 
+class States(nn.Module):
+    """A function of the last states of two layers, and a linear layer."""
+
+    def __init__(self, used):
+        super().__init__()
+        self.rnn, self.head, self.used = nn.LSTM(6, 12, num_layers=2, batch_first=True), nn.Linear(12, 3), used
+
+    def forward(self, x):
+        _, (h, c) = self.rnn(x)
+        return self.head(self.used(h, c))
+
+
 def sequential():
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
@@ -89,6 +101,10 @@ NETWORKS = {
     "lstm": (lambda: Recurrent(nn.LSTM), (7, 6)),
     "gru": (lambda: Recurrent(nn.GRU, num_layers=2), (7, 6)),
     "bidirectional": (lambda: Recurrent(nn.LSTM, num_layers=2, bidirectional=True), (7, 6)),
+    "last lstm": (lambda: lt.RNN(6, 3, hidden_size=12), (7, 6)),
+    "last gru": (lambda: lt.RNN(6, 3, cell="gru", hidden_size=12, bidirectional=True), (7, 6)),
+    "last rnn": (lambda: lt.RNN(6, 3, cell="rnn", hidden_size=12), (7, 6)),
+    "cell state": (lambda: States(lambda h, c: c[-1, :]), (7, 6)),
     "mlp": (lambda: lt.MLP(6, 3, hidden=(16, 12)), (6,)),
     "cnn": (lambda: lt.CNN(1, 3, (8, 8), channels=(4, 8)), (1, 8, 8)),
 }  # fmt: skip
@@ -147,7 +163,7 @@ def test_layers_tell_their_new_sizes(name):
             assert shape == tuple(module.weight.shape)
         elif isinstance(module, nn.BatchNorm2d):
             assert module.num_features == len(module.weight) == len(module.running_var)
-        elif isinstance(module, nn.LSTM | nn.GRU):
+        elif isinstance(module, nn.LSTM | nn.GRU | nn.RNN):
             assert module.weight_hh_l0.shape[1] == module.hidden_size < 12
     copy.deepcopy(small)(x)
     small.train()(x).sum().backward()
@@ -450,6 +466,39 @@ def test_units_of_layers_that_must_stay():
 
     with pytest.raises(lc.UnsupportedModel, match="can be removed: the network's output; the other layers of rnn"):
         lc.prune(Open(), 0.5, structure="channels", calibration=torch.randn(9, 7, 6))
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        lambda h, c: h.transpose(0, 1)[:, 1],
+        lambda h, c: torch.relu(h)[1],
+        lambda h, c: h[1:][0],
+        lambda h, c: h.mean(0),
+        lambda h, c: torch.cat((h, c))[0],
+        lambda h, c: h[-1, torch.arange(9)],
+    ],
+)
+def test_units_whose_last_states_are_used_together_stay(used):
+    with pytest.raises(lc.UnsupportedModel, match="the last states of rnn, which are used together"):
+        lc.prune(States(used), 0.5, structure="channels", calibration=torch.randn(9, 7, 6))
+
+
+def test_units_of_two_layers_whose_last_states_are_added_go_together():
+    net, x = States(lambda h, c: h[0] + h[1]), torch.randn(30, 7, 6)
+    with torch.no_grad():
+        net.rnn.weight_hh_l0[[3, 15, 27, 39]] = 9.0  # makes unit 3 of both layers matter
+        net.rnn.weight_hh_l1[[3, 15, 27, 39]] = 0.0
+    small = lc.prune(net, 11 / 12, structure="channels", calibration=x)
+    assert small.rnn.hidden_size == 1
+    torch.testing.assert_close(small.rnn.weight_ih_l1, net.rnn.weight_ih_l1[[3, 15, 27, 39]][:, [3]])
+
+
+def test_networks_of_tokens_lose_units():
+    net, x = lt.RNN(6, 3, hidden_size=12, n_tokens=9), torch.arange(90).view(-1, 3) % 9
+    small = lc.prune(net, 0.5, structure="channels", calibration=x)
+    assert small.cells.hidden_size < 12
+    assert small(x).shape == (30, 3)
 
 
 def test_a_refused_file_leaves_an_lstm_as_it_was(tmp_path):

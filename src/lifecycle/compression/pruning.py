@@ -62,7 +62,7 @@ def prune(
     structure : str, default="unstructured"
         * "unstructured";
         * "n:m" such as "2:4": of every m consecutive weights along the input axis, the n most important stay;
-        * "channels": output channels of linear and convolutional layers, and units of LSTM and GRU, are removed from
+        * "channels": output channels of linear and convolutional layers, and units of recurrent ones, are removed from
           all layers that share them (residual connections, concatenations, normalizations), by "magnitude", "random"
           or "taylor". torch.fx must be able to trace the network, and `calibration` is needed: on these rows the
           result is compared with the network whose channels are zero; then layers are fitted to the inputs that they

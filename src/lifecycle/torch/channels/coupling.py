@@ -20,7 +20,7 @@ from lifecycle.torch.channels.tracing import trace
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-RECURRENT = (nn.LSTM, nn.GRU)
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 # they map zero to zero, so that a channel that is always zero can as well be missing
 _ELEMENTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Hardswish),
@@ -118,6 +118,7 @@ class _Propagation:
         self.frozen: set[int] = set()
         self.reasons: dict[str, None] = {}
         self.channels: dict[fx.Node, Channels | None] = {}
+        self.states: dict[fx.Node, str] = {}  # last states of all layers, and the path of their recurrent network
         self.uses: dict[str, Use] = {}
         counts: dict[int, int] = {}
         for module in net.modules():
@@ -178,6 +179,10 @@ class _Propagation:
 
     def _visit(self, node: fx.Node) -> Channels | None:
         shape = _shape(node)
+        if node.target is not operator.getitem:
+            for value in node.all_input_nodes:
+                if value in self.states:
+                    self._freeze_states(self.states[value])
         if node.op == "output":
             for value in node.all_input_nodes:
                 self._freeze(self.channels[value], "the network's output")
@@ -374,17 +379,20 @@ class _Propagation:
         return Channels(axis, numbers[0])
 
     def _getitem(self, node: fx.Node, source: Any, before: Channels | None, old: Any, shape: Any) -> Channels | None:
+        index: Any = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+        if source in self.states and old is not None:
+            return self._state(self.states[source], index, shape)
+        if source in self.states or (before is not None and old is None and index in ((1,), (-1,))):
+            # of what a recurrent network returns: its last states, or the hidden and the cell states of a pair of them
+            self.states[node] = self.states.get(source, str(source.target))
+            return None
         if before is None:
             return None
-        if old is None:  # of what a recurrent network returns
-            if node.args[1] == 0:
+        if old is None:
+            if index == (0,):
                 return before
-            path = str(source.target)
-            for numbers in self.uses[path].hidden if path in self.uses else ():
-                self._freeze(Channels(0, numbers), f"the last states of {path}, which are used")
-            self._freeze(before, f"{_name(node)} of what {path} returns")
+            self._freeze_states(str(source.target))
             return None
-        index: Any = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
         if target_is_plain(index) and Ellipsis not in index:
             index = (*index, *[slice(None)] * (len(old) - len(index)))
             if index[before.axis] == slice(None):
@@ -392,6 +400,18 @@ class _Propagation:
                 return Channels(axis, before.numbers)
         self._freeze(before, f"{_name(node)} with an index that is not simple")
         return None
+
+    def _state(self, path: str, index: tuple, shape: Any) -> Channels | None:
+        """The last state of one layer and direction, of (layers · directions, n, units)."""
+        use: Any = self.uses[path]
+        if isinstance(index[0], int) and all(part is Ellipsis or part == slice(None) for part in index[1:]):
+            return Channels(len(shape) - 1, np.concatenate(use.hidden).reshape(-1, use.module.hidden_size)[index[0]])
+        self._freeze_states(path)
+        return None
+
+    def _freeze_states(self, path: str) -> None:
+        for numbers in self.uses[path].hidden:
+            self._freeze(Channels(0, numbers), f"the last states of {path}, which are used together")
 
     def _reduced(self, node: fx.Node, before: Channels, old: Any) -> Channels | None:
         dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")

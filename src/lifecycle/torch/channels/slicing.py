@@ -11,7 +11,7 @@ from lifecycle.torch.quantized.base import QuantizedModule, floating_shapes
 
 RESIZABLE = (nn.Linear, *CONVOLUTIONS, *BATCH_NORMS, *RECURRENT)
 _SHAPES = "_lifecycle_original_shapes"  # attribute of a layer with fewer channels: shapes of its tensors before
-GATES = {nn.LSTM: 4, nn.GRU: 3}
+GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
 Shapes = dict[str, list[int]]
 
 

@@ -33,6 +33,13 @@ class _Proxy(fx.Proxy):
     def dim(self) -> int:
         return int(self.value.dim())
 
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    def is_floating_point(self) -> bool:
+        return bool(self.value.is_floating_point())
+
     def __len__(self) -> int:
         return len(self.value)
 
