@@ -105,3 +105,38 @@ def test_arguments_that_do_not_fit(trained, digits):
         lc.compress(trained, X, y, calibration=X)
     with pytest.raises(ValueError, match="objective"):
         lc.compress(trained, X, y, objective="speed")
+
+
+@pytest.fixture(scope="module")
+def sequences(digits):
+    """The rows of the images one after another, and an LSTM that was trained on them."""
+    X, y = digits
+    X = X[:, 0]
+    model = lt.TorchClassifier(
+        lt.RNN, module__hidden_size=32, max_epochs=25, lr=3e-3, batch_size=64, random_state=0, progress=False
+    )
+    return model.fit(X[:800], y[:800]), X[800:], y[800:]
+
+
+def test_recurrent_networks_lose_units(sequences, time_of_bytes):
+    model, X, y = sequences
+    found = lc.compress(model, X, y, max_drop=0.1, **OPTIONS)
+    assert found.certificate.holds
+    cells = found.model.module_.cells
+    assert type(cells) is nn.LSTM  # its kernel for int8 has one scale for all rows of a batch
+    assert cells.hidden_size == 28
+
+
+def test_recurrent_networks_have_fewer_bytes_and_each_row_a_prediction_of_its_own(sequences, tmp_path):
+    model, X, y = sequences
+    found = lc.compress(model, X, y, max_drop=0.05, random_state=0, progress=False)
+    assert found.certificate.holds
+    assert found.size_after < found.size_before / 4
+    assert type(found.model.module_.cells) is nn.LSTM
+    together = found.model.predict_proba(X[:50])
+    one_by_one = np.concatenate([found.model.predict_proba(row[None]) for row in X[:50]])
+    np.testing.assert_allclose(one_by_one, together, rtol=1e-4, atol=1e-6)
+    lc.save(found.model, tmp_path / "m")
+    lc.save(model, tmp_path / "before")
+    assert (tmp_path / "m").stat().st_size < (tmp_path / "before").stat().st_size / 3
+    np.testing.assert_array_equal(lc.load(tmp_path / "m").predict(X), found.model.predict(X))
