@@ -501,6 +501,49 @@ def test_networks_of_tokens_lose_units():
     assert small(x).shape == (30, 3)
 
 
+class Packed(nn.Module):
+    """A function of a packed recurrent network, and a linear layer."""
+
+    def __init__(self, used):
+        super().__init__()
+        self.rnn, self.head, self.used = nn.GRU(6, 12, batch_first=True), nn.Linear(12, 3), used
+
+    def forward(self, x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        out, h = self.rnn(packed)
+        return self.head(self.used(out, h))
+
+
+def mean_of_padded(out, h):
+    steps, lengths = nn.utils.rnn.pad_packed_sequence(out, batch_first=True)
+    return steps.sum(1) / lengths[:, None]
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        lt.RNN(6, 3, hidden_size=12),
+        lt.RNN(6, 3, hidden_size=12, bidirectional=True),
+        lt.RNN(6, 3, hidden_size=12, cell="gru", per_step=True),
+        Packed(lambda out, h: h[0]),
+        Packed(lambda out, h: nn.utils.rnn.pad_packed_sequence(out, batch_first=True)[0][:, 0]),
+    ],
+)
+def test_networks_of_sequences_of_different_lengths_lose_units(net):
+    x, lengths = torch.randn(30, 7, 6), 1 + torch.arange(30) % 7
+    small = lc.prune(net, 0.5, structure="channels", calibration={"x": x, "lengths": lengths})
+    recurrent = next(module for module in small.modules() if isinstance(module, nn.RNNBase))
+    assert recurrent.hidden_size < 12
+    assert small(x, lengths).shape == net(x, lengths).shape
+
+
+@pytest.mark.parametrize("used", [mean_of_padded, lambda out, h: out.data, lambda out, h: out[0]])
+def test_units_of_packed_outputs_that_are_not_known_stay(used):
+    rows = {"x": torch.randn(30, 7, 6), "lengths": 1 + torch.arange(30) % 7}
+    with pytest.raises(lc.UnsupportedModel, match="no channel of this Packed can be removed"):
+        lc.prune(Packed(used), 0.5, structure="channels", calibration=rows)
+
+
 def test_a_refused_file_leaves_an_lstm_as_it_was(tmp_path):
     net, x = make("lstm")
     lc.save(lc.prune(net, 0.5, structure="channels", calibration=x), tmp_path / "small")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 from torch.nn import functional
+from torch.nn.utils import rnn
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.torch.channels.tracing import trace
@@ -196,8 +197,8 @@ class _Propagation:
             found = self._function(node, shape)
         if found is None:
             return None
-        if shape is None:
-            differs = node.op != "call_module"  # a recurrent network returns a tuple
+        if shape is None:  # a recurrent network returns a tuple
+            differs = node.op != "call_module" and not _is_packed(node) and node.target is not rnn.pad_packed_sequence
         else:
             differs = found.axis >= len(shape) or len(found.numbers) != shape[found.axis]
         if differs:
@@ -224,6 +225,8 @@ class _Propagation:
         if isinstance(module, (nn.Linear, *CONVOLUTIONS)) and shape is not None and before_shape is not None:
             axis = len(shape) - 1 if isinstance(module, nn.Linear) else 1
             return self._layer(path, module, self._at(before, axis, path, source), axis)
+        if isinstance(module, RECURRENT) and _is_packed(source) and not getattr(module, "proj_size", 0):
+            return self._recurrent(path, module, None, 2)  # the axis of the outputs when they are padded
         if isinstance(module, RECURRENT) and before_shape is not None and not getattr(module, "proj_size", 0):
             axis = len(before_shape) - 1
             return self._recurrent(path, module, self._at(before, axis, path, source), axis)
@@ -334,6 +337,8 @@ class _Propagation:
             return self._getitem(node, source, before, old, shape)
         if target in ("size", "dim"):
             return None
+        if target is rnn.pad_packed_sequence:
+            return before
         if target in (torch.flatten, "flatten", "view", "reshape", torch.reshape):
             return self._flatten(before, old, shape, _name(node))
         if target in (torch.mean, "mean", "sum", torch.sum, "amax") and before is not None and old is not None:
@@ -382,7 +387,8 @@ class _Propagation:
         index: Any = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
         if source in self.states and old is not None:
             return self._state(self.states[source], index, shape)
-        if source in self.states or (before is not None and old is None and index in ((1,), (-1,))):
+        returns = source.op == "call_module" and before is not None and old is None
+        if source in self.states or (returns and index in ((1,), (-1,))):
             # of what a recurrent network returns: its last states, or the hidden and the cell states of a pair of them
             self.states[node] = self.states.get(source, str(source.target))
             return None
@@ -391,7 +397,10 @@ class _Propagation:
         if old is None:
             if index == (0,):
                 return before
-            self._freeze_states(str(source.target))
+            if returns:
+                self._freeze_states(str(source.target))
+            if source.target is not rnn.pad_packed_sequence:  # which returns lengths, too
+                self._freeze(before, f"{_name(node)} of what is no tensor")
             return None
         if target_is_plain(index) and Ellipsis not in index:
             index = (*index, *[slice(None)] * (len(old) - len(index)))
@@ -448,6 +457,10 @@ def target_is_plain(index: tuple) -> bool:
 def _shape(node: Any) -> Any:
     value = node.meta.get("value") if isinstance(node, fx.Node) else None
     return tuple(value.shape) if isinstance(value, torch.Tensor) else None
+
+
+def _is_packed(node: Any) -> bool:
+    return isinstance(node, fx.Node) and isinstance(node.meta.get("value"), rnn.PackedSequence)
 
 
 def _name(node: fx.Node) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.utils import rnn
 
 from lifecycle._check import UnsupportedModel
 
@@ -48,7 +49,9 @@ class Tracer(fx.Tracer):
     """Computes an example beside the trace; does not enter recurrent networks and other modules of torch."""
 
     def __init__(self, values: dict[str, Any]):
-        super().__init__()
+        # packing and padding of sequences are nodes, however they are called
+        super().__init__(autowrap_functions=(rnn.pack_padded_sequence, rnn.pad_packed_sequence))
+        self._autowrap_search.append(rnn)
         self.values = values
         self.computes = False  # modules then run as they are
 
