@@ -13,11 +13,14 @@ from torch.autograd import forward_ad
 # The kernel of linear layers raises every scale of activations to 6.1e-5 (0.0156 / 255), and the products of scales of
 # weights and activations must be finite. Between these differences of the largest and smallest value it rounds well.
 SMALLEST_SPAN, LARGEST_SPAN = 2.0**-6, 2.0**32
+_LARGEST = LARGEST_SPAN / 2
 
 _dynamic = torch.ops.quantized.linear_dynamic
 # of (input, packed weight, whether the activations have 7 bits): the binding itself, as the object around it searches
 # the arguments of each call for those of other libraries
 linear_dynamic: Callable[..., torch.Tensor] = getattr(_dynamic.default, "_op", _dynamic)
+
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 
 _deprecation_lock = threading.Lock()
 
@@ -56,19 +59,24 @@ def is_differentiated(x: torch.Tensor) -> bool:
     """Whether a derivative with respect to x is asked for, or x is a batch of vmap, whose values cannot be read."""
     return (
         (x.requires_grad and torch.is_grad_enabled())
-        or torch._C._functorch.is_functorch_wrapped_tensor(x)
+        or _is_wrapped(x)
         or (forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None)
     )
 
 
 def is_usual(x: torch.Tensor) -> bool:
-    """Whether x is a plain batch, finite and not differentiated, that the kernel of linear layers rounds well."""
+    """Whether x is a plain batch, finite and not differentiated, that the kernel of linear layers rounds well.
+
+    It answers no where that is not seen at once.
+    """
     if x.dtype is not torch.float32 or not x.is_cpu or x.ndim < 2 or not x.numel() or is_differentiated(x):
         return False
     if torch.is_autocast_enabled("cpu"):
         return False
-    low, high = range_with_zero(x)
-    return SMALLEST_SPAN <= high - low <= LARGEST_SPAN  # not so for NaN and infinity
+    smallest, largest = torch.aminmax(x)
+    low, high = smallest.item(), largest.item()
+    # comparisons with NaN are false
+    return high - low >= SMALLEST_SPAN and -_LARGEST <= low and high <= _LARGEST
 
 
 def span_is_rounded_well(low: float, high: float) -> bool:
