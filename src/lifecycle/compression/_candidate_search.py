@@ -1,11 +1,12 @@
 """What the searches for small and for fast candidates share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from lifecycle._check import UnsupportedModel
 from lifecycle.compression._scorer import Scorer
 from lifecycle.compression._search_rows import SearchRows
 from lifecycle.compression.result import Candidate
@@ -16,6 +17,7 @@ from lifecycle.evaluation.rows import take
 # rows on which the damage of an option is measured, and on which layers are calibrated: the fewer, the larger the model
 _PROBE_WEIGHTS, _FEWEST_PROBE_ROWS, _MOST_PROBE_ROWS = 2_000_000_000, 64, 512
 _MOST_CALIBRATION_ROWS = 4096
+AMOUNTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of the channels that are removed
 
 
 class Proposal(NamedTuple):
@@ -23,6 +25,28 @@ class Proposal(NamedTuple):
 
     candidate: Candidate
     build: Callable[[], Any]
+
+
+class Judged(Protocol):
+    """What costs bytes or time, and damages the outputs."""
+
+    @property
+    def cost(self) -> float: ...
+
+    @property
+    def damage(self) -> float: ...
+
+
+Candidates = TypeVar("Candidates", bound=Judged)
+
+
+def frontier(found: Iterable[Candidates], at_most: float) -> list[Candidates]:
+    """From the most to the least costly those that cost so much at most, and damage less than all cheaper ones."""
+    best: list[Candidates] = []
+    for one in sorted(found, key=lambda one: (one.cost, one.damage)):
+        if one.cost <= at_most and (not best or one.damage < best[-1].damage):
+            best.append(one)
+    return best[::-1]
 
 
 class CandidateSearch(ABC):
@@ -46,6 +70,7 @@ class CandidateSearch(ABC):
             chosen = np.arange(min(affordable, _MOST_CALIBRATION_ROWS, len(rows.search)))
             self.calibration, self.calibration_targets = take(rows.X_search, chosen), rows.y_search[chosen]
         self.reference = scorer.outputs(model, self.X_probe)
+        self.notes: list[str] = []
 
     @abstractmethod
     def proposals(self, on_step: Callable[[], Any], max_drop: float) -> list[Proposal]:
@@ -62,7 +87,36 @@ class CandidateSearch(ABC):
     def about(self) -> dict[str, Any]:
         """What the result says of the search."""
 
-    def until_one_fails(self, proposals: Iterator[Proposal], max_drop: float) -> list[Proposal]:
+    def without_channels(self) -> Iterator[tuple[float, Any]]:
+        """Shares of each layer's channels, from none on, and the model without them; each batch norm is folded.
+
+        The channels with the smallest gradients go, where there are targets for these. Shares that remove no channel
+        are left out.
+        """
+        method, rows = "magnitude", self.calibration
+        if self.calibration_targets is not None and self.scorer.predict is None:
+            method, rows = "taylor", (self.calibration, self.calibration_targets)
+        size = None
+        for amount in AMOUNTS:
+            model = self.adapter.copy(self.model)
+            try:
+                if amount:
+                    model = self.adapter.remove_channels(model, amount, method, "layer", rows, (), None)
+            except UnsupportedModel as error:
+                self._note(f"no channels were removed: {error}")
+                return
+            try:
+                model = self.adapter.fold_batch_norms(model, self.calibration)
+            except UnsupportedModel as error:
+                self._note(f"batch normalizations were not folded: {error}")
+            before, size = size, size_of(model)
+            if size != before:
+                yield amount, model
+
+    def _note(self, text: str) -> None:
+        self.notes += [text] if text not in self.notes else []
+
+    def until_one_fails(self, proposals: Iterable[Proposal], max_drop: float) -> list[Proposal]:
         """Proposals up to the first whose loss rises by more than `max_drop` on the search rows."""
         found = []
         for proposal in proposals:

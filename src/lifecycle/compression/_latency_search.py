@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.compression._candidate_search import CandidateSearch, Proposal
+from lifecycle.compression._candidate_search import AMOUNTS, CandidateSearch, Proposal, frontier
 from lifecycle.compression.quantization import quantize
 from lifecycle.compression.result import Candidate
 from lifecycle.compression.size import size_of
 from lifecycle.evaluation.latency import alternating_quartiles
 from lifecycle.evaluation.rows import n_rows, take
 
-_AMOUNTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of the channels that are removed
 _FASTER = 0.95  # of the original's time, at most
 
 
@@ -24,7 +23,7 @@ class _Timed(NamedTuple):
     model: Any
     description: str
     seconds: float
-    ratio: float
+    cost: float
     damage: float
 
 
@@ -39,32 +38,23 @@ class LatencySearch(CandidateSearch):
         super().__init__(*arguments)
         self.batch_size = batch_size
         self.batch = take(self.rows.X_search, np.arange(batch_size) % n_rows(self.rows.X_search))
-        self.notes: list[str] = []
-        self.n_steps = 6 * len(_AMOUNTS)
+        self.n_steps = 6 * len(AMOUNTS)
 
     def proposals(self, on_step: Callable[[], Any], max_drop: float) -> list[Proposal]:
         """From the slowest to the fastest, without those that another one surpasses in both time and damage."""
         found: list[_Timed] = []
-        for amount in _AMOUNTS:
-            model, parts = self.model, list[str]()
-            if amount:
-                try:
-                    model = self._without_channels(amount)
-                except UnsupportedModel as error:
-                    self.notes.append(f"no channels were removed: {error}")
-                    break
-                if size_of(model) >= self.size:
-                    continue  # so few channels that none was removed
-                parts.append(f"{100 * amount:g} % of the channels removed")
-                found.append(self._time(model, parts))
+        for amount, model in self.without_channels():
+            parts = [f"{100 * amount:g} % of the channels removed"] if amount else []
+            if size_of(model) < self.size:
+                found.append(self._time(model, parts or ["batch normalizations folded"]))
             on_step()
             int8 = self._with_int8_layers(model)
             if int8 is not None:
                 found.append(self._time(int8, [*parts, "int8"]))
-            found = _frontier(found)
+            found = frontier(found, _FASTER)
             on_step()
         # the fastest of many measurements is fast by chance, too: each is timed again
-        again = _frontier([self._time(one.model, [one.description]) for one in found])
+        again = frontier([self._time(one.model, [one.description]) for one in found], _FASTER)
         return self.until_one_fails(self._proposals(again, on_step), max_drop)
 
     def none_found(self) -> str:
@@ -80,16 +70,9 @@ class LatencySearch(CandidateSearch):
     def _proposals(self, timed: list[_Timed], on_step: Callable[[], Any]) -> Iterator[Proposal]:
         for one in timed:
             drop = self.search_drop(one.model)
-            candidate = Candidate({"model": one.description}, size_of(one.model), drop, one.seconds, 1 / one.ratio)
+            candidate = Candidate({"model": one.description}, size_of(one.model), drop, one.seconds, 1 / one.cost)
             yield Proposal(candidate, partial(getattr, one, "model"))
             on_step()
-
-    def _without_channels(self, amount: float) -> Any:
-        """The model without that share of each layer's channels: by their gradients, where there are targets."""
-        method, rows = "magnitude", self.calibration
-        if self.calibration_targets is not None and self.scorer.predict is None:
-            method, rows = "taylor", (self.calibration, self.calibration_targets)
-        return self.adapter.remove_channels(self.adapter.copy(self.model), amount, method, "layer", rows, (), None)
 
     def _with_int8_layers(self, model: Any) -> Any:
         """The model with int8 in those layers that it makes faster; None where there are none."""
@@ -103,20 +86,10 @@ class LatencySearch(CandidateSearch):
                 return None
             return quantize(model, activations="static", calibration=self.calibration, protect=slower)
         except (UnsupportedModel, ValueError) as error:  # a layer that has int8 weights but no range of inputs
-            note = f"int8 layers were not tried: {error}"
-            self.notes += [note] if note not in self.notes else []
+            self._note(f"int8 layers were not tried: {error}")
             return None
 
     def _time(self, model: Any, parts: list[str]) -> _Timed:
         calls = [partial(self.scorer.predictions, one, self.batch) for one in (self.model, model)]
         before, after = (median for _, median, _ in alternating_quartiles(calls))
         return _Timed(model, ", ".join(parts), after, after / before, self.damage(model))
-
-
-def _frontier(timed: list[_Timed]) -> list[_Timed]:
-    """From the slowest to the fastest those that are faster than the original, and damage less than all faster ones."""
-    best: list[_Timed] = []
-    for one in sorted(timed, key=lambda one: one.ratio):
-        if one.ratio <= _FASTER and (not best or one.damage < best[-1].damage):
-            best.append(one)
-    return best[::-1]

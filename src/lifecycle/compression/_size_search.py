@@ -1,160 +1,81 @@
-"""Candidates of few bytes: each layer is pruned and quantized in several ways, and all layers share the bytes."""
+"""Candidates of few bytes: channels are removed, each layer is pruned and quantized, and all layers share the bytes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from lifecycle.codecs import decode, encode, list_quantizers, pack
-from lifecycle.compression._candidate_search import CandidateSearch, Proposal
-from lifecycle.compression._layers import unprotected_layers
-from lifecycle.compression._obs import LayerInputs, output_error, prune_layer, quantize_layer
-from lifecycle.compression._plans import least_damage
-from lifecycle.compression._statistics import second_moments
+from lifecycle.compression._candidate_search import AMOUNTS, CandidateSearch, Proposal, frontier
+from lifecycle.compression._layer_options import MEASURED, LayerOptions, Plan
 from lifecycle.compression.result import Candidate
 from lifecycle.compression.size import size_of
-from lifecycle.masks import lowest
-from lifecycle.store.adapters import Grid, Layer
 
-_N_SIZES = 20  # between the smallest and the original model that are looked for
-_GROUP_SIZE = 64  # inputs that share a scale of 4-bit codes where no weight is pruned
+_N_SIZES = 60  # between the smallest and the original model that are looked for
+_STRIDE = 4  # sizes from one that is tested on all search rows to the next, until one fails
 
 
-class Option(NamedTuple):
-    """What may be done to one layer: a share of its weights pruned, bits of those that stay (32: as they are)."""
+class _Sized(NamedTuple):
+    """A choice of options for the layers of a model, its bytes, and its damage to the outputs."""
 
-    amount: float
-    bits: int
-    group_size: int | None = None
-
-    def __str__(self) -> str:
-        if self == _UNCHANGED:
-            return "unchanged"
-        groups = f" in groups of {self.group_size}" if self.group_size else ""
-        return ", ".join([f"{100 * self.amount:g} % pruned"] * (self.amount > 0) + [f"int{self.bits}{groups}"])
-
-
-_UNCHANGED = Option(0.0, 32)
-# where weights of a group are pruned, its scale costs as much as the others
-_OPTIONS = (
-    _UNCHANGED,
-    Option(0.0, 8),
-    Option(0.0, 4, _GROUP_SIZE),
-    Option(0.0, 4),
-    *(Option(amount, 4) for amount in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)),
-)
-# options whose damage to the outputs of the model is measured; that of the others follows from the layer's own outputs
-_MEASURED = (Option(0.0, 4), Option(0.8, 4))
-
-Plan = dict[str, Option]  # by the name of the layer
+    of: LayerOptions
+    plan: Plan
+    channels_removed: float
+    cost: int
+    damage: float
 
 
 class SizeSearch(CandidateSearch):
-    """What each option saves and damages in a layer, and the choices of options that a dynamic programme makes."""
+    """Options for the layers of the model, and of the model without some of its channels.
+
+    A dynamic programme chooses for many sizes; those that another choice surpasses in both bytes and damage, with as
+    many channels or others, are no candidates.
+    """
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
-        self.layers = unprotected_layers(self.adapter.layers(self.model), (), self.model)
-        self.stored = {k: float(_bytes_of(array)) for k, array in self.adapter.tensors(self.model).items()}
-        self.encoded: dict[str, dict[Option, Grid]] = {}
         self.methods: dict[str, tuple[str, str]] = {}
-        self.n_steps = len(self.layers) * (1 + len(_MEASURED)) + 2 * _N_SIZES
+        n_layers = len(self.adapter.layers(self.model))
+        self.n_steps = len(AMOUNTS) * (n_layers * (1 + len(MEASURED)) + _N_SIZES) + _N_SIZES
 
     def proposals(self, on_step: Callable[[], Any], max_drop: float) -> list[Proposal]:
-        """From the largest to the smallest, for budgets of bytes in equal ratios."""
-        sizes, damages = [], []
-        moments = second_moments(self.adapter, self.model, self.layers, self.calibration, skip_unknown=True)
-        for layer, of_layer in zip(self.layers, moments, strict=True):
-            errors = self._encode(layer, None if of_layer is None else LayerInputs(of_layer))
-            on_step()
-            sizes.append(self._sizes(layer))
-            damages.append(self._damages(layer, errors, on_step))
-        smallest, largest = (sum(float(f(each)) for each in sizes) for f in (np.min, lambda each: each[0]))
-        if smallest >= largest:
-            return []
-        budgets = np.geomspace(smallest, largest, _N_SIZES, endpoint=False)[::-1] - smallest
-        choices = least_damage([each - each.min() for each in sizes], damages, budgets)
-        return self.until_one_fails(self._proposals(choices, on_step), max_drop)
+        """From the largest to the smallest."""
+        found: list[_Sized] = []
+        for amount, model in self.without_channels():
+            if amount and self.search_drop(model) > max_drop:
+                break
+            options = LayerOptions(self.adapter, model, self.calibration, self.damage, on_step)
+            self.methods = self.methods or options.methods
+            for plan in options.plans(_N_SIZES):
+                changed = options.apply(plan)
+                found.append(_Sized(options, plan, amount, size_of(changed), self.damage(changed)))
+                on_step()
+            found = frontier(found, self.size - 1)
+            if not any(one.of is options for one in found):
+                break  # with still fewer channels there is hardly a better choice
+        return self._proposals(found, on_step, max_drop)
 
     def none_found(self) -> str:
         return "no candidate is smaller than the model: there is nothing to compress"
 
     def about(self) -> dict[str, Any]:
-        return {"methods": self.methods}
+        return {"methods": self.methods, "notes": self.notes}
 
-    def _proposals(self, choices: list[list[int] | None], on_step: Callable[[], Any]) -> Iterator[Proposal]:
-        seen = set()
-        size = self.size
-        for choice in choices:
-            on_step()
-            if choice is None or tuple(choice) in seen or not any(choice):
-                continue
-            seen.add(tuple(choice))
-            plan = {layer.name: _OPTIONS[k] for layer, k in zip(self.layers, choice, strict=True)}
-            changed = self.apply(plan)
-            now = size_of(changed)
-            if now >= size:
-                continue
-            size = now
-            options = {name: str(option) for name, option in plan.items()}
-            yield Proposal(Candidate(options, size, self.search_drop(changed)), partial(self.apply, plan))
+    def _proposals(self, sized: list[_Sized], on_step: Callable[[], Any], max_drop: float) -> list[Proposal]:
+        """Some of the candidates up to the first that fails on the search rows, and all of the last before it."""
+        made: dict[int, Proposal] = {}
 
-    def apply(self, plan: Plan) -> Any:
-        """The model with the option of each layer that is named; all others are as they were."""
-        plan = {name: option for name, option in plan.items() if option != _UNCHANGED}
+        def until_one_fails(places: range) -> None:
+            for k in places:
+                made[k] = made.get(k) or self._proposal(sized[k])
+                on_step()
+                if made[k].candidate.search_drop > max_drop:
+                    break
 
-        def chosen(name: str, weight: np.ndarray, axis: int, grid: Grid | None) -> Grid:
-            return self.encoded[name][plan[name]]
+        until_one_fails(range(0, len(sized), _STRIDE))
+        until_one_fails(range(max(max(made, default=0) - 2 * _STRIDE, 0), len(sized)))
+        return self.until_one_fails((made[k] for k in sorted(made)), max_drop)
 
-        return self.adapter.quantize_layers(self.adapter.copy(self.model), list(plan), chosen, None)
-
-    def _encode(self, layer: Layer, inputs: LayerInputs | None) -> list[float]:
-        """Keep codes and scales of a layer for every option; returns their errors: of the layer's outputs, if known."""
-        weight, quantizer = self.adapter.read_weight(self.model, layer.name), list_quantizers()["mse"]
-        self.methods[layer.name] = ("magnitude", "mse") if inputs is None else ("obs", "gptq")
-        grids, errors = {}, [0.0]
-        for option in _OPTIONS[1:]:
-            if inputs is None:
-                pruned = np.where(lowest([np.abs(weight)], option.amount)[0], weight, weight.dtype.type(0))
-                grid = encode(pruned, quantizer.scales, layer.channel_axis, option.bits, option.group_size)
-            else:
-                drop = round(option.amount * weight.size)
-                pruned = prune_layer(layer, weight, inputs, drop, None) if drop else weight
-                grid = quantize_layer(layer, pruned, inputs, quantizer, option.bits, option.group_size)
-            change = decode(*grid, layer.channel_axis, weight.dtype) - weight
-            errors.append(float(np.square(change).sum()) if inputs is None else output_error(layer, change, inputs))
-            grids[option] = grid
-        self.encoded[layer.name] = grids
-        return errors
-
-    def _sizes(self, layer: Layer) -> np.ndarray:
-        """Bytes of the layer with each option."""
-        stored = [float(sum(_bytes_of(part) for part in grid)) for grid in self.encoded[layer.name].values()]
-        now = [self.stored.get(f"{layer.name}{end}", 0.0) for end in ("", ".codes", ".scales")]
-        if not any(now):  # inside a pipeline the names are longer
-            now = [self.size - size_of(self.apply({layer.name: _OPTIONS[1]})) + stored[0]]
-        return np.array([sum(now), *stored])
-
-    def _damages(self, layer: Layer, errors: list[float], on_step: Callable[[], Any]) -> np.ndarray:
-        """The damage of each option: in proportion to the layer's error, from the measured one with the nearest error.
-
-        Small changes of a layer's outputs change those of the model in proportion.
-        """
-        floor = max(max(errors), np.finfo(float).tiny) * 1e-12
-        logs = np.log(np.maximum(errors, floor))
-        measured = [_OPTIONS.index(option) for option in _MEASURED]
-        found = []
-        for k in measured:
-            found.append(self.damage(self.apply({layer.name: _OPTIONS[k]})))
-            on_step()
-        nearest = np.abs(logs[:, None] - logs[measured]).argmin(axis=1)
-        with np.errstate(invalid="ignore"):
-            damages = np.array(found)[nearest] * np.exp(logs - logs[measured][nearest])
-        damages[~np.isfinite(damages)] = np.inf  # an option whose outputs are not finite is no option
-        damages[0] = 0.0
-        return damages
-
-
-def _bytes_of(array: np.ndarray) -> int:
-    return sum(part.nbytes for part in pack(array)[1].values())
+    def _proposal(self, one: _Sized) -> Proposal:
+        options = {name: str(option) for name, option in one.plan.items()}
+        drop = self.search_drop(one.of.apply(one.plan))
+        candidate = Candidate(options, one.cost, drop, channels_removed=one.channels_removed)
+        return Proposal(candidate, partial(one.of.apply, one.plan))

@@ -17,6 +17,7 @@ class Candidate:
 
     `search_drop` is the rise of the mean loss on the search rows. `seconds` of a call, and how many times faster that
     is, are known where latency is the objective. The certificate is None where the sequence of tests ended before it.
+    `channels_removed` is the share of each layer's channels that were removed before the options were chosen.
     """
 
     options: dict[str, str]
@@ -25,18 +26,23 @@ class Candidate:
     seconds: float | None = None
     times_faster: float | None = None
     certificate: Certificate | None = None
+    channels_removed: float = 0.0
 
     @property
     def description(self) -> str:
         """The options, by layer, or with the number of layers that have each."""
+        share = self.channels_removed
+        return "; ".join([f"{100 * share:g} % of the channels removed"] * (share > 0) + self._options())
+
+    def _options(self) -> list[str]:
         if len(self.options) == 1:
-            return next(iter(self.options.values()))
+            return list(self.options.values())
         if len(self.options) <= _FEW_LAYERS:
-            return "; ".join(f"{name.removesuffix('.weight')} {option}" for name, option in self.options.items())
+            return [f"{name.removesuffix('.weight')} {option}" for name, option in self.options.items()]
         counts: dict[str, int] = {}
         for option in self.options.values():
             counts[option] = counts.get(option, 0) + 1
-        return "; ".join(f"{n} {'layer' if n == 1 else 'layers'} {option}" for option, n in counts.items())
+        return [f"{n} {'layer' if n == 1 else 'layers'} {option}" for option, n in counts.items()]
 
 
 _FEW_LAYERS = 4  # whose options are told one by one

@@ -26,6 +26,7 @@ from lifecycle.torch import calibration, channels, serialization
 from lifecycle.torch.batches import as_array, input_dtype_and_device, to_batches
 from lifecycle.torch.bias_correction import correct_biases, output_means
 from lifecycle.torch.equalization import equalize
+from lifecycle.torch.folding import fold_batch_norms as _fold_batch_norms
 from lifecycle.torch.modules import check_values, named_modules, unwrap
 from lifecycle.torch.quantized import QuantizedModule
 from lifecycle.torch.quantized.grids import clear_scales, codes_of, scales_of, set_scales
@@ -189,10 +190,7 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
         )
     net = swap(net, swaps)
     correct_biases(net, means, rows)
-    if isinstance(model, nn.Module):
-        return net
-    model.module_ = net
-    return model
+    return _with_module(model, net)
 
 
 def integer_layers(model: Any) -> list[str] | None:
@@ -269,6 +267,19 @@ def remove_channels(
         net, amount, method=method, scope=scope, calibration=calibration, targets=targets, loss=loss,
         protect=_protected_paths(net, protect), random_state=seed,
     )  # fmt: skip
+    return model
+
+
+def fold_batch_norms(model: Any, calibration: Any) -> Any:
+    net = _module(model)
+    return _with_module(model, _fold_batch_norms(net, _batches(model, net, calibration)))
+
+
+def _with_module(model: Any, net: nn.Module) -> Any:
+    """The module itself, or the estimator with it."""
+    if isinstance(model, nn.Module):
+        return net
+    model.module_ = net
     return model
 
 

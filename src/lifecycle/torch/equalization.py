@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.torch.calibration import batches_of, evaluating
-from lifecycle.torch.channels.tracing import trace
+from lifecycle.torch.channels.tracing import SoleLayers, trace
 
 _CHECK_ROWS = 32
 _ROUNDS, _SMALL_CHANGE = 20, 1e-3  # of the factors: then ranges are alike
@@ -92,25 +92,11 @@ def _is_substantial(ranges: torch.Tensor) -> torch.Tensor:
 
 def _pairs(net: nn.Module, paths: set[str], arguments: tuple, keywords: dict[str, Any]) -> list[tuple[Any, Any]]:
     graph = trace(net, *copy.deepcopy((arguments, keywords)))
-    calls: dict[Any, int] = {}
-    uses: dict[int, int] = {}
-    for node in graph.nodes:
-        if node.op == "call_module":
-            calls[node.target] = calls.get(node.target, 0) + 1
-        elif node.op == "get_attr":  # a weight that is used without its layer
-            path = str(node.target).rpartition(".")[0]
-            calls[path] = calls.get(path, 0) + 1
-    for module in net.modules():
-        for p in module._parameters.values():
-            uses[id(p)] = uses.get(id(p), 0) + 1
+    sole = SoleLayers(net, graph)
 
     def layer_of(node: fx.Node) -> Any:
-        if node.op != "call_module" or node.target not in paths or calls[node.target] != 1:
-            return None
-        module = net.get_submodule(str(node.target))
-        hooks = module._forward_hooks or module._forward_pre_hooks
-        shared = any(p is not None and uses[id(p)] != 1 for p in module._parameters.values())
-        return module if type(module) in _LAYERS and not hooks and not shared else None
+        module = sole.module(node) if node.target in paths else None
+        return module if type(module) in _LAYERS else None
 
     found = []
     for node in graph.nodes:

@@ -15,6 +15,7 @@ from lifecycle.store import json_values, limits
 from lifecycle.store.json_values import deserialize_value, serialize_value
 from lifecycle.torch import modules, tensors
 from lifecycle.torch.channels.slicing import Shapes, original_shapes, resize
+from lifecycle.torch.folding import fold_as_in_file, folded_paths
 from lifecycle.torch.quantized import QuantizedModule
 from lifecycle.torch.quantized.base import floating_shapes
 from lifecycle.torch.quantized.grids import clear_scales, set_scales
@@ -73,6 +74,7 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
         "training": net.training,
         "other_mode": [path for path, m in modules.named_modules(net) if m.training != net.training],
         **({"original_shapes": resized} if resized else {}),
+        **({"folded_batch_norms": folded} if (folded := folded_paths(net)) else {}),
     }
     return config, arrays
 
@@ -107,7 +109,7 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
     state, scales = _state(config, arrays, own=into is None)
     if into is not None:
         return _fill(into, config, state, scales)
-    net = _build(config, state)
+    net = fold_as_in_file(_build(config, state), config.get("folded_batch_norms", ()), state)
     _resize(net, config.get("original_shapes", {}), state)
     swaps = swaps_of_file(net, config["int8_layers"], state)
     _check_state(net, swaps, state)
@@ -136,7 +138,9 @@ def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor
     name_of = modules.names_of_file(net, state)
     state, scales = ({name_of(name): value for name, value in of_file.items()} for of_file in (state, scales))
     resized = {name_of(path): shapes for path, shapes in config.get("original_shapes", {}).items()}
-    with modules.undone_on_error(net) if resized else nullcontext():
+    folded = [name_of(path) for path in config.get("folded_batch_norms", ())]
+    with modules.undone_on_error(net) if resized or folded else nullcontext():
+        fold_as_in_file(net, folded, state)
         _resize(net, resized, state)
         swaps = swaps_of_file(net, [name_of(path) for path in config["int8_layers"]], state)
         modules.check_writable(modules.state_tensors(net))

@@ -131,6 +131,9 @@ class Adapter(Protocol):
     ) -> Any:
         """The model, in place, without that share of its channels."""
 
+    def fold_batch_norms(self, model: Any, calibration: Any) -> Any:
+        """The model, in place, for inference: batch normalizations are folded into the layers before them."""
+
     def copy(self, model: Any) -> Any:
         """Independent copy."""
 

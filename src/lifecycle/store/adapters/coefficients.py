@@ -145,3 +145,7 @@ def remove_channels(
     model: Any, amount: float, method: str, scope: str, calibration: Any, protect: Sequence[str], seed: Any
 ) -> Any:
     raise UnsupportedModel('structure="channels" needs a torch model or an MLP: a linear estimator has no channels')
+
+
+def fold_batch_norms(model: Any, calibration: Any) -> Any:
+    return model

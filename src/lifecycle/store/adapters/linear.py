@@ -11,6 +11,7 @@ from lifecycle.store.adapters import LINEAR_ESTIMATOR, Layer
 from lifecycle.store.adapters.coefficients import (
     SCALES,
     coef_of,
+    fold_batch_norms,
     integer_layers,
     layers_of_coef,
     pop_weight,
@@ -26,6 +27,7 @@ from lifecycle.store.adapters.coefficients import (
 __all__ = [
     "copy",
     "deserialize",
+    "fold_batch_norms",
     "integer_layers",
     "layers",
     "quantize_layers",

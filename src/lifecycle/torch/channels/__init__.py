@@ -13,6 +13,7 @@ from lifecycle.torch.calibration import batches_of, evaluating, squared_gradient
 from lifecycle.torch.channels.coupling import BATCH_NORMS, RECURRENT, Coupling, Use, find_coupling
 from lifecycle.torch.channels.refitting import reestimate_batch_norms, refit_inputs
 from lifecycle.torch.channels.slicing import GATES, keep_channels
+from lifecycle.torch.channels.tracing import outputs_of_call
 
 _CHECK_ROWS = 32
 _TOLERANCE = 1e-3  # of what the masks change in the outputs
@@ -188,7 +189,7 @@ def _check_equal(
     """UnsupportedModel unless the sliced network computes what the masked one does; `full`: without masks."""
     name = type(net).__name__
     try:
-        found, wanted, before = (_outputs(m, arguments, keywords) for m in (net, masked, full))
+        found, wanted, before = (outputs_of_call(m, arguments, keywords) for m in (net, masked, full))
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).partition("\n")[0]
         raise UnsupportedModel(
@@ -206,17 +207,3 @@ def _check_equal(
                 f"without some channels this {name} computes something else than with zeros in their place: protect "
                 "the layers around what it does between them"
             )
-
-
-@torch.no_grad()
-def _outputs(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> list[torch.Tensor]:
-    """All tensors that a network returns, as numbers in double precision."""
-    args, kwargs = copy.deepcopy((arguments, keywords))  # a network may write to its input
-    return [tensor.double() for tensor in _tensors(net(*args, **kwargs))]
-
-
-def _tensors(out: Any) -> list[torch.Tensor]:
-    if isinstance(out, torch.Tensor):
-        return [out]
-    parts = out.values() if isinstance(out, dict) else out if isinstance(out, list | tuple) else []
-    return [tensor for part in parts for tensor in _tensors(part)]

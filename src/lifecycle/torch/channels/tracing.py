@@ -1,5 +1,6 @@
 """A trace of torch.fx with an example computed beside it, so that shapes are numbers."""
 
+import copy
 import inspect
 import re
 from collections.abc import Callable
@@ -126,3 +127,44 @@ def _traced(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> fx.Gr
     finally:
         for name in set(vars(net)) - names:  # torch.fx leaves the constants of a trace there
             delattr(net, name)
+
+
+class SoleLayers:
+    """The layers of a graph that are called once, and whose parameters nothing else uses."""
+
+    def __init__(self, net: nn.Module, graph: fx.Graph):
+        self.net = net
+        self.calls: dict[Any, int] = {}
+        self.uses: dict[int, int] = {}
+        for node in graph.nodes:
+            if node.op == "call_module":
+                self.calls[node.target] = self.calls.get(node.target, 0) + 1
+            elif node.op == "get_attr":  # a weight that is used without its layer
+                path = str(node.target).rpartition(".")[0]
+                self.calls[path] = self.calls.get(path, 0) + 1
+        for module in net.modules():
+            for p in module._parameters.values():
+                self.uses[id(p)] = self.uses.get(id(p), 0) + 1
+
+    def module(self, node: Any) -> Any:
+        """The module that a node calls; None where it is called elsewhere too, shares a parameter, or has hooks."""
+        if not isinstance(node, fx.Node) or node.op != "call_module" or self.calls[node.target] != 1:
+            return None
+        module = self.net.get_submodule(str(node.target))
+        has_hooks = module._forward_hooks or module._forward_pre_hooks
+        is_shared = any(p is not None and self.uses[id(p)] != 1 for p in module._parameters.values())
+        return None if has_hooks or is_shared else module
+
+
+@torch.no_grad()
+def outputs_of_call(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> list[torch.Tensor]:
+    """All tensors that a network returns, as numbers in double precision."""
+    args, kwargs = copy.deepcopy((arguments, keywords))  # a network may write to its input
+    return [tensor.double() for tensor in _tensors(net(*args, **kwargs))]
+
+
+def _tensors(out: Any) -> list[torch.Tensor]:
+    if isinstance(out, torch.Tensor):
+        return [out]
+    parts = out.values() if isinstance(out, dict) else out if isinstance(out, list | tuple) else []
+    return [tensor for part in parts for tensor in _tensors(part)]

@@ -129,6 +129,11 @@ def remove_channels(
     return model
 
 
+def fold_batch_norms(model: Any, calibration: Any) -> Any:
+    adapter, estimator = _adapter_and_estimator(model)
+    return _replace_final_estimator(model, adapter.fold_batch_norms(estimator, _transformed(model, calibration)))
+
+
 def _renew_regressors(model: Any) -> None:
     """Let another fit of a TransformedTargetRegressor make a regressor of the size that it has now."""
     from sklearn.base import clone

@@ -14,6 +14,7 @@ from lifecycle.store import json_values
 from lifecycle.store.adapters import SKLEARN_LINEAR_MODEL, Encode, Layer, QuantizationOptions, coefficients
 from lifecycle.store.adapters.coefficients import (
     coef_of,
+    fold_batch_norms,
     integer_layers,
     layers_of_coef,
     pop_weight,
@@ -28,6 +29,7 @@ from lifecycle.store.adapters.sklearn import fitted
 __all__ = [
     "copy",
     "deserialize",
+    "fold_batch_norms",
     "integer_layers",
     "is_supported",
     "layers",
