@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,24 +27,14 @@ class Proposal(NamedTuple):
     build: Callable[[], Any]
 
 
-class Judged(Protocol):
-    """What costs bytes or time, and damages the outputs."""
-
-    @property
-    def cost(self) -> float: ...
-
-    @property
-    def damage(self) -> float: ...
+T = TypeVar("T")
 
 
-Candidates = TypeVar("Candidates", bound=Judged)
-
-
-def frontier(found: Iterable[Candidates], at_most: float) -> list[Candidates]:
-    """From the most to the least costly those that cost so much at most, and damage less than all cheaper ones."""
-    best: list[Candidates] = []
-    for one in sorted(found, key=lambda one: (one.cost, one.damage)):
-        if one.cost <= at_most and (not best or one.damage < best[-1].damage):
+def frontier(found: Iterable[T], cost: Callable[[T], float], damage: Callable[[T], float]) -> list[T]:
+    """From the most to the least costly those that damage less than all that cost no more."""
+    best: list[T] = []
+    for one in sorted(found, key=lambda one: (cost(one), damage(one))):
+        if not best or damage(one) < damage(best[-1]):
             best.append(one)
     return best[::-1]
 

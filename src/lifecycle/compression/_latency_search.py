@@ -23,7 +23,7 @@ class _Timed(NamedTuple):
     model: Any
     description: str
     seconds: float
-    cost: float
+    ratio: float
     damage: float
 
 
@@ -51,11 +51,12 @@ class LatencySearch(CandidateSearch):
             int8 = self._with_int8_layers(model)
             if int8 is not None:
                 found.append(self._time(int8, [*parts, "int8"]))
-            found = frontier(found, _FASTER)
+            found = _fastest(found)
             on_step()
         # the fastest of many measurements is fast by chance, too: each is timed again
-        again = frontier([self._time(one.model, [one.description]) for one in found], _FASTER)
-        return self.until_one_fails(self._proposals(again, on_step), max_drop)
+        again = _fastest([self._time(one.model, [one.description]) for one in found])
+        made = self.until_one_fails(self._proposals(again, on_step), max_drop)
+        return frontier(made, lambda one: one.candidate.seconds or 0.0, lambda one: one.candidate.search_drop)
 
     def none_found(self) -> str:
         reasons = "".join(f"; {note}" for note in self.notes)
@@ -70,7 +71,7 @@ class LatencySearch(CandidateSearch):
     def _proposals(self, timed: list[_Timed], on_step: Callable[[], Any]) -> Iterator[Proposal]:
         for one in timed:
             drop = self.search_drop(one.model)
-            candidate = Candidate({"model": one.description}, size_of(one.model), drop, one.seconds, 1 / one.cost)
+            candidate = Candidate({"model": one.description}, size_of(one.model), drop, one.seconds, 1 / one.ratio)
             yield Proposal(candidate, partial(getattr, one, "model"))
             on_step()
 
@@ -93,3 +94,9 @@ class LatencySearch(CandidateSearch):
         calls = [partial(self.scorer.predictions, one, self.batch) for one in (self.model, model)]
         before, after = (median for _, median, _ in alternating_quartiles(calls))
         return _Timed(model, ", ".join(parts), after, after / before, self.damage(model))
+
+
+def _fastest(timed: list[_Timed]) -> list[_Timed]:
+    """Those that are faster than the original, without those that another one surpasses in both time and damage."""
+    faster = [one for one in timed if one.ratio <= _FASTER]
+    return frontier(faster, lambda one: one.ratio, lambda one: one.damage)

@@ -19,7 +19,7 @@ class _Sized(NamedTuple):
     of: LayerOptions
     plan: Plan
     channels_removed: float
-    cost: int
+    size: int
     damage: float
 
 
@@ -40,15 +40,16 @@ class SizeSearch(CandidateSearch):
         """From the largest to the smallest."""
         found: list[_Sized] = []
         for amount, model in self.without_channels():
-            if amount and self.search_drop(model) > max_drop:
-                break
+            if amount and self.search_drop(model) > max_drop / 2:
+                break  # bits and zeros need the rest
             options = LayerOptions(self.adapter, model, self.calibration, self.damage, on_step)
             self.methods = self.methods or options.methods
             for plan in options.plans(_N_SIZES):
                 changed = options.apply(plan)
                 found.append(_Sized(options, plan, amount, size_of(changed), self.damage(changed)))
                 on_step()
-            found = frontier(found, self.size - 1)
+            smaller = [one for one in found if one.size < self.size]
+            found = frontier(smaller, lambda one: one.size, lambda one: one.damage)
             if not any(one.of is options for one in found):
                 break  # with still fewer channels there is hardly a better choice
         return self._proposals(found, on_step, max_drop)
@@ -72,10 +73,11 @@ class SizeSearch(CandidateSearch):
 
         until_one_fails(range(0, len(sized), _STRIDE))
         until_one_fails(range(max(max(made, default=0) - 2 * _STRIDE, 0), len(sized)))
-        return self.until_one_fails((made[k] for k in sorted(made)), max_drop)
+        best = frontier(made.values(), lambda one: one.candidate.size, lambda one: one.candidate.search_drop)
+        return self.until_one_fails(best, max_drop)
 
     def _proposal(self, one: _Sized) -> Proposal:
         options = {name: str(option) for name, option in one.plan.items()}
         drop = self.search_drop(one.of.apply(one.plan))
-        candidate = Candidate(options, one.cost, drop, channels_removed=one.channels_removed)
+        candidate = Candidate(options, one.size, drop, channels_removed=one.channels_removed)
         return Proposal(candidate, partial(one.of.apply, one.plan))
