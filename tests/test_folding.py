@@ -145,3 +145,15 @@ def test_an_estimator_is_stored_without_its_batch_norms(tmp_path):
     loaded = lc.load(tmp_path / "folded.safetensors", into=copy.deepcopy(model))
     np.testing.assert_allclose(loaded.predict_proba(ROWS.numpy()), model.predict_proba(ROWS.numpy()), atol=1e-5)
     assert folded_paths(loaded.module_) == ["1"]
+
+
+def test_the_order_of_memory_is_stored_for_one_channel_too(tmp_path):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).to(memory_format=torch.channels_last).eval()
+    x = ROWS[:, :1]
+    assert net(x).is_contiguous(memory_format=torch.channels_last)
+    lc.save(net, tmp_path / "last.safetensors")
+    loaded = lc.load(
+        tmp_path / "last.safetensors", into=nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    )
+    assert [p.stride() for p in loaded.parameters()] == [p.stride() for p in net.parameters()]
+    assert torch.equal(loaded(x), net(x))

@@ -8,8 +8,8 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.compression import _latency_search
-from lifecycle.compression._latency_search import _frontier, _Timed
+from lifecycle.compression import _candidate_search, _latency_search
+from lifecycle.compression._latency_search import _fastest, _Timed
 from lifecycle.torch.quantized import QuantizedModule, layer_timing
 
 OPTIONS = {"objective": "latency", "random_state": 0, "progress": False}
@@ -40,7 +40,7 @@ def time_of_bytes(monkeypatch):
         return [(size, size, size) for size in sizes]
 
     monkeypatch.setattr(_latency_search, "alternating_quartiles", seconds)
-    monkeypatch.setattr(_latency_search, "_AMOUNTS", (0.0, 0.125))
+    monkeypatch.setattr(_candidate_search, "AMOUNTS", (0.0, 0.125))
     monkeypatch.setattr(layer_timing, "_measured", {})
     monkeypatch.setattr(layer_timing, "measure", lambda layer, floating, arguments: _timing(arguments[0].shape[1]))
 
@@ -53,9 +53,9 @@ def test_the_frontier_has_no_model_that_another_surpasses():
     def timed(ratio, damage):
         return _Timed(None, f"{ratio}, {damage}", ratio, ratio, damage)
 
-    found = _frontier([timed(0.5, 3.0), timed(0.96, 0.0), timed(0.7, 4.0), timed(0.6, 1.0), timed(0.9, 0.5)])
+    found = _fastest([timed(0.5, 3.0), timed(0.96, 0.0), timed(0.7, 4.0), timed(0.6, 1.0), timed(0.9, 0.5)])
     assert [(one.ratio, one.damage) for one in found] == [(0.9, 0.5), (0.6, 1.0), (0.5, 3.0)]
-    assert _frontier([timed(0.96, 0.0)]) == []
+    assert _fastest([timed(0.96, 0.0)]) == []
 
 
 def test_channels_go_and_layers_that_are_faster_in_int8_have_static_ranges(trained, digits, time_of_bytes):

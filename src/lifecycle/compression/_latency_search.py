@@ -45,7 +45,12 @@ class LatencySearch(CandidateSearch):
         found: list[_Timed] = []
         for amount, model in self.without_channels():
             parts = [f"{100 * amount:g} % of the channels removed"] if amount else []
-            if size_of(model) < self.size:
+            if not amount:
+                channels_last = self._is_faster_with_channels_last(model)
+            if channels_last:
+                model = self.adapter.channels_last(model)
+                parts.append("channels last in memory")
+            if channels_last or size_of(model) < self.size:
                 found.append(self._time(model, parts or ["batch normalizations folded"]))
             on_step()
             int8 = self._with_int8_layers(model)
@@ -90,10 +95,18 @@ class LatencySearch(CandidateSearch):
             self._note(f"int8 layers were not tried: {error}")
             return None
 
+    def _is_faster_with_channels_last(self, model: Any) -> bool:
+        changed = self.adapter.channels_last(self.adapter.copy(model))
+        return changed is not None and self._compare(model, changed)[1] <= _FASTER
+
     def _time(self, model: Any, parts: list[str]) -> _Timed:
-        calls = [partial(self.scorer.predictions, one, self.batch) for one in (self.model, model)]
-        before, after = (median for _, median, _ in alternating_quartiles(calls))
-        return _Timed(model, ", ".join(parts), after, after / before, self.damage(model))
+        return _Timed(model, ", ".join(parts), *self._compare(self.model, model), self.damage(model))
+
+    def _compare(self, before: Any, after: Any) -> tuple[float, float]:
+        """Seconds of a call of the second model, and their share of those of the first; calls of both alternate."""
+        calls = [partial(self.scorer.predictions, model, self.batch) for model in (before, after)]
+        seconds = [median for _, median, _ in alternating_quartiles(calls)]
+        return seconds[1], seconds[1] / seconds[0]
 
 
 def _fastest(timed: list[_Timed]) -> list[_Timed]:

@@ -275,6 +275,14 @@ def fold_batch_norms(model: Any, calibration: Any) -> Any:
     return _with_module(model, _fold_batch_norms(net, _batches(model, net, calibration)))
 
 
+def channels_last(model: Any) -> Any:
+    net = _module(model)
+    if not any(isinstance(module, nn.Conv2d) for module in net.modules()):
+        return None
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return model
+
+
 def _with_module(model: Any, net: nn.Module) -> Any:
     """The module itself, or the estimator with it."""
     if isinstance(model, nn.Module):

@@ -54,7 +54,7 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
             tied[name] = first[id(value)]
             continue
         first[id(value)] = name
-        if value.ndim == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last):
+        if tensors.has_channels_last(value):
             layout.append(name)
         dtypes[name] = dtype
         if name in codes:
@@ -124,12 +124,16 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
         net.get_submodule(path).training = not config["training"]
     for name in config["frozen"]:
         net.get_parameter(name).requires_grad_(False)
-    for name in config["channels_last"]:
+    _set_channels_last(net, config["channels_last"])
+    return net
+
+
+def _set_channels_last(net: nn.Module, names: list[str]) -> None:
+    for name in names:
         p = net.get_parameter(name)
         if p.ndim != 4:
             raise ValueError(f"{name} has {p.ndim} dimensions; channels_last needs 4")
-        p.data = p.data.contiguous(memory_format=torch.channels_last)
-    return net
+        p.data = p.data.to(memory_format=torch.channels_last)
 
 
 def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor], scales: dict) -> nn.Module:
@@ -151,6 +155,7 @@ def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor
             for module in filled.modules():
                 clear_scales(module)  # of the weights before
             _set_all_scales(filled, scales)
+            _set_channels_last(filled, [name_of(name) for name in config["channels_last"]])
     return into if filled is net else filled
 
 

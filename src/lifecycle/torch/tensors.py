@@ -27,6 +27,17 @@ def memory_order(tensor: torch.Tensor) -> list[int]:
     return sorted(range(tensor.ndim), key=lambda axis: (-tensor.stride()[axis], axis))
 
 
+def has_channels_last(tensor: torch.Tensor) -> bool:
+    """Whether the strides are those of torch.channels_last, by which convolutions choose the order of their outputs.
+
+    One channel, or one place, is contiguous in both orders: only the strides tell.
+    """
+    if tensor.ndim != 4 or tensor.layout is not torch.strided:
+        return False
+    other = torch.empty(tensor.shape, device="meta")
+    return tensor.stride() == other.to(memory_format=torch.channels_last).stride() != other.stride()
+
+
 def to_array(tensor: torch.Tensor) -> np.ndarray:
     """The numbers in C order, complex ones as pairs, bfloat16 as its bits; it may share the tensor's memory."""
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()

@@ -134,6 +134,9 @@ class Adapter(Protocol):
     def fold_batch_norms(self, model: Any, calibration: Any) -> Any:
         """The model, in place, for inference: batch normalizations are folded into the layers before them."""
 
+    def channels_last(self, model: Any) -> Any:
+        """The model, in place, with weights whose channels are last in memory; None where that changes nothing."""
+
     def copy(self, model: Any) -> Any:
         """Independent copy."""
 

@@ -10,6 +10,7 @@ from lifecycle.store import json_values
 from lifecycle.store.adapters import LINEAR_ESTIMATOR, Layer
 from lifecycle.store.adapters.coefficients import (
     SCALES,
+    channels_last,
     coef_of,
     fold_batch_norms,
     integer_layers,
@@ -25,6 +26,7 @@ from lifecycle.store.adapters.coefficients import (
 )
 
 __all__ = [
+    "channels_last",
     "copy",
     "deserialize",
     "fold_batch_norms",

@@ -134,6 +134,12 @@ def fold_batch_norms(model: Any, calibration: Any) -> Any:
     return _replace_final_estimator(model, adapter.fold_batch_norms(estimator, _transformed(model, calibration)))
 
 
+def channels_last(model: Any) -> Any:
+    adapter, estimator = _adapter_and_estimator(model)
+    changed = adapter.channels_last(estimator)
+    return None if changed is None else _replace_final_estimator(model, changed)
+
+
 def _renew_regressors(model: Any) -> None:
     """Let another fit of a TransformedTargetRegressor make a regressor of the size that it has now."""
     from sklearn.base import clone

@@ -13,6 +13,7 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.store import json_values
 from lifecycle.store.adapters import SKLEARN_LINEAR_MODEL, Encode, Layer, QuantizationOptions, coefficients
 from lifecycle.store.adapters.coefficients import (
+    channels_last,
     coef_of,
     fold_batch_norms,
     integer_layers,
@@ -27,6 +28,7 @@ from lifecycle.store.adapters.coefficients import (
 from lifecycle.store.adapters.sklearn import fitted
 
 __all__ = [
+    "channels_last",
     "copy",
     "deserialize",
     "fold_batch_norms",

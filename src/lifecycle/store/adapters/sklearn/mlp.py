@@ -227,6 +227,10 @@ def fold_batch_norms(model: Any, calibration: Any) -> Any:
     return model
 
 
+def channels_last(model: Any) -> Any:
+    return None
+
+
 # -- storage -----------------------------------------------------------------------------------------------------------
 
 
