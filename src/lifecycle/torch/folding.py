@@ -69,8 +69,8 @@ def _pairs(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> list[t
         if type(norm) not in _BATCH_NORMS or norm.running_mean is None or len(node.args) != 1:
             continue
         source: Any = node.args[0]
-        layer = sole.module(source) if len(source.users) == 1 else None
-        n_spatial = _N_SPATIAL.get(type(layer))  # type: ignore[arg-type]
+        layer: Any = sole.module(source) if len(source.users) == 1 else None
+        n_spatial = _N_SPATIAL.get(type(layer))
         # a batch normalization takes the second dimension for the channels
         if n_spatial is None or source.meta["value"].ndim != n_spatial + 2 or norm.num_features != len(layer.weight):
             continue
@@ -81,10 +81,9 @@ def _pairs(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> list[t
 
 def _fold(layer: Any, norm: Any) -> None:
     dtype, shapes = layer.weight.dtype, original_shapes(layer)
-    values = (layer.weight, layer.bias, norm.running_mean, norm.running_var)
-    weight, bias, mean, variance = (None if value is None else value.double() for value in values)
-    factors = (None if value is None else value.double() for value in (norm.weight, norm.bias))
-    fused = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, *factors)
+    values = (layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    exact: list[Any] = [None if value is None else value.double() for value in values]
+    fused = fuse_conv_bn_weights(*exact[:4], norm.eps, exact[4], exact[5])
     layer.weight.copy_(fused[0])
     if layer.bias is None:
         layer.bias = nn.Parameter(fused[1].to(dtype), layer.weight.requires_grad)
