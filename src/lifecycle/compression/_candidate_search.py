@@ -115,6 +115,20 @@ class CandidateSearch(ABC):
                 break
         return found
 
+    def mild_to_strong(
+        self, proposals: Iterable[Proposal], cost: Callable[[Candidate], float], max_drop: float
+    ) -> list[Proposal]:
+        """Proposals from the most to the least costly, up to the first that fails on the search rows.
+
+        A cheaper one that loses less there is more likely to pass, too. So those that it surpasses are left out, as each
+        may end the sequence of tests; but not those that lose less than half of `max_drop`, which are likely to pass.
+        """
+        made = list(proposals)
+        best = frontier(made, lambda one: cost(one.candidate), lambda one: one.candidate.search_drop)
+        mild = [one for one in made if one.candidate.search_drop <= max_drop / 2 and one not in best]
+        ordered = sorted([*best, *mild], key=lambda one: cost(one.candidate), reverse=True)
+        return self.until_one_fails(ordered, max_drop)
+
     def search_drop(self, model: Any) -> float:
         """The rise of the mean loss on the search rows."""
         after = self.loss(self.rows.y_search, self.scorer.predictions(model, self.rows.X_search))

@@ -73,8 +73,7 @@ class SizeSearch(CandidateSearch):
 
         until_one_fails(range(0, len(sized), _STRIDE))
         until_one_fails(range(max(max(made, default=0) - 2 * _STRIDE, 0), len(sized)))
-        best = frontier(made.values(), lambda one: one.candidate.size, lambda one: one.candidate.search_drop)
-        return self.until_one_fails(best, max_drop)
+        return self.mild_to_strong(made.values(), lambda one: one.size, max_drop)
 
     def _proposal(self, one: _Sized) -> Proposal:
         options = {name: str(option) for name, option in one.plan.items()}
