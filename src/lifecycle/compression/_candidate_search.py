@@ -120,8 +120,8 @@ class CandidateSearch(ABC):
     ) -> list[Proposal]:
         """Proposals from the most to the least costly, up to the first that fails on the search rows.
 
-        A cheaper one that loses less there is more likely to pass, too. So those that it surpasses are left out, as each
-        may end the sequence of tests; but not those that lose less than half of `max_drop`, which are likely to pass.
+        A cheaper one that loses less there is more likely to pass. Those that it surpasses are left out, as each may
+        end the sequence of tests; but not those that lose at most half of `max_drop`, which are likely to pass.
         """
         made = list(proposals)
         best = frontier(made, lambda one: cost(one.candidate), lambda one: one.candidate.search_drop)

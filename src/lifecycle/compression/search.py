@@ -43,10 +43,11 @@ def compress(
 ) -> Compression:
     """Find the smallest or fastest model whose score drops by less than `max_drop`, and prove it.
 
-    Rows are split in two. On the search rows candidates are made. For few bytes, each layer is pruned and quantized in
-    several ways, of which two are tried alone, to learn what that does to the outputs; a dynamic programme then chooses
-    an option for every layer, for many sizes. For a short latency, channels are removed, and layers run in int8 where
-    that is faster here, with ranges of inputs from the search rows; each candidate is timed. On the other rows, which
+    Rows are split in two. On the search rows candidates are made. Batch normalizations are folded into the layers
+    before them, and shares of the channels are removed. For few bytes, each layer of what remains is pruned and
+    quantized in several ways, of which two are tried alone, to learn what that does to the outputs; a dynamic programme
+    then chooses an option for every layer, for many sizes. For a short latency, convolutions run with the channels last
+    in memory, and layers in int8, where that is faster here; each candidate is timed. On the other rows, which
     had no part in this, the candidates are tested from the mildest to the strongest until one fails (fixed-sequence
     testing): the last that passed is returned. The probability that its score in truth drops by `max_drop` or more is
     at most 1 − confidence_level.
