@@ -1,5 +1,7 @@
 """compress(objective="bytes"): fewer channels, zeros and bits together, in which order, and on which rows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,8 @@ from torch import nn
 import lifecycle as lc
 import lifecycle.torch as lt
 from lifecycle.compression import _candidate_search
-from lifecycle.compression._candidate_search import frontier
-from lifecycle.compression._layer_options import MEASURED, OPTIONS, LayerOptions
+from lifecycle.compression._layer_options import OPTIONS, LayerOptions
+from lifecycle.compression._plans import frontier
 from lifecycle.compression._scorer import Scorer
 from lifecycle.compression._search_rows import SearchRows
 from lifecycle.compression._size_search import SizeSearch
@@ -90,7 +92,8 @@ def test_batch_normalizations_are_folded_and_the_result_is_stored(trained, compr
     assert lc.size_of(loaded) == compressed.size_after
 
 
-def test_rows_to_certify_on_have_no_part_in_the_search(trained, digits):
+def test_rows_to_certify_on_have_no_part_in_the_search(trained, digits, monkeypatch):
+    monkeypatch.setattr(_candidate_search, "AMOUNTS", (0.0, 0.5))
     X, y = digits[0][700:], digits[1][700:]
     rows = SearchRows(X, y, None, 0.5, 0)
     proposed = []
@@ -106,25 +109,24 @@ def test_rows_to_certify_on_have_no_part_in_the_search(trained, digits):
         assert all(np.array_equal(a, b) for a, b in zip(*tensors, strict=True))
 
 
-def test_what_is_kept_packed_is_what_was_encoded(trained, digits):
-    """The sizes and models of all options are those of layers that are quantized in the same way one by one."""
-    adapter, rows = adapter_for(trained), digits[0][:64]
+def test_only_options_that_no_other_surpasses_are_kept_and_give_what_they_promise(trained, digits):
+    adapter, rows, name = adapter_for(trained), digits[0][:64], "7.weight"
     options = LayerOptions(adapter, trained, rows, lambda model: 1.0, lambda: None)
-    of_codes = sum(part.nbytes for grids in options.packed.values() for _, parts, *_ in grids.values()
-                   for part in parts.values())  # fmt: skip
-    n_weights = sum(int(np.prod(layer.shape)) for layer in options.layers)
-    assert of_codes < 5 * n_weights  # of 19 options
-    name = "7.weight"
-    k = next(i for i, layer in enumerate(options.layers) if layer.name == name)
-    for option, size in zip(OPTIONS[1:], options.sizes[k][1:], strict=True):
-        model = options.apply({name: option})
+    k = [layer.name for layer in options.layers].index(name)
+    kept = [OPTIONS.index(option) for option in options.packed[name]]
+    by_size = sorted(kept, key=lambda place: options.sizes[k][place])
+    assert len(by_size) > 4
+    assert all(a > b for a, b in pairwise(options.damages[k][by_size]))
+    others = np.setdiff1d(np.arange(1, len(OPTIONS)), kept)
+    assert np.isinf(options.damages[k][others]).all()
+    for place in kept:
+        option, model = OPTIONS[place], options.apply({name: OPTIONS[place]})
         weight = adapter.read_weight(model, name)
         assert np.mean(weight == 0) >= option.amount - 1e-9
         assert len(np.unique(weight[0])) <= 2**option.bits - 1 or option.group_size
-        assert lc.size_of(trained) - lc.size_of(model) == options.sizes[k][0] - size
+        assert lc.size_of(trained) - lc.size_of(model) == options.sizes[k][0] - options.sizes[k][place]
     plans = options.plans(10)
     assert all(set(options.packed[layer]) <= {plan[layer] for plan in plans} for layer in options.packed)
-    assert set(MEASURED) < set(OPTIONS)
 
 
 def test_a_network_that_cannot_be_traced_keeps_its_channels_and_says_so(digits):

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
+from lifecycle.compression._plans import frontier
 from lifecycle.compression._scorer import Scorer
 from lifecycle.compression._search_rows import SearchRows
 from lifecycle.compression.result import Candidate
@@ -25,18 +26,6 @@ class Proposal(NamedTuple):
 
     candidate: Candidate
     build: Callable[[], Any]
-
-
-T = TypeVar("T")
-
-
-def frontier(found: Iterable[T], cost: Callable[[T], float], damage: Callable[[T], float]) -> list[T]:
-    """From the most to the least costly those that damage less than all that cost no more."""
-    best: list[T] = []
-    for one in sorted(found, key=lambda one: (cost(one), damage(one))):
-        if not best or damage(one) < damage(best[-1]):
-            best.append(one)
-    return best[::-1]
 
 
 class CandidateSearch(ABC):

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.compression._candidate_search import AMOUNTS, CandidateSearch, Proposal, frontier
+from lifecycle.compression._candidate_search import AMOUNTS, CandidateSearch, Proposal
+from lifecycle.compression._plans import frontier
 from lifecycle.compression.quantization import quantize
 from lifecycle.compression.result import Candidate
 from lifecycle.compression.size import size_of

@@ -8,7 +8,7 @@ import numpy as np
 from lifecycle.codecs import decode, encode, list_quantizers, pack, unpack
 from lifecycle.compression._layers import unprotected_layers
 from lifecycle.compression._obs import LayerInputs, output_error, prune_layer, quantize_layer
-from lifecycle.compression._plans import least_damage
+from lifecycle.compression._plans import frontier, least_damage
 from lifecycle.compression._statistics import second_moments
 from lifecycle.compression.size import size_of
 from lifecycle.masks import lowest
@@ -50,7 +50,7 @@ _Packed = tuple[str | None, dict[str, np.ndarray], tuple[int, ...], np.ndarray] 
 class LayerOptions:
     """Codes and scales of each layer of a model, for every option.
 
-    Codes are kept as in a file, where those of all options take three to four bytes a weight.
+    Codes are kept as in a file, and only of options that no other one of the layer surpasses in bytes and damage.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class LayerOptions:
             on_step()
             self.sizes.append(self._sizes(layer))
             self.damages.append(self._damages(layer, errors, on_step))
+            self._keep_frontier(layer, self.sizes[-1], self.damages[-1])
 
     def plans(self, n_sizes: int) -> list[Plan]:
         """For budgets of bytes in equal ratios, from the largest to the smallest."""
@@ -81,8 +82,7 @@ class LayerOptions:
         found = {tuple(choice) for choice in choices if choice is not None}
         plans = [{la.name: OPTIONS[k] for la, k in zip(self.layers, choice, strict=True)} for choice in found]
         for layer in self.layers:
-            used = {plan[layer.name] for plan in plans}
-            self.packed[layer.name] = {o: grid for o, grid in self.packed[layer.name].items() if o in used}
+            self._keep(layer, {plan[layer.name] for plan in plans})
         return plans
 
     def apply(self, plan: Plan) -> Any:
@@ -95,6 +95,16 @@ class LayerOptions:
             return codes, scales
 
         return self.adapter.quantize_layers(self.adapter.copy(self.model), list(plan), chosen, None)
+
+    def _keep_frontier(self, layer: Layer, sizes: np.ndarray, damages: np.ndarray) -> None:
+        """Forget options that another one surpasses in both bytes and damage."""
+        best = frontier(range(len(OPTIONS)), sizes.__getitem__, damages.__getitem__)
+        damages[[k for k in range(len(OPTIONS)) if k not in best]] = np.inf
+        self._keep(layer, {OPTIONS[k] for k in best})
+
+    def _keep(self, layer: Layer, used: set[Option]) -> None:
+        grids = self.packed[layer.name]
+        self.packed[layer.name] = {option: grid for option, grid in grids.items() if option in used}
 
     def _encode(self, layer: Layer, inputs: LayerInputs | None) -> list[float]:
         """Keep codes and scales of a layer for every option; returns their errors: of the layer's outputs, if known."""

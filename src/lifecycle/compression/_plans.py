@@ -1,8 +1,21 @@
 """Which option each layer gets: the least damage that a number of bytes allows (SPDY; Frantar & Alistarh, 2022)."""
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 import numpy as np
 
 _BUCKETS = 2000
+T = TypeVar("T")
+
+
+def frontier(found: Iterable[T], cost: Callable[[T], float], damage: Callable[[T], float]) -> list[T]:
+    """From the most to the least costly those that damage less than all that cost no more."""
+    best: list[T] = []
+    for one in sorted(found, key=lambda one: (cost(one), damage(one))):
+        if not best or damage(one) < damage(best[-1]):
+            best.append(one)
+    return best[::-1]
 
 
 def least_damage(costs: list[np.ndarray], damages: list[np.ndarray], budgets: np.ndarray) -> list[list[int] | None]:

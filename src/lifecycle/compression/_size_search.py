@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from lifecycle.compression._candidate_search import AMOUNTS, CandidateSearch, Proposal, frontier
+from lifecycle.compression._candidate_search import AMOUNTS, CandidateSearch, Proposal
 from lifecycle.compression._layer_options import MEASURED, LayerOptions, Plan
+from lifecycle.compression._plans import frontier
 from lifecycle.compression.result import Candidate
 from lifecycle.compression.size import size_of
 
