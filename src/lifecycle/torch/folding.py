@@ -83,7 +83,8 @@ def _fold(layer: Any, norm: Any) -> None:
     dtype, shapes = layer.weight.dtype, original_shapes(layer)
     values = (layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
     exact: list[Any] = [None if value is None else value.double() for value in values]
-    fused = fuse_conv_bn_weights(*exact[:4], norm.eps, exact[4], exact[5])
+    weight, bias, mean, variance, factor, shift = exact
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, factor, shift)
     layer.weight.copy_(fused[0])
     if layer.bias is None:
         layer.bias = nn.Parameter(fused[1].to(dtype), layer.weight.requires_grad)
