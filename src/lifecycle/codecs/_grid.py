@@ -35,6 +35,11 @@ def choose_scales(rows: np.ndarray, rule: Callable[[np.ndarray, int], np.ndarray
     ValueError
         A weight is NaN or infinite, or too large for float32.
     """
+    parts = map_ordered(lambda part: _scales_of(rows[part], rule, bits), _parts(rows), rows.size)
+    return np.concatenate(list(parts))
+
+
+def _scales_of(rows: np.ndarray, rule: Callable[[np.ndarray, int], np.ndarray], bits: int) -> np.ndarray:
     if not np.isfinite(rows).all():
         raise ValueError("the weights contain NaN or infinity: they cannot be quantized")
     largest = np.abs(rows).max(axis=1, initial=0.0)

@@ -178,7 +178,8 @@ def quantize_layers(model: Any, names: list[str], encode: Encode, options: Quant
         # also where the layer is replaced at the end: `encode` may run the model up to the later layers
         _write(getattr(module, attribute), decode(codes, scales, axis, weight.dtype))
         set_scales(module, attribute, scales, axis)
-        grids.setdefault(id(module), {})[attribute] = torch.from_numpy(codes), torch.from_numpy(scales.copy())
+        if activations is not None:
+            grids.setdefault(id(module), {})[attribute] = torch.from_numpy(codes), torch.from_numpy(scales.copy())
     of_estimator = not isinstance(model, nn.Module)
     swaps: dict[int, nn.Module] = {**replacements(net, grids, options, rows, of_estimator=of_estimator)}
     if activations in ("dynamic", "static") and not swaps and not is_quantized:

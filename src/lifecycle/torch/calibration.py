@@ -24,7 +24,9 @@ class _EnoughSeen(Exception):
 def second_moments(
     net: nn.Module, run: Callable[[], None] | None, modules: list[nn.Module], inputs: Any, *, skip_unknown: bool = False
 ) -> list[Any]:
-    """Mean of x xᵀ over all inputs x of linear or convolutional layers: (groups, n_inputs, n_inputs), float64.
+    """Mean of x xᵀ over all inputs x of linear or convolutional layers: (groups, n_inputs, n_inputs).
+
+    In float64 for inputs in float64, else in float32.
 
     Parameters
     ----------
@@ -88,17 +90,20 @@ class _InputMoments:
 
     def __init__(self, module: nn.Module):
         self.rows_of = _rows_of(module)
-        self.total: Any = 0.0
+        self.total: torch.Tensor | None = None
         self.n_seen = self.calls = 0
 
     def add(self, x: torch.Tensor) -> None:
         rows = self.rows_of(x.detach() if x.dtype == torch.float64 else x.detach().float())
-        self.total = self.total + (rows.transpose(1, 2) @ rows).double()
+        if self.total is None:
+            self.total = rows.transpose(1, 2) @ rows
+        else:
+            self.total.baddbmm_(rows.transpose(1, 2), rows)
         self.n_seen += rows.shape[1]
         self.calls += 1
 
     def mean(self) -> np.ndarray | None:
-        return np.asarray((self.total / self.n_seen).cpu().numpy()) if self.n_seen else None
+        return None if self.total is None or not self.n_seen else self.total.div_(self.n_seen).cpu().numpy()
 
 
 def _rows_of(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:

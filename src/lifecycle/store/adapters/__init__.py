@@ -118,8 +118,9 @@ class Adapter(Protocol):
     def second_moments(
         self, model: Any, names: Sequence[str], inputs: Any, *, skip_unknown: bool = False
     ) -> dict[str, np.ndarray]:
-        """Means of x xᵀ over all that each weight is multiplied with: (groups of channels, inputs, inputs), float64.
+        """Means of x xᵀ over all that each weight is multiplied with: (groups of channels, inputs, inputs).
 
+        In float32 for layers that compute in float32 or less, else in float64.
         A weight whose inputs are not known, or are more than `MAX_INPUTS`, is left out, or raises UnsupportedModel.
         """
 
