@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lifecycle.masks import lowest
-from lifecycle.solvers.obs import compress_columns, inverse_factor
+from lifecycle.solvers.obs import compress_columns, cholesky_factor
 
 from . import naive
 
@@ -25,18 +25,30 @@ def error(weight, changed, moments):
 
 
 @pytest.mark.parametrize("n_inputs", [1, 5, 64, 130])
-def test_the_factor_is_that_of_the_inverse(n_inputs):
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float32, 1e-5), (np.float64, 1e-13)])
+def test_the_factor_is_that_of_the_damped_moments(n_inputs, dtype, atol):
     _, moments = layer(n_inputs=n_inputs)
-    factor = inverse_factor(moments)
+    moments /= np.trace(moments) / n_inputs
+    factor = cholesky_factor(moments.astype(dtype))
+    assert factor.dtype == dtype
     assert np.array_equal(factor, np.triu(factor))
-    np.testing.assert_allclose(factor.T.astype(float) @ factor @ damped(moments), np.eye(n_inputs), atol=2e-4)
+    np.testing.assert_allclose(factor.astype(float) @ factor.T, damped(moments), atol=atol)
+
+
+@pytest.mark.parametrize("scale", [1e-44, 5e36])
+def test_moments_that_float32_is_not_exact_enough_for_are_factorized_in_float64(scale):
+    moments = (layer(n_inputs=200)[1] * scale).astype(np.float32)
+    factor = cholesky_factor(moments)
+    assert factor.dtype == np.float64
+    want = damped(moments.astype(float))
+    np.testing.assert_allclose(factor @ factor.T, want, atol=1e-13 * want.max())
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 16, 128])
 def test_pruned_columns_are_made_good_as_in_the_definition(block_size):
     weight, moments = layer()
     mask = np.random.default_rng(1).random(weight.shape) > 0.4
-    found = compress_columns(weight, inverse_factor(moments), fixed_mask=mask, block_size=block_size)
+    found = compress_columns(weight, cholesky_factor(moments), fixed_mask=mask, block_size=block_size)
     slow = naive.obs_columns(weight, damped(moments), lambda i, j, w: w if mask[i, j] else 0.0)
     np.testing.assert_allclose(found.weight, slow, rtol=2e-4, atol=2e-4)
     assert found.codes is None
@@ -48,7 +60,7 @@ def test_rounded_columns_are_made_good_as_in_the_definition(block_size):
     weight, moments = layer()
     scales = np.float32(np.abs(weight).max(axis=1) / 7)
     found = compress_columns(
-        weight, inverse_factor(moments), scales=lambda w: scales, max_code=7, block_size=block_size
+        weight, cholesky_factor(moments), scales=lambda w: scales, max_code=7, block_size=block_size
     )
     slow = naive.obs_columns(
         weight, damped(moments), lambda i, j, w: float(np.clip(np.rint(w / scales[i]), -7, 7)) * scales[i]
@@ -67,7 +79,7 @@ def test_groups_take_their_scales_from_the_weights_as_they_are_then():
         seen.append(w.copy())
         return np.float32(np.abs(w).max(axis=1) / 7)
 
-    found = compress_columns(weight, inverse_factor(moments), scales=scales, max_code=7, group_size=20, block_size=20)
+    found = compress_columns(weight, cholesky_factor(moments), scales=scales, max_code=7, group_size=20, block_size=20)
     assert [w.shape for w in seen] == [(7, 20), (7, 20), (7, 10)]
     np.testing.assert_array_equal(seen[0], weight[:, :20])
     assert not np.allclose(seen[1], weight[:, 20:40])
@@ -82,7 +94,7 @@ def test_a_group_that_is_larger_than_a_row_is_the_whole_row():
         def scales(w):
             return np.float32(np.abs(w).max(axis=1) / 7)
 
-        return compress_columns(weight, inverse_factor(moments), scales=scales, max_code=7, group_size=group_size)
+        return compress_columns(weight, cholesky_factor(moments), scales=scales, max_code=7, group_size=group_size)
 
     for larger in (11, 4096):
         for found, want in zip(compressed(larger), compressed(None), strict=True):
@@ -93,7 +105,7 @@ def test_a_mask_is_chosen_by_the_scores_of_a_block_and_zeros_stay():
     weight, moments = layer()
     fixed = np.random.default_rng(1).random(weight.shape) > 0.2
     found = compress_columns(
-        weight, inverse_factor(moments), fixed_mask=fixed, keep_mask=lambda s: lowest([s], 0.5)[0], block_size=10
+        weight, cholesky_factor(moments), fixed_mask=fixed, keep_mask=lambda s: lowest([s], 0.5)[0], block_size=10
     )
     assert (found.weight[~fixed] == 0).all()
     for start in range(0, 40, 10):
@@ -107,11 +119,11 @@ def test_the_outputs_change_less_than_without_making_good():
     inputs, weight = rng.standard_normal((2000, 200)) @ directions, rng.standard_normal((30, 200))
     moments = inputs.T @ inputs / 2000
     mask = lowest([np.abs(weight)], 0.5)[0]
-    obs = compress_columns(weight, inverse_factor(moments), keep_mask=lambda s: lowest([s], 0.5)[0]).weight
+    obs = compress_columns(weight, cholesky_factor(moments), keep_mask=lambda s: lowest([s], 0.5)[0]).weight
     assert error(weight, obs, moments) < 0.5 * error(weight, weight * mask, moments)
     scales = np.float32(np.abs(weight).max(axis=1) / 7)
     rounded = np.clip(np.rint(weight / scales[:, None]), -7, 7) * scales[:, None]
-    gptq = compress_columns(weight, inverse_factor(moments), scales=lambda w: scales, max_code=7).weight
+    gptq = compress_columns(weight, cholesky_factor(moments), scales=lambda w: scales, max_code=7).weight
     assert error(weight, gptq, moments) < 0.5 * error(weight, rounded, moments)
 
 
@@ -122,24 +134,24 @@ def test_the_number_of_threads_changes_no_bit():
     results = []
     for n in (1, 2):
         with lc.threads(n):
-            results.append(compress_columns(weight, inverse_factor(moments), keep_mask=lambda s: lowest([s], 0.5)[0]))
+            results.append(compress_columns(weight, cholesky_factor(moments), keep_mask=lambda s: lowest([s], 0.5)[0]))
     assert results[0].weight.tobytes() == results[1].weight.tobytes()
 
 
 def test_inputs_that_are_always_zero_and_inputs_that_are_not_finite():
     weight, moments = layer()
     moments[:5], moments[:, :5] = 0.0, 0.0
-    assert np.isfinite(compress_columns(weight, inverse_factor(moments), keep_mask=lambda s: s > 1).weight).all()
-    assert np.isfinite(inverse_factor(np.zeros((3, 3)))).all()
+    assert np.isfinite(compress_columns(weight, cholesky_factor(moments), keep_mask=lambda s: s > 1).weight).all()
+    assert np.isfinite(cholesky_factor(np.zeros((3, 3)))).all()
     with pytest.raises(ValueError, match="NaN or infinite on the calibration rows"):
-        inverse_factor(np.full((2, 2), np.nan))
+        cholesky_factor(np.full((2, 2), np.nan))
 
 
 def test_float64_weights_stay_float64():
     """Of nearly dependent inputs the coefficients are large, and cancel."""
     weight, moments = layer()
     weight *= 1e40
-    factor = inverse_factor(moments)
+    factor = cholesky_factor(moments)
     assert np.array_equal(compress_columns(weight, factor).weight, weight)
     mask = np.random.default_rng(1).random(weight.shape) > 0.4
     found = compress_columns(weight, factor, fixed_mask=mask).weight

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lifecycle.codecs import choose_scales, list_codecs, max_code
-from lifecycle.solvers.obs import compress_columns, inverse_factor
+from lifecycle.solvers.obs import compress_columns, cholesky_factor
 
 from .._harness import alternate, quartiles
 from ._timing import at_least
@@ -25,7 +25,7 @@ def measure(n_outputs: int, n_inputs: int, rounds: int, scale: float) -> dict:
     found: dict[str, Any] = {}
 
     def ours() -> None:
-        factor = inverse_factor(moments)
+        factor = cholesky_factor(moments)
         found["lifecycle"] = compress_columns(weight, factor, scales=lambda w: scales, max_code=max_code(BITS)).weight
 
     def theirs() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from lifecycle.codecs import Quantizer, choose_scales, encode, even_group_size, max_code
 from lifecycle.masks import lowest_count, n_of_m
-from lifecycle.solvers.obs import compress_columns, inverse_factor
+from lifecycle.solvers.obs import compress_columns, cholesky_factor
 from lifecycle.store.adapters import Layer
 
 _BLOCK_OF_N_OF_M = (
@@ -23,7 +23,7 @@ class LayerInputs:
     @cached_property
     def factors(self) -> list[np.ndarray]:
         """Of each group the factor that the column loop takes."""
-        return [inverse_factor(h) for h in self.moments]
+        return [cholesky_factor(h) for h in self.moments]
 
     def reordered(self, columns: np.ndarray) -> "LayerInputs":
         """Of inputs in another order."""

@@ -4,10 +4,13 @@ Minimizes, over weights Ŵ that are zero or on a grid where it is asked for,
 
     tr (W − Ŵ) H (W − Ŵ)ᵀ,    H = mean of x xᵀ over the layer's inputs x.
 
-Columns are decided from the first to the last. What column j of a row loses, e = (w_j − ŵ_j) / U_jj, is made good by
-the columns that are still free, w_k ← w_k − e U_jk, where UᵀU is the Cholesky factorization of H⁻¹: rows of U are the
-rows of the inverses of H without the columns that were decided before. Sources: Hassibi & Stork (1992); Frantar &
-Alistarh (SparseGPT, 2023); Frantar et al. (GPTQ, 2023).
+Columns are decided from the first to the last, and those that are still free make good what the others lose. With the
+Cholesky factorization H = RRᵀ, R upper triangular, the sum is ‖(W − Ŵ)R‖². Let the columns before a block B be decided
+and Δ be their W − Ŵ. The sum is least if the free columns make the columns of (W − Ŵ)R from B on zero, where those of B
+are W_B + Δ R_ΔB U, U = R_BB⁻¹. Inside of the block, what column j of a row loses, e = (w_j − ŵ_j) / U_jj, is made good
+by w_k ← w_k − e U_jk. Rows of U are, up to a factor, those of the inverses of H without the columns that were decided
+before: this is the usual formulation with the Cholesky factor of H⁻¹, which is not needed here. Sources: Hassibi & Stork
+(1992); Frantar & Alistarh (SparseGPT, 2023); Frantar et al. (GPTQ, 2023).
 """
 
 from collections.abc import Callable
@@ -20,8 +23,9 @@ from lifecycle._jit import add_product, kernel
 from lifecycle._threads import map_ordered, single_threaded_blas
 
 _DAMPING = 0.01  # of H, relative to the mean of its diagonal
+_LARGEST_ERROR = 0.1  # of a factorization in float32, relative to the damping
 _FACTOR_BLOCK = 128  # columns of H that are factorized together
-_FACTOR_CHUNK = 256  # rows or columns that one thread takes then
+_FACTOR_ROWS = 256  # of these columns that one thread takes
 _WIDTH = 16  # rows that are decided together, in vectors
 _ROWS = 4 * _WIDTH  # of a chunk that one thread takes
 _add_product = add_product(_WIDTH)
@@ -30,12 +34,11 @@ KeepMask = Callable[[np.ndarray], np.ndarray]
 Scales = Callable[[np.ndarray], np.ndarray]
 
 
-def inverse_factor(second_moments: np.ndarray) -> np.ndarray:
-    """U, upper triangular, with UᵀU = (H + 0.01 · mean diag H · I)⁻¹.
+def cholesky_factor(second_moments: np.ndarray) -> np.ndarray:
+    """R, upper triangular, with RRᵀ = H + 0.01 · mean diag H · I.
 
-    Of float64 in float64. Of float32 in float32 where that is exact enough: where the factorization succeeds, and
-    UᵀU times the damped H maps a random vector to itself with a relative error below 0.01, which is that of the
-    damping. Else it is made again in float64.
+    Of float64 in float64. Of float32 in float32 where that is exact enough: where it succeeds, and errs by less than a
+    tenth of the damping in its product with a random vector. Else it is made again in float64.
 
     Raises
     ------
@@ -48,48 +51,36 @@ def inverse_factor(second_moments: np.ndarray) -> np.ndarray:
     damping = _DAMPING * mean if mean > 0 else 1.0
     if second_moments.dtype == np.float32:
         try:
-            factor = _damped_inverse_factor(second_moments.copy(), damping)
+            factor = _factorize(second_moments.copy(), damping)
         except np.linalg.LinAlgError:
             pass
         else:
-            if _residual(factor, second_moments, damping) < _DAMPING:
+            if _error(factor, second_moments, damping) < _LARGEST_ERROR * damping:
                 return factor
-    return _damped_inverse_factor(np.array(second_moments, np.float64), damping)
+    return _factorize(np.array(second_moments, np.float64), damping)
 
 
-def _damped_inverse_factor(h: np.ndarray, damping: float) -> np.ndarray:
-    """In place: H + damping · I = RRᵀ with R upper triangular, from the last columns to the first, and U = R⁻¹."""
+def _factorize(h: np.ndarray, damping: float) -> np.ndarray:
+    """The factor of H + damping · I, in place: blocks of columns from the last to the first."""
     n = len(h)
     h.flat[:: n + 1] += h.dtype.type(damping)
-    blocks = [slice(max(end - _FACTOR_BLOCK, 0), end) for end in range(n, 0, -_FACTOR_BLOCK)]
-    inverses = []  # of the blocks of R on the diagonal
 
-    def factorize(block: slice, rows: slice) -> None:
+    def subtract(block: slice, inverse: np.ndarray | None, rows: slice) -> None:
         h[rows, block] -= h[rows, block.stop :] @ h[block, block.stop :].T
-        if rows != block:
-            h[rows, block] = h[rows, block] @ inverses[-1].T
-
-    def invert(block: slice, lost: np.ndarray, columns: slice) -> None:
-        h[block, columns] = lost[:, : columns.stop - block.stop] @ h[block.stop : columns.stop, columns]
+        if inverse is not None:
+            h[rows, block] = h[rows, block] @ inverse.T
 
     with single_threaded_blas():
-        for block in blocks:
-            factorize(block, block)
-            inverses.append(_inverse_of_upper(np.linalg.cholesky(h[block, block][::-1, ::-1])[::-1, ::-1]))
-            size = block.start * _FACTOR_BLOCK * (n - block.start)
-            for _ in map_ordered(partial(factorize, block), _chunks(0, block.start), size):
+        for end in range(n, 0, -_FACTOR_BLOCK):
+            block = slice(max(end - _FACTOR_BLOCK, 0), end)
+            subtract(block, None, block)
+            h[block, block] = np.linalg.cholesky(h[block, block][::-1, ::-1])[::-1, ::-1]
+            above = [slice(at, min(at + _FACTOR_ROWS, block.start)) for at in range(0, block.start, _FACTOR_ROWS)]
+            size = block.start * (n - block.start) * _FACTOR_BLOCK
+            for _ in map_ordered(partial(subtract, block, _inverse_of_upper(h[block, block])), above, size):
                 pass
-        for block, inverse in zip(blocks, inverses, strict=True):
-            lost = -inverse @ h[block, block.stop :]
-            size = _FACTOR_BLOCK * (n - block.stop) ** 2 // 2
-            for _ in map_ordered(partial(invert, block, lost), _chunks(block.stop, n), size):
-                pass
-            h[block, : block.start], h[block, block] = 0, inverse
+            h[block, : block.start] = 0
     return h
-
-
-def _chunks(start: int, end: int) -> list[slice]:
-    return [slice(at, min(at + _FACTOR_CHUNK, end)) for at in range(start, end, _FACTOR_CHUNK)]
 
 
 def _inverse_of_upper(factor: np.ndarray) -> np.ndarray:
@@ -105,12 +96,12 @@ def _inverse_of_upper(factor: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def _residual(factor: np.ndarray, second_moments: np.ndarray, damping: float) -> float:
-    """‖UᵀU (H + damping · I) x − x‖ / ‖x‖ for one random x."""
+def _error(factor: np.ndarray, second_moments: np.ndarray, damping: float) -> float:
+    """‖(RRᵀ − H − damping · I) x‖ / ‖x‖ for one random x."""
     x = np.random.RandomState(0).standard_normal(len(factor)).astype(factor.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        found = factor.T @ (factor @ (second_moments @ x + factor.dtype.type(damping) * x))
-        return float(np.linalg.norm(found - x) / np.linalg.norm(x))
+        difference = factor @ (factor.T @ x) - second_moments @ x - factor.dtype.type(damping) * x
+        return float(np.linalg.norm(difference) / np.linalg.norm(x))
 
 
 class Compressed(NamedTuple):
@@ -138,10 +129,10 @@ def compress_columns(
     ----------
     weight : ndarray of shape (n_outputs, n_inputs)
     factor : ndarray of shape (n_inputs, n_inputs)
-        Of `inverse_factor`.
+        Of `cholesky_factor`.
     keep_mask : callable, optional
-        Given scores of a block of columns, |w| / U_jj for the weights as they are when the block's turn comes: which of
-        them stay, an array of booleans.
+        Given scores of a block of columns, |w| / U_jj = |w| R_jj for the weights as they are when the block's turn
+        comes: which of them stay, an array of booleans.
     fixed_mask : ndarray of bool, optional
         Weights that may stay; those that are pruned already are kept at zero by it.
     scales : callable, optional
@@ -159,17 +150,23 @@ def compress_columns(
         block_size = group_size * max(1, block_size // group_size)
     layer = _Layer(weight, factor, scales, max_code, group_size)
     chunks = [slice(start, min(start + _ROWS, n_rows)) for start in range(0, n_rows, _ROWS)]
+
+    def in_chunks(work: Callable[[slice], None], size: int) -> None:
+        for _ in map_ordered(work, chunks, size):
+            pass
+
     with single_threaded_blas():
         for start in range(0, n_columns, block_size):
             block = slice(start, min(start + block_size, n_columns))
+            size = n_rows * (block.stop - start)
+            inverse = _inverse_of_upper(layer.factor[block, block])
+            in_chunks(partial(layer.make_good, block, inverse), size * block.stop)
             kept = np.ones((n_rows, block.stop - start), bool)
             if fixed_mask is not None:
                 kept &= fixed_mask[:, block]
             if keep_mask is not None:
-                kept &= keep_mask(np.where(kept, np.abs(layer.weight[:, block]), 0) / np.diagonal(factor)[block])
-            size = n_rows * kept.shape[1] * (n_columns - start)
-            for _ in map_ordered(partial(layer.decide, block, kept), chunks, size):
-                pass
+                kept &= keep_mask(np.where(kept, np.abs(layer.weight[:, block]), 0) * np.diagonal(factor)[block])
+            in_chunks(partial(layer.decide, block, inverse, kept), size * (block.stop - start))
     return Compressed(layer.weight, *((None, None) if scales is None else (layer.codes, layer.scales)))
 
 
@@ -181,6 +178,7 @@ class _Layer:
     ):
         self.dtype = np.dtype(np.float64 if weight.dtype == np.float64 else np.float32)
         self.weight, self.factor = np.array(weight, self.dtype), np.ascontiguousarray(factor, self.dtype)
+        self.lost = np.empty(weight.shape, self.dtype)
         self.choose_scales, self.max_code, self.group_size = choose_scales, self.dtype.type(max_code), group_size
         n_rows, n_columns = weight.shape
         self.codes = np.zeros(weight.shape, np.int8)
@@ -188,10 +186,16 @@ class _Layer:
         if choose_scales is not None and group_size == n_columns:
             self.scales[:, 0] = choose_scales(self.weight)
 
-    def decide(self, block: slice, kept: np.ndarray, rows: slice) -> None:
-        """Decide a block of columns in some rows, and let the columns after it make good what is lost."""
+    def make_good(self, block: slice, inverse: np.ndarray, rows: slice) -> None:
+        """Let a block of columns in some rows make good what the columns before it lost."""
+        self.lost[rows, block] = self.weight[rows, block]
+        if block.start:
+            self.weight[rows, block] += self.lost[rows, : block.start] @ self.factor[: block.start, block] @ inverse
+
+    def decide(self, block: slice, inverse: np.ndarray, kept: np.ndarray, rows: slice) -> None:
+        """Decide a block of columns in some rows."""
         w, stay = _to_vectors(self.weight[rows, block]), _to_vectors(kept[rows])
-        inner, lost, codes = self.factor[block, block], np.empty_like(w), np.zeros(w.shape, np.int8)
+        lost, codes = np.empty_like(w), np.zeros(w.shape, np.int8)
         n_columns, quantize = w.shape[1], self.choose_scales is not None
         for begin in range(0, n_columns, self.group_size if quantize else n_columns):
             group = (block.start + begin) // self.group_size
@@ -201,10 +205,10 @@ class _Layer:
                 self.scales[rows, group] = self.choose_scales(values)
             steps = _to_vectors(self.scales[rows, group : group + 1].astype(self.dtype), padding=1)
             arrays = (w.ravel(), stay.ravel(), lost.ravel(), codes.ravel(), steps.ravel())
-            _decide(*arrays, np.ascontiguousarray(inner), begin, end, n_columns, quantize, self.max_code)
+            _decide(*arrays, inverse, begin, end, n_columns, quantize, self.max_code)
         n_rows = len(kept[rows])
         self.weight[rows, block], self.codes[rows, block] = _from_vectors(w, n_rows), _from_vectors(codes, n_rows)
-        self.weight[rows, block.stop :] -= _from_vectors(lost, n_rows) @ self.factor[block, block.stop :]
+        self.lost[rows, block] -= self.weight[rows, block]
 
 
 def _to_vectors(rows: np.ndarray, padding: float = 0) -> np.ndarray:
