@@ -48,7 +48,8 @@ def cholesky_factor(second_moments: np.ndarray) -> np.ndarray:
     if not np.isfinite(second_moments).all():
         raise ValueError("the inputs of a layer are NaN or infinite on the calibration rows")
     mean = float(np.trace(second_moments, dtype=np.float64)) / max(len(second_moments), 1)
-    damping = _DAMPING * mean if mean > 0 else 1.0
+    # of inputs that are zero, or so small that their products lose their digits, no weight makes another good
+    damping = _DAMPING * mean if mean > 100 * np.finfo(second_moments.dtype).tiny else 1.0
     if second_moments.dtype == np.float32:
         try:
             factor = _factorize(second_moments.copy(), damping)

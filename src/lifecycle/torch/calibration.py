@@ -11,8 +11,11 @@ from torch.nn import functional
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.torch.batches import Sequences, TensorRows, as_array, input_dtype_and_device
+from lifecycle.torch.free_memory import release_free_memory
 
 _BATCH_SIZE = 32
+_LARGEST_ACTIVATION = 1 << 22  # bytes of one tensor between two modules, in a batch of calibration rows
+_MEASURED_ROWS = 2  # not one: a module may squeeze it away
 _CALIBRATED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _GRADIENT_BATCH_SIZE = 8  # the squares of the gradients of small batches resemble those of single rows
 
@@ -52,19 +55,21 @@ def second_moments(
         id(module): _InputMoments(module) for module in modules if not skip_unknown or isinstance(module, _CALIBRATED)
     }
     may_end = False
+    release_free_memory()
 
     def see(layer: nn.Module, arguments: tuple, keywords: dict) -> None:
         recorded[id(layer)].add(arguments[0] if arguments else next(iter(keywords.values())))
         if may_end and all(one.calls == 1 for one in recorded.values()):
             raise _EnoughSeen
 
+    n_rows = _batch_size(net, inputs) if run is None else 0
     handles = [m.register_forward_pre_hook(see, with_kwargs=True) for m in modules if id(m) in recorded]
     try:
         with evaluating(net), torch.no_grad():
             if run is not None:
                 run()
             else:
-                for number, (arguments, keywords) in enumerate(batches_of(net, inputs, _BATCH_SIZE)):
+                for number, (arguments, keywords) in enumerate(batches_of(net, inputs, n_rows)):
                     for one in recorded.values():
                         one.calls = 0
                     try:
@@ -83,6 +88,26 @@ def second_moments(
                 "not known: protect it, or choose a method that needs no calibration"
             )
     return [recorded[id(m)].mean() if id(m) in recorded else None for m in modules]
+
+
+def _batch_size(net: nn.Module, inputs: Any) -> int:
+    """Rows with which no output of a module takes more than 4 MiB, up to 32."""
+    largest = 1
+
+    def see(_: nn.Module, __: Any, out: Any) -> None:
+        nonlocal largest
+        if isinstance(out, torch.Tensor):
+            largest = max(largest, out.numel() * out.element_size())
+
+    handles = [module.register_forward_hook(see) for module in net.modules()]
+    try:
+        with evaluating(net), torch.no_grad():
+            arguments, keywords = batch_of(net, inputs, _MEASURED_ROWS)
+            net(*arguments, **keywords)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(1, min(_BATCH_SIZE, _LARGEST_ACTIVATION * _MEASURED_ROWS // largest))
 
 
 class _InputMoments:
