@@ -767,6 +767,36 @@ def test_linear_estimators_with_calibration_rows():
         lc.prune(wide, 0.5, method="obs", calibration=np.eye(4, 20_000))
 
 
+@pytest.mark.parametrize("kind", ["transformer", "embedding", "unused"])
+def test_layers_whose_inputs_are_not_known_take_mse_under_gptq_and_are_named(kind):
+    if kind == "transformer":
+        model, x = make(kind)
+        unknown = ["1.self_attn.in_proj_weight", "1.self_attn.out_proj.weight"]
+    elif kind == "embedding":
+        model = nn.Sequential(nn.Embedding(9, 8), nn.Flatten(), nn.Linear(24, 3))
+        x, unknown = torch.arange(27).view(9, 3) % 9, ["0.weight"]
+    else:
+        model = nn.Sequential(nn.Linear(4, 4))
+        model[0].unused = nn.Linear(4, 4)
+        x, unknown = torch.randn(3, 4), ["0.unused.weight"]
+    options = {"bits": 4, "activations": None}
+    with pytest.warns(UserWarning, match=f'as by method="mse" .*: {", ".join(unknown)}$'):
+        small = lc.quantize(model, method="gptq", calibration=x, **options)
+    nearest = weights(lc.quantize(model, method="mse", **options))
+    for name, (_, w) in weights(small).items():
+        assert np.array_equal(w, nearest[name][1]) == (name in unknown)
+
+
+def test_gptq_is_refused_where_the_inputs_of_no_layer_are_known():
+    tokens = torch.arange(6).view(2, 3)
+    for model, x, sentence in (
+        (nn.Sequential(nn.Embedding(9, 8)), tokens, "the inputs of this Embedding are not recorded"),
+        (nn.MultiheadAttention(16, 4), (torch.randn(3, 5, 16),) * 3, "does not call this NonDynamicallyQuantizable"),
+    ):
+        with pytest.raises(lc.UnsupportedModel, match=sentence):
+            lc.quantize(model, method="gptq", calibration=x)
+
+
 def test_layers_whose_inputs_are_not_known_are_named(trained):
     net = nn.Sequential(nn.Embedding(9, 8), nn.Flatten(), nn.Linear(24, 3))
     tokens = torch.arange(27).view(9, 3) % 9
@@ -777,6 +807,6 @@ def test_layers_whose_inputs_are_not_known_are_named(trained):
     unused = nn.ModuleDict({"used": nn.Linear(4, 4), "unused": nn.Linear(4, 4)})
     unused.forward = unused["used"].forward
     with pytest.raises(lc.UnsupportedModel, match="does not call this Linear"):
-        lc.quantize(unused, method="gptq", calibration=torch.ones(3, 4))
+        lc.prune(unused, 0.5, method="obs", calibration=torch.ones(3, 4))
     with pytest.raises(ValueError, match="a row or more"):
         lc.prune(trained[0].module_, 0.5, method="wanda", calibration=np.empty((0, 1, 8, 8), np.float32))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lifecycle.masks import lowest
-from lifecycle.solvers.obs import compress_columns, cholesky_factor
+from lifecycle.solvers.obs import cholesky_factor, compress_columns
 
 from . import naive
 

@@ -58,6 +58,6 @@ def test_no_input_is_lost_where_the_calls_differ_between_batches(sequences):
 def test_passes_end_with_the_last_layer_where_each_is_called_once():
     net, x = Experts([(0, 1)] * 5), rows()
     found = calibration.second_moments(net, None, list(net.experts), x)
-    assert net.ended == 1
+    assert net.ended == 2  # that of the rows whose activations are measured, and that of the first batch
     for moments, want in zip(found, moments_of_all_calls(net, x), strict=True):
         np.testing.assert_allclose(moments[0], want, rtol=1e-5)

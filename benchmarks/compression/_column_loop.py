@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lifecycle.codecs import choose_scales, list_codecs, max_code
-from lifecycle.solvers.obs import compress_columns, cholesky_factor
+from lifecycle.solvers.obs import cholesky_factor, compress_columns
 
 from .._harness import alternate, quartiles
 from ._timing import at_least

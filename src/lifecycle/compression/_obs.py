@@ -6,7 +6,7 @@ import numpy as np
 
 from lifecycle.codecs import Quantizer, choose_scales, encode, even_group_size, max_code
 from lifecycle.masks import lowest_count, n_of_m
-from lifecycle.solvers.obs import compress_columns, cholesky_factor
+from lifecycle.solvers.obs import cholesky_factor, compress_columns
 from lifecycle.store.adapters import Layer
 
 _BLOCK_OF_N_OF_M = (

@@ -1,5 +1,6 @@
 """quantize: the weights of a model become codes of 4 or 8 bits."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,10 @@ def quantize(
         * "absmax": the scale of a channel is its largest \\|w\\| divided by the largest code;
         * "mse": the scale has the least squared error, and may clip the largest weights (Choukroun et al., 2019);
         * "gptq": scales as "mse"; weights are rounded one input after another, and what a rounding changes in the
-          outputs is made good by the weights that follow (Frantar et al., 2023).
+          outputs is made good by the weights that follow (Frantar et al., 2023). Layers whose inputs are not recorded
+          on the calibration rows take "mse", and a UserWarning names them: all but ``nn.Linear``, ``nn.Conv1d`` and
+          ``nn.Conv2d``, those that the model does not call as modules, as the projections of
+          ``nn.MultiheadAttention``, and those with more than 16,384 inputs.
 
     activations : {"auto", None, "dynamic", "static"}, default="auto"
         How layers compute. In torch models, layers with integer weights can take the place of floating-point ones:
@@ -108,7 +112,8 @@ def quantize(
         values (a lazy module, or one on the meta device); no layer supports "dynamic" or "static".
     UnsupportedModel
         The model is of another kind, is not fitted, has no weight to quantize, has one that is computed from others, or
-        one whose inputs "gptq" or "static" needs and cannot get; there is nothing to equalize.
+        one whose inputs "static" needs and cannot get; "gptq" gets the inputs of no layer; there is nothing to
+        equalize.
 
     Notes
     -----
@@ -134,15 +139,28 @@ def quantize(
     copied = adapter.copy(model)
     codec = quantizers["mse" if method == GPTQ else method]
 
+    without_inputs: list[str] = []
+
     def encode_layer(name: str, weight: np.ndarray, axis: int, grid: Grid | None) -> Grid:
         if grid is not None and _holds(grid, bits, group_size):
             return grid  # quantizing twice changes nothing
         if method == GPTQ:
-            moments = adapter.second_moments(copied, [name], calibration)[name]
-            return quantize_layer(layers[name], weight, LayerInputs(moments), codec, bits, group_size)
+            moments = adapter.second_moments(copied, [name], calibration, skip_unknown=True).get(name)
+            if moments is not None:
+                return quantize_layer(layers[name], weight, LayerInputs(moments), codec, bits, group_size)
+            without_inputs.append(name)
+            if len(without_inputs) == len(layers):
+                adapter.second_moments(copied, [name], calibration)  # raises, with the reason
         return encode(weight, codec.scales, axis, bits, group_size)
 
-    return adapter.quantize_layers(copied, list(layers), encode_layer, options)
+    quantized = adapter.quantize_layers(copied, list(layers), encode_layer, options)
+    if without_inputs:
+        warnings.warn(
+            'method="gptq": the inputs of these layers are not known, and they were quantized as by method="mse" '
+            f"(protect them to keep them as they are): {', '.join(without_inputs)}",
+            stacklevel=2,
+        )
+    return quantized
 
 
 def _check_options(options: QuantizationOptions, group_size: int | None) -> None:

@@ -54,6 +54,8 @@ def second_moments(
     recorded = {
         id(module): _InputMoments(module) for module in modules if not skip_unknown or isinstance(module, _CALIBRATED)
     }
+    if not recorded:
+        return [None] * len(modules)
     may_end = False
     release_free_memory()
 
