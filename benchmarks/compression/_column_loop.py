@@ -19,7 +19,7 @@ def measure(n_outputs: int, n_inputs: int, rounds: int, scale: float) -> dict:
     generator = np.random.default_rng(0)
     mixing = np.eye(n_inputs) + 0.5 * generator.standard_normal((n_inputs, n_inputs)) / n_inputs**0.5
     inputs = generator.standard_normal((4096, n_inputs)) @ mixing
-    moments = inputs.T @ inputs / len(inputs)
+    moments = (inputs.T @ inputs / len(inputs)).astype(np.float32)
     weight = (generator.standard_normal((n_outputs, n_inputs)) / n_inputs**0.5).astype(np.float32)
     scales = choose_scales(weight, list_codecs()["absmax"].scales, BITS)
     found: dict[str, Any] = {}
@@ -29,7 +29,7 @@ def measure(n_outputs: int, n_inputs: int, rounds: int, scale: float) -> dict:
         found["lifecycle"] = compress_columns(weight, factor, scales=lambda w: scales, max_code=max_code(BITS)).weight
 
     def theirs() -> None:
-        done = in_torch(torch.from_numpy(weight), torch.from_numpy(moments).float(), torch.from_numpy(scales)[:, None])
+        done = in_torch(torch.from_numpy(weight), torch.from_numpy(moments), torch.from_numpy(scales)[:, None])
         found["torch operations"] = done.numpy()
 
     seconds = alternate({"lifecycle": ours, "torch operations": theirs}, rounds)

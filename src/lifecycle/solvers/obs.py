@@ -9,8 +9,8 @@ Cholesky factorization H = RRᵀ, R upper triangular, the sum is ‖(W − Ŵ)R�
 and Δ be their W − Ŵ. The sum is least if the free columns make the columns of (W − Ŵ)R from B on zero, where those of B
 are W_B + Δ R_ΔB U, U = R_BB⁻¹. Inside of the block, what column j of a row loses, e = (w_j − ŵ_j) / U_jj, is made good
 by w_k ← w_k − e U_jk. Rows of U are, up to a factor, those of the inverses of H without the columns that were decided
-before: this is the usual formulation with the Cholesky factor of H⁻¹, which is not needed here. Sources: Hassibi & Stork
-(1992); Frantar & Alistarh (SparseGPT, 2023); Frantar et al. (GPTQ, 2023).
+before. The sources have the Cholesky factor of H⁻¹ instead, which takes an inverse to compute (docs/decisions/0038).
+Sources: Hassibi & Stork (1992); Frantar & Alistarh (SparseGPT, 2023); Frantar et al. (GPTQ, 2023).
 """
 
 from collections.abc import Callable
