@@ -61,3 +61,16 @@ def test_passes_end_with_the_last_layer_where_each_is_called_once():
     assert net.ended == 2  # that of the rows whose activations are measured, and that of the first batch
     for moments, want in zip(found, moments_of_all_calls(net, x), strict=True):
         np.testing.assert_allclose(moments[0], want, rtol=1e-5)
+
+
+def test_a_batch_has_as_many_rows_as_keep_every_activation_within_4_mebibytes():
+    """The first layer gives 1 MiB for each row."""
+    net, x = nn.Sequential(nn.Linear(3, 1 << 18), nn.AdaptiveMaxPool1d(5), nn.Linear(5, 2)), rows()[:20]
+    sizes = []
+    net[0].register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
+    (moments,) = calibration.second_moments(net, None, [net[2]], x)
+    assert sizes == [calibration._MEASURED_ROWS, 4, 4, 4, 4, 4]
+    assert moments.dtype == np.float32
+    with torch.no_grad():
+        inputs = net[1](net[0](x)).double()
+    np.testing.assert_allclose(moments[0], inputs.T @ inputs / len(x), rtol=1e-5)
