@@ -9,6 +9,7 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
+from lifecycle._check import UnsupportedModel
 from lifecycle.torch.channels.coupling import BATCH_NORMS
 from lifecycle.torch.folding import fold_batch_norms, folded_paths
 
@@ -157,3 +158,42 @@ def test_the_order_of_memory_is_stored_for_one_channel_too(tmp_path):
     )
     assert [p.stride() for p in loaded.parameters()] == [p.stride() for p in net.parameters()]
     assert torch.equal(loaded(x), net(x))
+
+
+class ReadsAttribute(nn.Sequential):
+    """Its forward needs what only a batch normalization has."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.0 if self[1].num_features else 0.0)
+
+
+class MasksAfterwards(nn.Sequential):
+    """Uses its linear layer beside the batch normalization as well, in a way that the trace does not show."""
+
+    def forward(self, x):
+        hidden = x @ torch.tensor(self._modules["0"]._parameters["weight"].tolist()).T
+        logits = super().forward(x) + hidden
+        return torch.cat([logits, torch.full_like(logits[:, :1], -torch.inf)], dim=1)
+
+
+@pytest.mark.parametrize("kind", [ReadsAttribute, MasksAfterwards])
+def test_networks_that_need_their_batch_norm_are_refused_though_an_output_is_infinite(kind):
+    net = with_statistics(kind(nn.Linear(4, 8), nn.BatchNorm1d(8)))
+    with pytest.raises(UnsupportedModel, match="without its batch normalizations this"):
+        fold_batch_norms(net, torch.randn(32, 4, generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_network_in_training_mode_stays_in_it_and_so_does_its_copy():
+    net = with_statistics(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU())).train()
+    folded = fold_batch_norms(net, torch.randn(32, 4, generator=torch.Generator().manual_seed(0)))
+    assert folded_paths(folded) == ["1"]
+    assert all(module.training for each in (net, folded) for module in each.modules())
+
+
+def test_outputs_without_elements_are_compared():
+    class Empty(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x), x[:, :0]
+
+    net = with_statistics(Empty(nn.Linear(4, 8), nn.BatchNorm1d(8)))
+    assert folded_paths(fold_batch_norms(net, torch.randn(32, 4))) == ["1"]

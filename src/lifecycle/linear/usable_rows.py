@@ -15,8 +15,8 @@ _LARGE = 1 << 28  # bytes of X from which a copy is said
 
 
 def find_unusable_rows(X: Any, y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray | None, float]:
-    """Numbers of the rows that cannot be trained on, None if there are none; and a bound of |x| in the others, the
-    largest where that is more than float32 can square."""
+    """Numbers of the rows that cannot be trained on, None if there are none; and a bound of |x| in the others, which is
+    their largest where float32 cannot square it. (Of |x| whose squares vanish it is no bound.)"""
     values = X if isinstance(X, np.ndarray) else X.data
     limit, unusable = _LARGEST_VALUE[values.dtype.name], np.zeros(len(y), bool)
     max_abs = _norm(values)

@@ -10,8 +10,8 @@ from torch.nn import functional
 from lifecycle._check import UnsupportedModel
 from lifecycle.torch.calibration import batches_of, evaluating
 from lifecycle.torch.channels.tracing import SoleLayers, trace
+from lifecycle.torch.outputs import CHECK_ROWS, are_close, outputs_of_call
 
-_CHECK_ROWS = 32
 _ROUNDS, _SMALL_CHANGE = 20, 1e-3  # of the factors: then ranges are alike
 _LARGEST_FACTOR = 16.0
 _SUBSTANTIAL = 1e-3  # of the largest range of a layer
@@ -36,7 +36,7 @@ def equalize(net: nn.Module, paths: set[str], inputs: Any) -> None:
     UnsupportedModel
         torch.fx cannot trace the network, there is no such pair, or the outputs change.
     """
-    arguments, keywords = next(batches_of(net, inputs, _CHECK_ROWS))
+    arguments, keywords = next(batches_of(net, inputs, CHECK_ROWS))
     with evaluating(net), torch.no_grad():
         pairs = [_Pair(*layers) for layers in _pairs(net, paths, arguments, keywords)]
         if not pairs:
@@ -44,12 +44,12 @@ def equalize(net: nn.Module, paths: set[str], inputs: Any) -> None:
                 f"this {type(net).__name__} has no two linear or convolution layers that are joined by ReLU alone, so "
                 "that there is nothing to equalize: leave equalize out"
             )
-        before = _output(net, arguments, keywords)
+        before = outputs_of_call(net, arguments, keywords)
         for _ in range(_ROUNDS):
             if max(pair.equalize() for pair in pairs) < _SMALL_CHANGE:
                 break
-        after = _output(net, arguments, keywords)
-    if not torch.allclose(before, after, rtol=0.0, atol=_TOLERANCE * float(before.abs().max()), equal_nan=True):
+        after = outputs_of_call(net, arguments, keywords)
+    if not are_close(after, before, _TOLERANCE):
         raise UnsupportedModel(
             f"equalization changes the outputs of this {type(net).__name__}: its layers are used in a way that the "
             "trace does not show; leave equalize out"
@@ -130,13 +130,3 @@ def _is_relu(net: nn.Module, node: fx.Node) -> bool:
         module = net.get_submodule(str(node.target))
         return type(module) in _RELUS and not module._forward_hooks and not module._forward_pre_hooks
     return node.op in ("call_function", "call_method") and node.target in _RELU_FUNCTIONS
-
-
-def _output(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> torch.Tensor:
-    args, kwargs = copy.deepcopy((arguments, keywords))  # a network may write to its input
-    out = net(*args, **kwargs)
-    if not isinstance(out, torch.Tensor):
-        raise UnsupportedModel(
-            f"the module returns a {type(out).__name__}, which cannot be compared: leave equalize out"
-        )
-    return out.double()

@@ -11,12 +11,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from lifecycle._check import UnsupportedModel
 from lifecycle.torch.calibration import batches_of, evaluating
 from lifecycle.torch.channels.slicing import original_shapes, set_original_shapes
-from lifecycle.torch.channels.tracing import SoleLayers, outputs_of_call, trace
+from lifecycle.torch.channels.tracing import SoleLayers, trace
 from lifecycle.torch.modules import named_modules
+from lifecycle.torch.outputs import CHECK_ROWS, are_close, outputs_of_call
 from lifecycle.torch.quantized.grids import scales_of
 from lifecycle.torch.swapping import swap
 
-_CHECK_ROWS = 32
 _TOLERANCE = 1e-4  # of the largest output, for the rounding of weights
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _N_SPATIAL = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
@@ -27,35 +27,42 @@ class FoldedBatchNorm(nn.Identity):
 
 
 def fold_batch_norms(net: nn.Module, inputs: Any) -> nn.Module:
-    """Fold each batch normalization that follows a linear or convolution layer into that layer, in place.
+    """A copy in which linear and convolution layers do the work of the batch normalizations that follow them.
 
     W' = γ / √(σ² + ε) · W and b' = γ / √(σ² + ε) · (b − μ) + β, with the running mean μ and variance σ² (Jacob et al.,
-    2018). The result is for inference. A network without such a pair stays as it is.
+    2018). The result is for inference. A network without such a pair is returned as it is.
 
     Raises
     ------
     UnsupportedModel
-        torch.fx cannot trace the network, or the outputs on calibration rows change. The network is as it was.
+        torch.fx cannot trace the network, or the outputs on calibration rows change.
     """
     if not any(type(module) in _BATCH_NORMS for module in net.modules()):
         return net
-    arguments, keywords = next(batches_of(net, inputs, _CHECK_ROWS))
-    with evaluating(net), torch.no_grad():
+    arguments, keywords = next(batches_of(net, inputs, CHECK_ROWS))
+    with evaluating(net):
         pairs = _pairs(net, arguments, keywords)
-        if not pairs:
-            return net
-        folded = copy.deepcopy(net)
-        of_path = dict(named_modules(folded))
-        for layer, norm in pairs:
-            _fold(of_path[layer], of_path[norm])
-        folded = swap(folded, {id(of_path[norm]): FoldedBatchNorm().train(of_path[norm].training) for _, norm in pairs})
-        before, after = (outputs_of_call(each, arguments, keywords) for each in (net, folded))
-    for a, b in zip(before, after, strict=True):
-        if not torch.allclose(a, b, rtol=0.0, atol=_TOLERANCE * float(a.abs().max()), equal_nan=True):
+    if not pairs:
+        return net
+    folded = copy.deepcopy(net)
+    of_path = dict(named_modules(folded))
+    for layer, norm in pairs:
+        _fold(of_path[layer], of_path[norm])
+    folded = swap(folded, {id(of_path[norm]): FoldedBatchNorm().train(of_path[norm].training) for _, norm in pairs})
+    reason = "its layers are used in a way that the trace does not show"
+    with evaluating(net), evaluating(folded):
+        before = outputs_of_call(net, arguments, keywords)
+        try:
+            after = outputs_of_call(folded, arguments, keywords)
+        except Exception as error:
+            message = str(error).partition("\n")[0]
             raise UnsupportedModel(
-                f"without its batch normalizations this {type(net).__name__} computes something else: its layers are "
-                "used in a way that the trace does not show"
-            )
+                f"without its batch normalizations this {type(net).__name__} does not run ({message}): {reason}"
+            ) from error
+    if not are_close(after, before, _TOLERANCE):
+        raise UnsupportedModel(
+            f"without its batch normalizations this {type(net).__name__} computes something else: {reason}"
+        )
     return folded
 
 
@@ -79,6 +86,7 @@ def _pairs(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> list[t
     return found
 
 
+@torch.no_grad()
 def _fold(layer: Any, norm: Any) -> None:
     dtype, shapes = layer.weight.dtype, original_shapes(layer)
     values = (layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)

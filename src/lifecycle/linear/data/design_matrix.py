@@ -77,8 +77,8 @@ class DesignMatrix:
                 self._data[key] = matrix.data.astype(dtype, copy=False)
         return CompressedRows(self._data[key], matrix.indices, matrix.indptr)
 
-    def take(self, rows: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
-        """Rows with these increasing numbers as a dense array that must not be written to."""
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Rows with these increasing numbers as a dense float64 array that must not be written to."""
         contiguous = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
         part = self.X[rows[0] : rows[-1] + 1] if contiguous else self.X[rows]
-        return np.asarray(part.toarray() if self.sparse else part, dtype=dtype)
+        return np.asarray(part.toarray() if self.sparse else part, dtype=np.float64)

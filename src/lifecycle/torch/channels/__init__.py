@@ -13,9 +13,8 @@ from lifecycle.torch.calibration import batches_of, evaluating, squared_gradient
 from lifecycle.torch.channels.coupling import BATCH_NORMS, RECURRENT, Coupling, Use, find_coupling
 from lifecycle.torch.channels.refitting import reestimate_batch_norms, refit_inputs
 from lifecycle.torch.channels.slicing import GATES, keep_channels
-from lifecycle.torch.channels.tracing import outputs_of_call
+from lifecycle.torch.outputs import CHECK_ROWS, largest, outputs_of_call
 
-_CHECK_ROWS = 32
 _TOLERANCE = 1e-3  # of what the masks change in the outputs
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}  # of the outputs
 
@@ -43,7 +42,7 @@ def remove_channels(
     UnsupportedModel
         The network cannot be traced, no channel can be removed, or without them the outputs are others than with zeros.
     """
-    arguments, keywords = next(batches_of(net, calibration, _CHECK_ROWS))
+    arguments, keywords = next(batches_of(net, calibration, CHECK_ROWS))
     with evaluating(net):
         coupling = find_coupling(net, *copy.deepcopy((arguments, keywords)), set(protect))
         kept = _choose(net, coupling, amount, method, scope, calibration, targets, loss, random_state)
@@ -200,7 +199,7 @@ def _check_equal(
         raise UnsupportedModel(f"this {name} returns no tensors: it is not known what its channels are for")
     rounding = _ROUNDING.get(input_dtype_and_device(net)[0], 1e-5)
     for a, b, c in zip(found, wanted, before, strict=True):
-        scale, change = (float(t.abs().max()) if t.numel() else 0.0 for t in (b, b - c))
+        scale, change = largest(b), largest(b - c)
         tolerance = _TOLERANCE * change + rounding * scale
         if a.shape != b.shape or not torch.allclose(a, b, rtol=0.0, atol=tolerance):
             raise UnsupportedModel(

@@ -1,6 +1,5 @@
 """A trace of torch.fx with an example computed beside it, so that shapes are numbers."""
 
-import copy
 import inspect
 import re
 from collections.abc import Callable
@@ -154,17 +153,3 @@ class SoleLayers:
         has_hooks = module._forward_hooks or module._forward_pre_hooks
         is_shared = any(p is not None and self.uses[id(p)] != 1 for p in module._parameters.values())
         return None if has_hooks or is_shared else module
-
-
-@torch.no_grad()
-def outputs_of_call(net: nn.Module, arguments: tuple, keywords: dict[str, Any]) -> list[torch.Tensor]:
-    """All tensors that a network returns, as numbers in double precision."""
-    args, kwargs = copy.deepcopy((arguments, keywords))  # a network may write to its input
-    return [tensor.double() for tensor in _tensors(net(*args, **kwargs))]
-
-
-def _tensors(out: Any) -> list[torch.Tensor]:
-    if isinstance(out, torch.Tensor):
-        return [out]
-    parts = out.values() if isinstance(out, dict) else out if isinstance(out, list | tuple) else []
-    return [tensor for part in parts for tensor in _tensors(part)]
