@@ -332,3 +332,4 @@ def test_inputs_by_name_and_in_any_memory_order(cls, way):
     with torch.no_grad():
         assert torch.equal(small(input=x), small(x))
         torch.testing.assert_close(small(transposed), small(x), rtol=1e-5, atol=1e-6)
+        assert small(x).is_contiguous()  # of which forwards take a `view`

@@ -36,6 +36,8 @@ def time_of_bytes(monkeypatch):
     """A call takes as long as the model has bytes; all layers but the first are faster in int8."""
 
     def seconds(calls):
+        for call in calls:
+            call()
         sizes = [1e-6 * lc.size_of(call.args[0]) for call in calls]
         return [(size, size, size) for size in sizes]
 
@@ -95,6 +97,23 @@ def test_what_cannot_be_traced_is_noted_and_nothing_faster_is_an_error(digits, t
     monkeypatch.setattr(layer_timing, "measure", lambda *_: layer_timing.Timing(1.0, 2.0))
     with pytest.raises(ValueError, match=r"no candidate is faster .* 1 rows a call; no channels were removed: "):
         lc.compress(Untraceable(), X, y, max_drop=0.05, **OPTIONS)
+
+
+def test_a_network_whose_view_needs_the_order_in_memory_keeps_it(digits, time_of_bytes):
+    class Views(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.out = nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3), nn.Linear(256, 10)
+
+        def forward(self, x):
+            x = self.second(self.first(x).relu()).relu()
+            return self.out(x.view(len(x), -1))
+
+    X, y = digits
+    net = lt.TorchClassifier(Views, max_epochs=12, lr=3e-3, random_state=0, progress=False).fit(X[:800], y[:800])
+    result = lc.compress(net, X[800:], y[800:], max_drop=0.03, batch_size=16, **OPTIONS)
+    assert any("channels were not laid out last in memory: view size" in note for note in result.notes)
+    assert any("int8" in one.description for one in result.candidates)
 
 
 def test_arguments_that_do_not_fit(trained, digits):

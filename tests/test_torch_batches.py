@@ -14,6 +14,7 @@ from torch import nn  # noqa: E402
 
 import lifecycle as lc  # noqa: E402
 import lifecycle.torch as lt  # noqa: E402
+from lifecycle.torch.batches import to_batches  # noqa: E402
 
 from .networks import ReferenceLSTM  # noqa: E402
 from .torch_estimators import classifier, losses, regressor, same, sequences  # noqa: E402
@@ -81,6 +82,7 @@ def test_images(digits):
     four = classifier(lt.CNN, module__channels=(8, 16), lr=0.01, max_epochs=5).fit(images[:, None], y)
     assert same(four, model)
     assert four.n_features_in_ == 1
+    assert to_batches(images[:, None], four.module_).values.stride() == (64, 64, 8, 1)  # of numpy the second is 0
     with pytest.raises(ValueError, match="X has 3 features, but TorchClassifier is expecting 1 features"):
         four.predict(np.zeros((2, 3, 8, 8)))
 

@@ -45,14 +45,16 @@ class LatencySearch(CandidateSearch):
         """From the slowest to the fastest, without those that another one surpasses in both time and damage."""
         found: list[_Timed] = []
         for amount, model in self.without_channels():
+            is_smaller = size_of(model) < self.size
             parts = [f"{100 * amount:g} % of the channels removed"] if amount else []
             if not amount:
+                parts += ["batch normalizations folded"] if is_smaller else []
                 channels_last = self._is_faster_with_channels_last(model)
             if channels_last:
                 model = self.adapter.channels_last(model)
                 parts.append("channels last in memory")
-            if channels_last or size_of(model) < self.size:
-                found.append(self._time(model, parts or ["batch normalizations folded"]))
+            if channels_last or is_smaller:
+                found.append(self._time(model, parts))
             on_step()
             int8 = self._with_int8_layers(model)
             if int8 is not None:
@@ -98,7 +100,14 @@ class LatencySearch(CandidateSearch):
 
     def _is_faster_with_channels_last(self, model: Any) -> bool:
         changed = self.adapter.channels_last(self.adapter.copy(model))
-        return changed is not None and self._compare(model, changed)[1] <= _FASTER
+        if changed is None:
+            return False
+        try:
+            return self._compare(model, changed)[1] <= _FASTER
+        except RuntimeError as error:  # of a `view`, which depends on the order in memory
+            reason = str(error).partition("\n")[0]
+            self._note(f"channels were not laid out last in memory: {reason}")
+            return False
 
     def _time(self, model: Any, parts: list[str]) -> _Timed:
         return _Timed(model, ", ".join(parts), *self._compare(self.model, model), self.damage(model))

@@ -64,7 +64,8 @@ def compress(
     objective : {"bytes", "latency"}, default="bytes"
         What is made small: the bytes of the arrays in a file (`size_of`), or the time of a call on this machine.
         Whether "latency" finds anything depends on the machine and the model: it needs a torch model, or an MLP of
-        scikit-learn.
+        scikit-learn. Outputs of convolutions may then have their channels last in memory, as `best.description` says:
+        a forward that calls ``view`` on them for inputs of other sizes needs ``reshape``.
     batch_size : int, default=1
         Rows of the calls that are timed, for "latency".
     scoring : None, "accuracy" or callable, default=None

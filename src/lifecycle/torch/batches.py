@@ -120,7 +120,8 @@ def _to_tensor(array: np.ndarray, net: nn.Module, dtype: torch.dtype) -> torch.T
         return torch.from_numpy(array.astype(np.int64))
     wide = np.float64 if dtype == torch.float64 else np.float32
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(array, dtype=wide)
+        # a stride of 0 in a dimension of length 1 is contiguous, and for torch a sign of channels that are last
+        values = np.ascontiguousarray(array, dtype=wide).reshape(-1).reshape(array.shape)
     if wide is np.float32 and array.dtype.itemsize > 4 and not np.isfinite(values).all():
         raise ValueError("X contains infinity or a value too large for dtype('float32'): scale it first")
     # a tensor on read-only memory warns

@@ -56,7 +56,9 @@ class Int8Conv(Int8Affine):
         out: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
         planes = self._planes(codes)
         result = torch.ops.onednn.qconv_pointwise(planes, scale, zero, *packed, *self._plane_geometry(), *out)
-        return result.flatten(2) if self.n_spatial == 1 else result
+        result = result.flatten(2) if self.n_spatial == 1 else result
+        # the kernel lays the channels last, and `view` needs the order that a convolution in floating point gives
+        return result.contiguous() if x.is_contiguous() else result
 
     def _pack(self, bias: torch.Tensor | None) -> Any:
         planes = self._planes(self.codes)
