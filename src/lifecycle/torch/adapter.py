@@ -278,10 +278,10 @@ def fold_batch_norms(model: Any, calibration: Any) -> Any:
 
 def channels_last(model: Any) -> Any:
     net = _module(model)
-    if not any(isinstance(module, nn.Conv2d) for module in net.modules()):
-        return None
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    return model
+    layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    for layer in layers:  # not `net.to`, which refuses a network with tensors of five dimensions
+        layer.weight.data = layer.weight.data.to(memory_format=torch.channels_last)
+    return model if layers else None
 
 
 def _with_module(model: Any, net: nn.Module) -> Any:

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -81,24 +82,35 @@ REGISTERS = ("_parameters", "_buffers", "_modules")  # attributes of a module
 
 
 def _unregistered(net: nn.Module) -> Iterator[str]:
-    """The attributes in which its modules hold layers with parameters or buffers that are not among those of `net`."""
+    """The attributes in which its modules hold layers with parameters or buffers that are not among those of `net`.
+
+    A module around the one that holds it, as its owner, is none of its layers.
+    """
     registered = {id(module) for module in net.modules()}
     for path, module in named_modules(net):
         for name, value in vars(module).items():
             if name not in REGISTERS:
                 held = (part for part in modules_in(value) if id(part) not in registered)
-                if any(next(chain(part.parameters(), part.buffers()), None) is not None for part in held):
+                if any(_has_tensors(part) and all(one is not module for one in part.modules()) for part in held):
                     yield f"{path}.{name}" if path else name
 
 
+def _has_tensors(module: nn.Module) -> bool:
+    return next(chain(module.parameters(), module.buffers()), None) is not None
+
+
+_CONTAINERS = (list, tuple, dict, deque)
+_HOLDERS = (nn.Module, *_CONTAINERS)
+
+
 def modules_in(value: Any, seen: frozenset[int] = frozenset()) -> Iterator[nn.Module]:
-    """A value that is a module, or the modules in a list, tuple or dict, at any depth."""
+    """A value that is a module, or the modules in a list, tuple, dict or deque, at any depth."""
     if isinstance(value, nn.Module):
         yield value
-    elif type(value) in (list, tuple, dict) and id(value) not in seen:
+    elif isinstance(value, _CONTAINERS) and id(value) not in seen:
         inside = seen | {id(value)}
         for part in value.values() if isinstance(value, dict) else value:
-            if isinstance(part, nn.Module | list | tuple | dict):  # a vocabulary has a million of others
+            if isinstance(part, _HOLDERS):  # a vocabulary has a million of others
                 yield from modules_in(part, inside)
 
 
@@ -162,6 +174,7 @@ def undone_on_error(net: nn.Module, what: str = "the file") -> Iterator[None]:
         for module in net.modules():
             if isinstance(module, nn.RNNBase):
                 module._init_flat_weights()  # a list that was changed in place
-        if not isinstance(error, Exception):
+        says_so = isinstance(error, ValueError) and str(error).startswith(f"{what} does not fit")
+        if says_so or not isinstance(error, Exception):
             raise
         raise ValueError(f"{what} does not fit: {error}") from error

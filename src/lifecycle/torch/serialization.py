@@ -1,7 +1,7 @@
 """Modules and torch estimators as JSON and arrays, and back; a file can only name the classes in these tables."""
 
 import copy
-from contextlib import nullcontext
+from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
@@ -54,7 +54,7 @@ def serialize_module(net: nn.Module, codes: Codes) -> tuple[dict[str, Any], dict
             tied[name] = first[id(value)]
             continue
         first[id(value)] = name
-        if tensors.has_channels_last(value):
+        if isinstance(value, nn.Parameter) and tensors.has_channels_last(value):
             layout.append(name)
         dtypes[name] = dtype
         if name in codes:
@@ -109,7 +109,9 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
     state, scales = _state(config, arrays, own=into is None)
     if into is not None:
         return _fill(into, config, state, scales)
-    net = fold_as_in_file(_build(config, state), config.get("folded_batch_norms", ()), state)
+    net = _build(config, state)
+    if config.get("folded_batch_norms"):
+        raise ValueError(f"the file has folded batch normalizations, and a {config['class']} has none")
     _resize(net, config.get("original_shapes", {}), state)
     swaps = swaps_of_file(net, config["int8_layers"], state)
     _check_state(net, swaps, state)
@@ -129,11 +131,14 @@ def deserialize_module(config: dict[str, Any], arrays: dict[str, np.ndarray], in
 
 
 def _set_channels_last(net: nn.Module, names: list[str]) -> None:
+    state = modules.state_tensors(net)
     for name in names:
-        p = net.get_parameter(name)
+        p = state[name]
         if p.ndim != 4:
             raise ValueError(f"{name} has {p.ndim} dimensions; channels_last needs 4")
-        p.data = p.data.to(memory_format=torch.channels_last)
+        # earlier versions wrote the names of buffers too; a copy would not be seen by what shares the memory
+        if isinstance(p, nn.Parameter) and not tensors.has_channels_last(p):
+            p.data = p.data.to(memory_format=torch.channels_last)
 
 
 def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor], scales: dict) -> nn.Module:
@@ -143,19 +148,22 @@ def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor
     state, scales = ({name_of(name): value for name, value in of_file.items()} for of_file in (state, scales))
     resized = {name_of(path): shapes for path, shapes in config.get("original_shapes", {}).items()}
     folded = [name_of(path) for path in config.get("folded_batch_norms", ())]
-    with modules.undone_on_error(net) if resized or folded else nullcontext():
-        fold_as_in_file(net, folded, state)
-        _resize(net, resized, state)
+    modules.check_writable(modules.state_tensors(net))
+    with ExitStack() as undo:
+        if resized or folded:
+            undo.enter_context(modules.undone_on_error(net))
+            fold_as_in_file(net, folded, state)
+            _resize(net, resized, state)
         swaps = swaps_of_file(net, [name_of(path) for path in config["int8_layers"]], state)
-        modules.check_writable(modules.state_tensors(net))
         _check_state(net, swaps, state)
-        with modules.undone_on_error(net):
-            filled = swap(net, swaps)
-            modules.load_state(filled, state)
-            for module in filled.modules():
-                clear_scales(module)  # of the weights before
-            _set_all_scales(filled, scales)
-            _set_channels_last(filled, [name_of(name) for name in config["channels_last"]])
+        if not (resized or folded):
+            undo.enter_context(modules.undone_on_error(net))
+        filled = swap(net, swaps)
+        modules.load_state(filled, state)
+        for module in filled.modules():
+            clear_scales(module)  # of the weights before
+        _set_all_scales(filled, scales)
+        _set_channels_last(filled, [name_of(name) for name in config["channels_last"]])
     return into if filled is net else filled
 
 

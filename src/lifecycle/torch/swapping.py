@@ -1,11 +1,13 @@
 """Layers with integer weights in the place of floating-point ones: which a file has, and how they get there."""
 
+import copy
 import math
 from typing import Any
 
 import torch
 from torch import nn
 
+from lifecycle._check import UnsupportedModel
 from lifecycle.torch import modules
 from lifecycle.torch.quantized import Grids, Int8Affine, QuantizedModule, holds_quantized, stored_class
 from lifecycle.torch.quantized.base import buffer_names
@@ -86,7 +88,13 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
                 module._modules[name] = swaps[id(plain)]
         for name, value in list(vars(module).items()):  # lists, and other attributes, of layers that are registered too
             if name not in modules.REGISTERS:
-                vars(module)[name] = _swapped(value, swaps, made)
+                try:
+                    vars(module)[name] = _swapped(value, swaps, made)
+                except Exception as error:  # of a container of the user's, whose copy cannot be made or changed
+                    raise UnsupportedModel(
+                        f"{name} of the {type(module).__name__} holds layers that are replaced, and cannot be copied "
+                        f"with others in their place: {error}; hold them in a list, tuple or dict"
+                    ) from error
     for module in net.modules():
         # torch's fast paths read the weights of a transformer's layers without calling them, or give them nested
         # tensors, which no int8 kernel takes
@@ -98,21 +106,22 @@ def swap(net: nn.Module, swaps: dict[int, nn.Module]) -> nn.Module:
 
 
 def _swapped(value: Any, swaps: dict[int, nn.Module], made: dict[int, Any]) -> Any:
-    """A module, or a list, tuple or dict with modules at any depth, with those that are replaced; others as they are.
+    """A module, or a list, tuple, dict or deque with modules at any depth, with those replaced; others as they are.
 
-    `made`: what was made of lists, tuples and dicts before, by their ids, so that those that are one stay one.
+    Subclasses keep their class. `made`: what was made of containers before, by their ids, so that those that are one
+    stay one.
     """
     if isinstance(value, nn.Module):
         return swaps.get(id(modules.unwrap(value)), value)
     if not any(id(modules.unwrap(part)) in swaps for part in modules.modules_in(value)):
         return value
     if id(value) not in made:
-        if isinstance(value, tuple):
-            made[id(value)] = tuple(_swapped(part, swaps, made) for part in value)
-        elif isinstance(value, dict):
-            new = made[id(value)] = {}  # before its parts, which may hold it
-            new.update({key: _swapped(part, swaps, made) for key, part in value.items()})
+        if isinstance(value, tuple):  # as _make of a namedtuple does
+            made[id(value)] = new = tuple.__new__(type(value), [_swapped(part, swaps, made) for part in value])
+            if hasattr(value, "__dict__"):
+                vars(new).update(vars(value))
         else:
-            made[id(value)] = []
-            made[id(value)].extend([_swapped(part, swaps, made) for part in value])
+            new = made[id(value)] = copy.copy(value)  # before its parts, which may hold it
+            for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
+                new[key] = _swapped(part, swaps, made)
     return made[id(value)]

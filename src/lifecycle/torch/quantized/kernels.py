@@ -15,10 +15,18 @@ from torch.autograd import forward_ad
 SMALLEST_SPAN, LARGEST_SPAN = 2.0**-6, 2.0**32
 _LARGEST = LARGEST_SPAN / 2
 
-_dynamic = torch.ops.quantized.linear_dynamic
+
+
+def _no_kernel(*arguments: Any) -> torch.Tensor:
+    raise NotImplementedError("this torch has no quantized.linear_dynamic")
+
+
+_dynamic = getattr(torch.ops.quantized, "linear_dynamic", None)
 # of (input, packed weight, whether the activations have 7 bits): the binding itself, as the object around it searches
 # the arguments of each call for those of other libraries
-linear_dynamic: Callable[..., torch.Tensor] = getattr(_dynamic.default, "_op", _dynamic)
+linear_dynamic: Callable[..., torch.Tensor] = (
+    _no_kernel if _dynamic is None else getattr(_dynamic.default, "_op", _dynamic)
+)
 
 _is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 
