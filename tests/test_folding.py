@@ -13,6 +13,8 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.torch.channels.coupling import BATCH_NORMS
 from lifecycle.torch.folding import fold_batch_norms, folded_paths
 
+from .forged_files import forged
+
 ROWS = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -134,6 +136,41 @@ def test_a_module_without_the_batch_norm_is_refused_and_left(net, tmp_path):
     assert other.first.bias is None
     assert isinstance(other.plain, nn.BatchNorm2d)
     assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+
+
+def fails_to_load(module):
+    module.register_load_state_dict_post_hook(lambda *_: 1 / 0)
+
+
+def other_shape(module):
+    module.out = nn.Linear(16, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (fails_to_load, "^the file does not fit: division by zero$"),
+        (other_shape, "^the file does not fit the module: out"),
+    ],
+)
+def test_an_error_says_once_that_the_file_does_not_fit(net, change, sentence, tmp_path):
+    lc.save(fold_batch_norms(copy.deepcopy(net), ROWS), tmp_path / "folded.safetensors")
+    other = Residual()
+    change(other)
+    before, norms = {name: value.clone() for name, value in other.state_dict().items()}, [other.norm, other.plain]
+    with pytest.raises(ValueError, match=sentence):
+        lc.load(tmp_path / "folded.safetensors", into=other)
+    assert [other.norm, other.plain] == norms
+    assert other.first.bias is None
+    assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+
+
+def test_a_class_of_this_library_has_no_batch_norm_to_fold(tmp_path):
+    lc.save(lt.MLP(4, 3, hidden=(8,)), tmp_path / "m")
+    data = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(forged(data, lambda m: m["config"].update({"folded_batch_norms": ["layers.1"]})))
+    with pytest.raises(lc.CorruptBundle, match="the file has folded batch normalizations, and a MLP has none"):
+        lc.load(tmp_path / "m")
 
 
 def test_an_estimator_is_stored_without_its_batch_norms(tmp_path):

@@ -1,5 +1,8 @@
 """Integer layers under autocast, with another default dtype, and after writes that torch does not count."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -154,3 +157,26 @@ def test_layers_that_were_made_in_inference_mode_are_used_outside_of_it(cls):
     with torch.no_grad():
         assert torch.equal(first(small(x)), want)
         assert torch.equal(first(small(x)), first(dynamic(layer)[0](x)))
+
+
+_WITHOUT_KERNEL = """
+import torch
+from types import SimpleNamespace
+
+{change}
+import lifecycle as lc
+from lifecycle.torch.quantized import Int8Linear, kernel_works
+
+assert not kernel_works(Int8Linear)
+layer = lc.quantize(torch.nn.Linear(4, 3), activations="auto")
+assert type(layer) is torch.nn.Linear, type(layer)
+"""
+
+
+@pytest.mark.parametrize(
+    "operators", ["SimpleNamespace()", "SimpleNamespace(linear_prepack=torch.ops.quantized.linear_prepack)"]
+)
+def test_a_torch_without_the_dynamic_product_quantizes_weights(operators):
+    program = _WITHOUT_KERNEL.format(change=f"torch.ops.quantized = {operators}")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

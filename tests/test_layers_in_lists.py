@@ -185,7 +185,7 @@ def test_a_container_that_cannot_be_changed_is_named():
 
     layer = nn.Linear(8, 8)
     net = Held(Frozen(layer=layer), lambda held: held["layer"], layer)
-    with pytest.raises(lc.UnsupportedModel, match="held of the Held holds layers that are replaced, .* it is frozen"):
+    with pytest.raises(lc.UnsupportedModel, match=r"held of the Held holds layers that are replaced, .* it is frozen"):
         lc.quantize(net, activations="dynamic")
 
 

@@ -16,7 +16,6 @@ SMALLEST_SPAN, LARGEST_SPAN = 2.0**-6, 2.0**32
 _LARGEST = LARGEST_SPAN / 2
 
 
-
 def _no_kernel(*arguments: Any) -> torch.Tensor:
     raise NotImplementedError("this torch has no quantized.linear_dynamic")
 
