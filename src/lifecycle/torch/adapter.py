@@ -32,7 +32,7 @@ from lifecycle.torch.quantized import QuantizedModule
 from lifecycle.torch.quantized.grids import clear_scales, codes_of, scales_of, set_scales
 from lifecycle.torch.quantized_layers import has_activations, replacements
 from lifecycle.torch.swapping import swap
-from lifecycle.torch.tensors import to_array
+from lifecycle.torch.tensors import in_channels_last, to_array
 
 _OUTPUT_BATCH_SIZE = 256
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -280,7 +280,7 @@ def channels_last(model: Any) -> Any:
     net = _module(model)
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     for layer in layers:  # not `net.to`, which refuses a network with tensors of five dimensions
-        layer.weight.data = layer.weight.data.to(memory_format=torch.channels_last)
+        layer.weight.data = in_channels_last(layer.weight.data)
     return model if layers else None
 
 

@@ -136,9 +136,8 @@ def _set_channels_last(net: nn.Module, names: list[str]) -> None:
         p = state[name]
         if p.ndim != 4:
             raise ValueError(f"{name} has {p.ndim} dimensions; channels_last needs 4")
-        # earlier versions wrote the names of buffers too; a copy would not be seen by what shares the memory
-        if isinstance(p, nn.Parameter) and not tensors.has_channels_last(p):
-            p.data = p.data.to(memory_format=torch.channels_last)
+        if isinstance(p, nn.Parameter):  # earlier versions wrote the names of buffers too
+            p.data = tensors.in_channels_last(p.data)
 
 
 def _fill(into: nn.Module, config: dict[str, Any], state: dict[str, torch.Tensor], scales: dict) -> nn.Module:

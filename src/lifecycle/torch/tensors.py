@@ -38,6 +38,17 @@ def has_channels_last(tensor: torch.Tensor) -> bool:
     return tensor.stride() == other.to(memory_format=torch.channels_last).stride() != other.stride()
 
 
+def in_channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of four dimensions with the strides of torch.channels_last, in its own memory where that has the order.
+
+    `Tensor.to` copies one with one channel, or one place, whose memory is in both orders.
+    """
+    if not tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.to(memory_format=torch.channels_last)
+    other = torch.empty(tensor.shape, device="meta")
+    return tensor.as_strided(tensor.shape, other.to(memory_format=torch.channels_last).stride())
+
+
 def to_array(tensor: torch.Tensor) -> np.ndarray:
     """The numbers in C order, complex ones as pairs, bfloat16 as its bits; it may share the tensor's memory."""
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
