@@ -68,8 +68,8 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
         for the module that it wraps. Its linear layers become int8 layers where the file has int8 layers. For an
         estimator that was saved without some of its arguments: one of the same class that was made with them; all other
         arguments are taken from the file. Parameters that the file has in the order of ``torch.channels_last``, and the
-        module in another, get new memory; those whose memory is in that order keep it. A module stays in the mode that it
-        is in, as by ``load_state_dict``: call its ``eval()`` before it predicts, if it has dropout or batch
+        module in another, get new memory; those whose memory is in that order keep it. A module stays in the mode that
+        it is in, as by ``load_state_dict``: call its ``eval()`` before it predicts, if it has dropout or batch
         normalization.
     sha256 : str, optional
         Digest that the file must have, as ``sha256sum`` prints it.
