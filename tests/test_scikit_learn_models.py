@@ -323,5 +323,6 @@ def test_the_fastest_network_has_fewer_hidden_units(digits, trained, monkeypatch
     assert sum(result.model.hidden_layer_sizes) < sum(trained.hidden_layer_sizes)
     assert all("int8" not in candidate.description for candidate in result.candidates)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(*digits[:2])
-    with pytest.raises(ValueError, match=r"no channels were removed.*a linear estimator has no channels"):
+    with pytest.raises(ValueError, match=r"for 32 rows a call: objective"):  # no word of channels, which it has not
         lc.compress(model, *digits[2:], max_drop=0.1, **options)
+    assert lc.compress(model, *digits[2:], max_drop=0.1, random_state=0, progress=False).notes == []

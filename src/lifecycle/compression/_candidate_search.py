@@ -84,6 +84,8 @@ class CandidateSearch(ABC):
             except UnsupportedModel as error:
                 self._note(f"no channels were removed: {error}")
                 return
+            if model is None:
+                return
             try:
                 model = self.adapter.fold_batch_norms(model, self.calibration)
             except UnsupportedModel as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import number, one_of, random_state
+from lifecycle._check import UnsupportedModel, number, one_of, random_state
 from lifecycle.compression._layers import unprotected_layers
 from lifecycle.compression._obs import LayerInputs, prune_layer
 from lifecycle.compression._statistics import check_calibration, statistics
@@ -139,7 +139,11 @@ def _remove_channels(
         check_calibration('structure="channels"', "inputs", calibration)
     adapter = adapters.adapter_for(model)
     unprotected_layers(adapter.layers(model), protect, model)  # refuses weights that are computed from others
-    return adapter.remove_channels(adapter.copy(model), amount, method, scope, calibration, protect, random_state(seed))
+    copied, seed = adapter.copy(model), random_state(seed)
+    pruned = adapter.remove_channels(copied, amount, method, scope, calibration, protect, seed)
+    if pruned is None:
+        raise UnsupportedModel('structure="channels" needs a torch model or an MLP: a linear estimator has no channels')
+    return pruned
 
 
 def _prune_by_scores(

@@ -130,7 +130,7 @@ class Adapter(Protocol):
     def remove_channels(
         self, model: Any, amount: float, method: str, scope: str, calibration: Any, protect: Sequence[str], seed: Any
     ) -> Any:
-        """The model, in place, without that share of its channels."""
+        """The model, in place, without that share of its channels; None for a kind of model that has none."""
 
     def fold_batch_norms(self, model: Any, calibration: Any) -> Any:
         """The model, in place, for inference: batch normalizations are folded into the layers before them."""

@@ -124,7 +124,8 @@ def remove_channels(
         inputs: Any = (_transformed(model, calibration[0]), _targets(model, calibration[1]))
     else:
         inputs = _transformed(model, calibration)
-    adapter.remove_channels(estimator, amount, method, scope, inputs, protect, seed)
+    if adapter.remove_channels(estimator, amount, method, scope, inputs, protect, seed) is None:
+        return None
     _renew_regressors(model)
     return model
 
