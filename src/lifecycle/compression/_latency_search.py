@@ -64,7 +64,7 @@ class LatencySearch(CandidateSearch):
         # the fastest of many measurements is fast by chance, too: each is timed again
         again = _fastest([self._time(one.model, [one.description]) for one in found])
         made = self.until_one_fails(self._proposals(again, on_step), max_drop)
-        return self.mild_to_strong(made, lambda one: one.seconds or 0.0, max_drop)
+        return self.mild_to_strong(made, lambda one: 1 / (one.times_faster or 1.0), max_drop)
 
     def none_found(self) -> str:
         reasons = "".join(f"; {note}" for note in self.notes)
