@@ -126,6 +126,9 @@ def test_only_options_that_no_other_surpasses_are_kept_and_give_what_they_promis
         assert len(np.unique(weight[0])) <= 2**option.bits - 1 or option.group_size
         assert lc.size_of(trained) - lc.size_of(model) == options.sizes[k][0] - options.sizes[k][place]
     plans = options.plans(10)
+    sizes = [lc.size_of(options.apply(plan)) for plan in plans]
+    assert len(sizes) > 4
+    assert sizes == sorted(sizes, reverse=True)
     assert all(set(options.packed[layer]) <= {plan[layer] for plan in plans} for layer in options.packed)
 
 

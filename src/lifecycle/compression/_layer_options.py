@@ -79,7 +79,7 @@ class LayerOptions:
             return []
         budgets = np.geomspace(smallest, largest, n_sizes, endpoint=False)[::-1] - smallest
         choices = least_damage([each - each.min() for each in self.sizes], self.damages, budgets)
-        found = {tuple(choice) for choice in choices if choice is not None}
+        found = dict.fromkeys(tuple(choice) for choice in choices if choice is not None)
         plans = [{la.name: OPTIONS[k] for la, k in zip(self.layers, choice, strict=True)} for choice in found]
         for layer in self.layers:
             self._keep(layer, {plan[layer.name] for plan in plans})
