@@ -65,15 +65,15 @@ class SizeSearch(CandidateSearch):
         """Some of the candidates up to the first that fails on the search rows, and all of the last before it."""
         made: dict[int, Proposal] = {}
 
-        def until_one_fails(places: range) -> None:
+        def make_until_one_fails(places: range) -> None:
             for k in places:
                 made[k] = made.get(k) or self._proposal(sized[k])
                 on_step()
                 if made[k].candidate.search_drop > max_drop:
                     break
 
-        until_one_fails(range(0, len(sized), _STRIDE))
-        until_one_fails(range(max(max(made, default=0) - 2 * _STRIDE, 0), len(sized)))
+        make_until_one_fails(range(0, len(sized), _STRIDE))
+        make_until_one_fails(range(max(max(made, default=0) - 2 * _STRIDE, 0), len(sized)))
         return self.mild_to_strong(made.values(), lambda one: one.size, max_drop)
 
     def _proposal(self, one: _Sized) -> Proposal:

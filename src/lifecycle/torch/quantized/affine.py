@@ -66,8 +66,10 @@ class Int8Affine(QuantizedModule):
             out = self._forward_quantized(x[None])[0]
         else:
             x, low, high = self._clipped(x)
-            is_usual = is_finite(low, high)
-            out = self._forward_range(x, low, high) if is_usual else self._forward_samples(x, 1 + self.n_spatial)
+            if is_finite(low, high):
+                out = self._forward_range(x, low, high)
+            else:
+                out = self._forward_samples(x, 1 + self.n_spatial)
         return out if out.numel() else self._forward_float(x)
 
     def _clipped(self, x: torch.Tensor) -> tuple[torch.Tensor, float, float]:
