@@ -111,7 +111,7 @@ def test_rows_to_certify_on_have_no_part_in_the_search(trained, digits, monkeypa
 
 def test_only_options_that_no_other_surpasses_are_kept_and_give_what_they_promise(trained, digits):
     adapter, rows, name = adapter_for(trained), digits[0][:64], "7.weight"
-    options = LayerOptions(adapter, trained, rows, lambda model: 1.0, lambda: None)
+    options = LayerOptions(adapter, trained, rows, lambda model: float(model is not trained), lambda: None)
     k = [layer.name for layer in options.layers].index(name)
     kept = [OPTIONS.index(option) for option in options.packed[name]]
     by_size = sorted(kept, key=lambda place: options.sizes[k][place])
@@ -130,6 +130,23 @@ def test_only_options_that_no_other_surpasses_are_kept_and_give_what_they_promis
     assert len(sizes) > 4
     assert sizes == sorted(sizes, reverse=True)
     assert all(set(options.packed[layer]) <= {plan[layer] for plan in plans} for layer in options.packed)
+
+
+def test_the_damage_of_channels_that_are_gone_is_in_no_option(trained, digits):
+    adapter, rows = adapter_for(trained), digits[0][:64]
+
+    def change(model):
+        before, after = (
+            [adapter.read_weight(one, layer.name) for layer in adapter.layers(trained)] for one in (trained, model)
+        )
+        return sum(float(np.square(a - b).sum()) for a, b in zip(before, after, strict=True))
+
+    alone, beside = (
+        LayerOptions(adapter, trained, rows, lambda model, more=more: change(model) + more, lambda: None)
+        for more in (0.0, 0.5)
+    )
+    for a, b in zip(alone.damages, beside.damages, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_a_network_that_cannot_be_traced_keeps_its_channels_and_says_so(digits):

@@ -58,6 +58,7 @@ class LayerOptions:
         on_step: Callable[[], Any],
     ):  # fmt: skip
         self.adapter, self.model, self.damage = adapter, model, damage
+        self.damage_before = damage(model)  # the model may lack channels of the one that outputs are compared with
         self.layers = unprotected_layers(adapter.layers(model), (), model)
         self.stored = {k: float(_bytes_of(array)) for k, array in adapter.tensors(model).items()}
         self.packed: dict[str, dict[Option, _Packed]] = {}
@@ -135,7 +136,7 @@ class LayerOptions:
         return np.array([sum(now), *stored])
 
     def _damages(self, layer: Layer, errors: list[float], on_step: Callable[[], Any]) -> np.ndarray:
-        """The damage of each option: in proportion to the layer's error, from the measured one with the nearest error.
+        """What each option adds to the damage: in proportion to the layer's error, from the measured one nearest to it.
 
         Small changes of a layer's outputs change those of the model in proportion.
         """
@@ -144,7 +145,7 @@ class LayerOptions:
         measured = [OPTIONS.index(option) for option in MEASURED]
         found = []
         for k in measured:
-            found.append(self.damage(self.apply({layer.name: OPTIONS[k]})))
+            found.append(max(self.damage(self.apply({layer.name: OPTIONS[k]})) - self.damage_before, 0.0))
             on_step()
         nearest = np.abs(logs[:, None] - logs[measured]).argmin(axis=1)
         with np.errstate(invalid="ignore"):
