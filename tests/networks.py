@@ -35,6 +35,19 @@ def digits_as_images(n: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.tensor(data.target[:n])
 
 
+class Untraceable(nn.Module):
+    """A linear layer of 64 inputs, behind a branch that torch.fx does not follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(64, 10)
+
+    def forward(self, x):
+        if x.sum() > 0:
+            x = x.flatten(1)
+        return self.out(x)
+
+
 def recorded_gradients(steps: int, *, batch_size: int = 8, seed: int = 0) -> tuple[list, list]:
     """First parameters of the reference CNN and its gradients along an SGD run on digits, as float64 arrays."""
     with torch.random.fork_rng():

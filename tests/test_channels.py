@@ -317,7 +317,7 @@ def test_a_layer_that_is_called_twice():
 
 def test_a_wrong_coupling_is_found_out(monkeypatch):
     """If a rule of the tracing were wrong, the comparison with the masked network would tell."""
-    monkeypatch.setattr(channel_coupling, "_KEEPING_FUNCTIONS", {torch.sigmoid, *channel_coupling._KEEPING_FUNCTIONS})
+    monkeypatch.setattr(channel_coupling, "KEEPING_FUNCTIONS", {torch.sigmoid, *channel_coupling.KEEPING_FUNCTIONS})
     with pytest.raises(lc.UnsupportedModel, match="computes something else than with zeros in their place"):
         lc.prune(Squeezing(), 0.5, structure="channels", calibration=torch.randn(10, 6))
 

@@ -10,7 +10,7 @@ from torch import nn
 import lifecycle as lc
 import lifecycle.torch as lt
 from lifecycle._check import UnsupportedModel
-from lifecycle.torch.channels.coupling import BATCH_NORMS
+from lifecycle.torch.channels.operations import BATCH_NORMS
 from lifecycle.torch.folding import fold_batch_norms, folded_paths
 
 from .forged_files import forged

@@ -14,6 +14,8 @@ from lifecycle.compression import _candidate_search, _latency_search
 from lifecycle.compression._latency_search import _fastest, _Timed
 from lifecycle.torch.quantized import QuantizedModule, layer_timing
 
+from .networks import Untraceable
+
 OPTIONS = {"objective": "latency", "random_state": 0, "progress": False}
 
 
@@ -91,16 +93,6 @@ def test_channels_go_and_layers_that_are_faster_in_int8_have_static_ranges(train
 
 
 def test_what_cannot_be_traced_is_noted_and_nothing_faster_is_an_error(digits, time_of_bytes, monkeypatch):
-    class Untraceable(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.out = nn.Linear(64, 10)
-
-        def forward(self, x):
-            if x.sum() > 0:
-                x = x.flatten(1)
-            return self.out(x)
-
     X, y = torch.from_numpy(digits[0]), digits[1]
     monkeypatch.setattr(layer_timing, "measure", lambda *_: layer_timing.Timing(1.0, 2.0))
     with pytest.raises(ValueError, match=r"no candidate is faster .* 1 rows a call; no channels were removed: "):

@@ -22,6 +22,8 @@ from lifecycle.compression.row_losses import row_loss
 from lifecycle.store.adapters import adapter_for
 from lifecycle.torch.folding import folded_paths
 
+from .networks import Untraceable
+
 MAX_DROP = 0.03
 
 
@@ -150,16 +152,6 @@ def test_the_damage_of_channels_that_are_gone_is_in_no_option(trained, digits):
 
 
 def test_a_network_that_cannot_be_traced_keeps_its_channels_and_says_so(digits):
-    class Untraceable(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.out = nn.Linear(64, 10)
-
-        def forward(self, x):
-            if x.sum() > 0:
-                x = x.flatten(1)
-            return self.out(x)
-
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Untraceable()

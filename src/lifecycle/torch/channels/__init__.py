@@ -10,7 +10,8 @@ from torch import nn
 from lifecycle._check import UnsupportedModel
 from lifecycle.torch.batches import input_dtype_and_device
 from lifecycle.torch.calibration import batches_of, evaluating, squared_gradients
-from lifecycle.torch.channels.coupling import BATCH_NORMS, RECURRENT, Coupling, Use, find_coupling
+from lifecycle.torch.channels.coupling import Coupling, Use, find_coupling
+from lifecycle.torch.channels.operations import BATCH_NORMS, RECURRENT
 from lifecycle.torch.channels.refitting import reestimate_batch_norms, refit_inputs
 from lifecycle.torch.channels.slicing import GATES, keep_channels
 from lifecycle.torch.outputs import CHECK_ROWS, largest, outputs_of_call

@@ -6,52 +6,32 @@ them up. What is not known here keeps its channels.
 """
 
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.nn import functional
 from torch.nn.utils import rnn
 
 from lifecycle._check import UnsupportedModel
+from lifecycle.torch.channels.channel_numbers import ChannelNumbers
+from lifecycle.torch.channels.operations import (
+    BATCH_NORMS,
+    CONVOLUTIONS,
+    ELEMENTWISE,
+    KEEPING_FUNCTIONS,
+    KEEPING_METHODS,
+    POOLS,
+    RECURRENT,
+    SUM_METHODS,
+    SUMS,
+    is_packed,
+    is_plain_index,
+    name_of,
+    shape_of,
+)
 from lifecycle.torch.channels.tracing import trace
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
-# they map zero to zero, so that a channel that is always zero can as well be missing
-_ELEMENTWISE = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Hardswish),
-    *(nn.Softsign, nn.Tanhshrink, nn.Hardshrink, nn.Softshrink, nn.Identity),
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
-)
-_POOLS = (
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
-    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
-)
-_KEEPING_FUNCTIONS = {
-    *(functional.relu, functional.relu6, functional.leaky_relu, functional.elu, functional.selu, functional.gelu),
-    *(
-        functional.silu,
-        functional.mish,
-        functional.tanh,
-        functional.hardswish,
-        functional.dropout,
-        functional.dropout2d,
-    ),
-    *(torch.relu, torch.relu_, torch.tanh, torch.abs, torch.neg, operator.neg),
-    *(functional.max_pool1d, functional.max_pool2d, functional.max_pool3d),
-    *(functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d),
-    *(functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d),
-    *(functional.adaptive_max_pool1d, functional.adaptive_max_pool2d, functional.adaptive_max_pool3d),
-}
-_KEEPING_METHODS = {"relu", "relu_", "tanh", "abs", "neg", "contiguous", "clone", "float"}
-_SUMS = {operator.add, operator.sub, operator.iadd, operator.isub, operator.mul, torch.add, torch.sub, torch.mul}
-_SUM_METHODS = {"add", "add_", "sub", "sub_", "mul", "mul_"}
 
 
 class Channels(NamedTuple):
@@ -114,10 +94,7 @@ class _Propagation:
 
     def __init__(self, net: nn.Module, graph: fx.Graph, protected: set[str]):
         self.net, self.graph, self.protected = net, graph, protected
-        self.parent: list[int] = []
-        self.space: list[int] = []
-        self.frozen: set[int] = set()
-        self.reasons: dict[str, None] = {}
+        self.numbers = ChannelNumbers()
         self.channels: dict[fx.Node, Channels | None] = {}
         self.states: dict[fx.Node, str] = {}  # last states of all layers, and the path of their recurrent network
         self.uses: dict[str, Use] = {}
@@ -132,54 +109,27 @@ class _Propagation:
             unused = node.target is operator.getitem and not node.users  # a part of what was unpacked
             self.channels[node] = None if unused else self._visit(node)
         self._freeze_units_together()
-        roots = np.array([self._root(k) for k in range(len(self.parent))], dtype=int)
-        names, group_of = np.unique(roots, return_inverse=True)
-        frozen = np.zeros(len(names), bool)
-        for number in self.frozen:
-            frozen[group_of[number]] = True
-        return Coupling(self.uses, group_of, frozen, np.array(self.space, dtype=int), list(self.reasons))
+        group_of, frozen = self.numbers.groups()
+        return Coupling(self.uses, group_of, frozen, np.array(self.numbers.space, int), list(self.numbers.reasons))
 
     def _freeze_units_together(self) -> None:
         """All layers of a recurrent network have as many units: they stay if those of one layer do."""
         changed = True
         while changed:
-            before = len(self.frozen)
-            frozen = {self._root(number) for number in self.frozen}
+            before = len(self.numbers.frozen)
+            frozen = {self.numbers.root(number) for number in self.numbers.frozen}
             for path, use in self.uses.items():
-                if any(self._root(k) in frozen for numbers in use.hidden for k in numbers.tolist()):
+                if any(self.numbers.root(k) in frozen for numbers in use.hidden for k in numbers.tolist()):
                     for numbers in use.hidden:
                         self._freeze(Channels(0, numbers), f"the other layers of {path}")
-            changed = len(self.frozen) > before
-
-    # -- numbers ---------------------------------------------------------------------------------------------------
-
-    def _new(self, n: int) -> np.ndarray:
-        start = len(self.parent)
-        self.parent += range(start, start + n)
-        self.space += [len(set(self.space))] * n if n else []
-        return np.arange(start, start + n)
-
-    def _root(self, number: int) -> int:
-        while self.parent[number] != number:
-            self.parent[number] = self.parent[self.parent[number]]
-            number = self.parent[number]
-        return number
-
-    def _join(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        for x, y in zip(a.tolist(), b.tolist(), strict=True):
-            x, y = self._root(x), self._root(y)
-            self.parent[max(x, y)] = min(x, y)
-        return a
+            changed = len(self.numbers.frozen) > before
 
     def _freeze(self, channels: Channels | None, reason: str) -> None:
         if channels is not None:
-            self.frozen |= set(channels.numbers.tolist())
-            self.reasons[reason] = None
-
-    # -- nodes -----------------------------------------------------------------------------------------------------
+            self.numbers.freeze(channels.numbers, reason)
 
     def _visit(self, node: fx.Node) -> Channels | None:
-        shape = _shape(node)
+        shape = shape_of(node)
         if node.target is not operator.getitem:
             for value in node.all_input_nodes:
                 if value in self.states:
@@ -198,25 +148,25 @@ class _Propagation:
         if found is None:
             return None
         if shape is None:  # a recurrent network returns a tuple
-            differs = node.op != "call_module" and not _is_packed(node) and node.target is not rnn.pad_packed_sequence
+            differs = node.op != "call_module" and not is_packed(node) and node.target is not rnn.pad_packed_sequence
         else:
             differs = found.axis >= len(shape) or len(found.numbers) != shape[found.axis]
         if differs:
-            self._freeze(found, f"{_name(node)}, whose output has another shape than is known")
+            self._freeze(found, f"{name_of(node)}, whose output has another shape than is known")
             return None
         return found
 
     def _module(self, node: fx.Node, path: str, module: Any, shape: Any) -> Channels | None:
         source = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
         before = self.channels.get(source) if isinstance(source, fx.Node) else None
-        before_shape = _shape(source) if isinstance(source, fx.Node) else None
-        if isinstance(module, _ELEMENTWISE):
+        before_shape = shape_of(source) if isinstance(source, fx.Node) else None
+        if isinstance(module, ELEMENTWISE):
             return before
         if isinstance(module, nn.PReLU):
             if module.num_parameters > 1:
                 self._freeze(before, f"{path} (PReLU with a slope for each channel)")
             return before
-        if isinstance(module, _POOLS):
+        if isinstance(module, POOLS):
             return self._at(before, 1, path, source)
         if isinstance(module, nn.Flatten):
             return self._flatten(before, before_shape, shape, path)
@@ -225,7 +175,7 @@ class _Propagation:
         if isinstance(module, (nn.Linear, *CONVOLUTIONS)) and shape is not None and before_shape is not None:
             axis = len(shape) - 1 if isinstance(module, nn.Linear) else 1
             return self._layer(path, module, self._at(before, axis, path, source), axis)
-        if isinstance(module, RECURRENT) and _is_packed(source) and not getattr(module, "proj_size", 0):
+        if isinstance(module, RECURRENT) and is_packed(source) and not getattr(module, "proj_size", 0):
             return self._recurrent(path, module, None, 2)  # the axis of the outputs when they are padded
         if isinstance(module, RECURRENT) and before_shape is not None and not getattr(module, "proj_size", 0):
             axis = len(before_shape) - 1
@@ -269,17 +219,17 @@ class _Propagation:
     def _tie(self, numbers: np.ndarray, groups: int) -> None:
         parts = numbers.reshape(groups, -1)
         for part in parts[1:]:
-            self._join(parts[0], part)
+            self.numbers.join(parts[0], part)
 
     def _outputs(self, path: str, n: int) -> np.ndarray:
         """New numbers; those of the first call where a layer is called again."""
         known = self.uses.get(path)
-        return known.outputs if known is not None and known.outputs is not None else self._new(n)
+        return known.outputs if known is not None and known.outputs is not None else self.numbers.new(n)
 
     def _use(self, path: str, module: Any, inputs: np.ndarray | None, outputs: np.ndarray | None) -> Use:
         known = self.uses.setdefault(path, Use(module, inputs, outputs))
         if known.inputs is not None and inputs is not None and known.inputs is not inputs:
-            self._join(known.inputs, inputs)
+            self.numbers.join(known.inputs, inputs)
         elif (known.inputs is None) != (inputs is None):  # once with channels that are known, and once without
             for numbers in (known.inputs, inputs):
                 if numbers is not None:
@@ -298,7 +248,7 @@ class _Propagation:
         n_directions = 2 if module.bidirectional else 1
         known = self.uses.get(path)
         if known is None:
-            layers = [self._new(module.hidden_size * n_directions) for _ in range(module.num_layers)]
+            layers = [self.numbers.new(module.hidden_size * n_directions) for _ in range(module.num_layers)]
             known = self._use(path, module, None if before is None else before.numbers, layers[-1])
             known.hidden = layers
         elif known.inputs is not None or before is not None:
@@ -324,12 +274,12 @@ class _Propagation:
     def _function(self, node: fx.Node, shape: Any) -> Channels | None:
         source = node.args[0] if node.args else None
         before = self.channels.get(source) if isinstance(source, fx.Node) else None
-        old = _shape(source) if isinstance(source, fx.Node) else None
+        old = shape_of(source) if isinstance(source, fx.Node) else None
         target = node.target
-        keeps = target in (_KEEPING_FUNCTIONS if node.op == "call_function" else _KEEPING_METHODS)
+        keeps = target in (KEEPING_FUNCTIONS if node.op == "call_function" else KEEPING_METHODS)
         if keeps and len(node.all_input_nodes) == 1:
             return self.channels[node.all_input_nodes[0]]
-        if target in (_SUMS if node.op == "call_function" else _SUM_METHODS):
+        if target in (SUMS if node.op == "call_function" else SUM_METHODS):
             return self._sum(node, shape)
         if target in (torch.cat, torch.concat, torch.concatenate) and node.args:
             return self._cat(node, shape)
@@ -340,30 +290,30 @@ class _Propagation:
         if target is rnn.pad_packed_sequence:
             return before
         if target in (torch.flatten, "flatten", "view", "reshape", torch.reshape):
-            return self._flatten(before, old, shape, _name(node))
+            return self._flatten(before, old, shape, name_of(node))
         if target in (torch.mean, "mean", "sum", torch.sum, "amax") and before is not None and old is not None:
             return self._reduced(node, before, old)
         permutes = target in (torch.transpose, "transpose", "permute", torch.permute) and len(node.args) > 1
         if permutes and before is not None and old is not None:
             return self._permuted(node, before, old)
         for value in node.all_input_nodes:
-            self._freeze(self.channels[value], _name(node))
+            self._freeze(self.channels[value], name_of(node))
         return None
 
     def _sum(self, node: fx.Node, shape: Any) -> Channels | None:
         terms = [self.channels.get(value) for value in node.all_input_nodes]
-        tensors = [value for value in node.all_input_nodes if _shape(value) is not None]
+        tensors = [value for value in node.all_input_nodes if shape_of(value) is not None]
         is_product = node.target in (operator.mul, torch.mul, "mul", "mul_")
         if len(tensors) == 1 and is_product and len(node.all_input_nodes) == 1:
             return terms[0]  # times a number
         known = [term for term in terms if term is not None]
         same = len(known) == len(terms) == 2 and known[0].axis == known[1].axis and len(known[0].numbers) == len(
             known[1].numbers
-        ) and len(_shape(tensors[0])) == len(_shape(tensors[-1]))  # fmt: skip
-        if same and len({_shape(value)[known[0].axis] for value in tensors}) == 1:
-            return Channels(known[0].axis, self._join(known[0].numbers, known[1].numbers))
+        ) and len(shape_of(tensors[0])) == len(shape_of(tensors[-1]))  # fmt: skip
+        if same and len({shape_of(value)[known[0].axis] for value in tensors}) == 1:
+            return Channels(known[0].axis, self.numbers.join(known[0].numbers, known[1].numbers))
         for term in known:
-            self._freeze(term, f"{_name(node)} of tensors that do not have the same known channels")
+            self._freeze(term, f"{name_of(node)} of tensors that do not have the same known channels")
         return None
 
     def _cat(self, node: fx.Node, shape: Any) -> Channels | None:
@@ -373,14 +323,14 @@ class _Propagation:
         axes = {term.axis for term in terms if term is not None}
         if shape is None or None in terms or len(axes) != 1:
             for term in terms:
-                self._freeze(term, f"{_name(node)} of tensors whose channels are not all known")
+                self._freeze(term, f"{name_of(node)} of tensors whose channels are not all known")
             return None
         (axis,) = axes
         numbers = [term.numbers for term in terms if term is not None]
         if int(dim) % len(shape) == axis:
             return Channels(axis, np.concatenate(numbers))
         for other in numbers[1:]:
-            self._join(numbers[0], other)
+            self.numbers.join(numbers[0], other)
         return Channels(axis, numbers[0])
 
     def _getitem(self, node: fx.Node, source: Any, before: Channels | None, old: Any, shape: Any) -> Channels | None:
@@ -400,14 +350,14 @@ class _Propagation:
             if returns:
                 self._freeze_states(str(source.target))
             if source.target is not rnn.pad_packed_sequence:  # which returns lengths, too
-                self._freeze(before, f"{_name(node)} of what is no tensor")
+                self._freeze(before, f"{name_of(node)} of what is no tensor")
             return None
-        if target_is_plain(index) and Ellipsis not in index:
+        if is_plain_index(index) and Ellipsis not in index:
             index = (*index, *[slice(None)] * (len(old) - len(index)))
             if index[before.axis] == slice(None):
                 axis = before.axis - sum(isinstance(i, int) for i in index[: before.axis])
                 return Channels(axis, before.numbers)
-        self._freeze(before, f"{_name(node)} with an index that is not simple")
+        self._freeze(before, f"{name_of(node)} with an index that is not simple")
         return None
 
     def _state(self, path: str, index: tuple, shape: Any) -> Channels | None:
@@ -429,7 +379,7 @@ class _Propagation:
             {int(d) % len(old) for d in (dim if isinstance(dim, list | tuple) else [dim])} if dim is not None else set()
         )
         if not dims or before.axis in dims:
-            self._freeze(before, f"{_name(node)} over the channels")
+            self._freeze(before, f"{name_of(node)} over the channels")
             return None
         return Channels(before.axis - (0 if keep else sum(d < before.axis for d in dims)), before.numbers)
 
@@ -443,26 +393,3 @@ class _Propagation:
             a, b = (int(d) % len(old) for d in arguments)
             order[a], order[b] = order[b], order[a]
         return Channels(order.index(before.axis), before.numbers)
-
-
-def target_is_plain(index: tuple) -> bool:
-    """Whether an index has numbers, slices with constant ends and ellipses only."""
-    return all(
-        isinstance(i, int) or i is Ellipsis
-        or (isinstance(i, slice) and all(part is None or isinstance(part, int) for part in (i.start, i.stop, i.step)))
-        for i in index
-    )  # fmt: skip
-
-
-def _shape(node: Any) -> Any:
-    value = node.meta.get("value") if isinstance(node, fx.Node) else None
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else None
-
-
-def _is_packed(node: Any) -> bool:
-    return isinstance(node, fx.Node) and isinstance(node.meta.get("value"), rnn.PackedSequence)
-
-
-def _name(node: fx.Node) -> str:
-    target: Callable | str = node.target
-    return f"{getattr(target, '__name__', target)}"

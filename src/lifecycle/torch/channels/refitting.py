@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from lifecycle.torch.calibration import batches_of, evaluating, second_moments
-from lifecycle.torch.channels.coupling import BATCH_NORMS, CONVOLUTIONS, Use
+from lifecycle.torch.channels.coupling import Use
+from lifecycle.torch.channels.operations import BATCH_NORMS, CONVOLUTIONS
 
 _DAMPING = 0.01  # of the second moments, relative to the mean of their diagonal
 _BATCH_SIZE = 64

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lifecycle.torch.channels.coupling import BATCH_NORMS, CONVOLUTIONS, RECURRENT, Use
+from lifecycle.torch.channels.coupling import Use
+from lifecycle.torch.channels.operations import BATCH_NORMS, CONVOLUTIONS, RECURRENT
 from lifecycle.torch.quantized.base import QuantizedModule, floating_shapes
 
 RESIZABLE = (nn.Linear, *CONVOLUTIONS, *BATCH_NORMS, *RECURRENT)
