@@ -11,6 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 
+import numpy  # noqa: F401 - loads the library that threadpool_info describes
+from threadpoolctl import threadpool_info
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("lifecycle-ml", "numpy", "numba", "torch", "scipy", "scikit-learn")
 
@@ -57,11 +60,13 @@ def chosen(name: str, only: Sequence[str]) -> bool:
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores that this process may use, memory, system, Python."""
+    """Processor, cores that this process may use, memory, the processor that OpenBLAS computes for, system, Python."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     about: dict[str, str | int] = {"processor": _processor(), "cores": cores}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         about["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    if kernels := {lib["architecture"] for lib in threadpool_info() if lib["internal_api"] == "openblas"}:
+        about["openblas"] = ", ".join(sorted(kernels))  # OPENBLAS_CORETYPE may name a slower one than this processor
     return {**about, "system": platform.system(), "python": platform.python_version()}
 
 

@@ -47,11 +47,13 @@ def part(result: dict) -> str:
 
 def ran_on(result: dict) -> str:
     """Machine, versions and time of a record."""
-    about, used = result["machine"], result["versions"]
+    about = result["machine"]
     memory = f", {about['memory_gib']} GiB of memory" if "memory_gib" in about else ""
+    kernels = f", OpenBLAS for {about['openblas']}" if "openblas" in about else ""
+    used = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return (
-        f"Measured {result['when']} on {about['processor']}, {about['cores']} cores{memory}, {about['system']}, "
-        f"Python {about['python']}; {', '.join(f'{name} {version}' for name, version in used.items())}.\n"
+        f"Measured {result['when']} on {about['processor']}, {about['cores']} cores{memory}{kernels}, "
+        f"{about['system']}, Python {about['python']}; {used}.\n"
     )
 
 
