@@ -29,7 +29,6 @@ from ._report import line, table
 
 __all__ = ["CASES", "Case", "run", "table"]
 
-MEASURES = {"fit": one_fit, "grid": grid}
 FIRST = """
 from time import perf_counter
 from sklearn.datasets import load_iris
@@ -126,7 +125,8 @@ def _measure(case: Case, rounds: int, threads: int, scale: float) -> dict:
     shape = {"rows": X.shape[0], "columns": X.shape[1]} | ({"stored": int(X.nnz)} if hasattr(X, "nnz") else {})
     shape |= {} if y.dtype.kind == "f" else {"classes": len(np.unique(y))}
     goal = {} if case.seconds is None else {"seconds": case.seconds}
-    return {**shape, **goal, **{name: f(X, y, case.is_scaled, rounds, threads) for name, f in MEASURES.items()}}
+    fits = one_fit(X, y, case.is_scaled, rounds, threads)
+    return {**shape, **goal, "fit": fits, "grid": grid(X, y, case.is_scaled, rounds, threads, fits["rows"])}
 
 
 def _of_frequent_classes(X: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:

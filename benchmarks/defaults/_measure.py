@@ -19,6 +19,7 @@ ALPHAS = np.logspace(-6, -2, 5)
 LOSS, R2 = 0.01, 0.001  # how much worse an answer may be, for a ratio of the times
 LIMITS = (1_000, 10_000)  # max_iter that are tried where no peer answers as well
 LONGEST = 30.0  # seconds that all fits with a larger max_iter may be expected to take
+LONGEST_GRID = 200.0  # seconds that a peer's grid may be expected to take, for it to be asked
 BUDGET, FEWEST = 15.0, 3  # seconds of the timed runs of a case, and rounds if they take longer
 FAR = 3.0  # a peer that took so many times the fastest one's seconds is not timed again
 
@@ -54,8 +55,8 @@ def one_fit(X: Any, y: np.ndarray, is_scaled: bool, rounds: int, threads: int) -
     return _compared(candidates(y.dtype.kind == "f", is_scaled, False), answer, side, rounds, FOLDS)
 
 
-def grid(X: Any, y: np.ndarray, is_scaled: bool, rounds: int, threads: int) -> dict:
-    """Five penalties on five folds, and the refit of the best."""
+def grid(X: Any, y: np.ndarray, is_scaled: bool, rounds: int, threads: int, fits: dict) -> dict:
+    """Five penalties on five folds, and the refit of the best; `fits`: the rows of `one_fit`."""
     cv, n = splitter(y), len(y) * (FOLDS - 1) // FOLDS
 
     def answer(candidate: Candidate) -> tuple[dict, float]:
@@ -75,7 +76,12 @@ def grid(X: Any, y: np.ndarray, is_scaled: bool, rounds: int, threads: int) -> d
             return Side(lambda: candidate.search(ALPHAS, len(y), threads), X, y)
         return Side(lambda: candidate.search(ALPHAS, n, threads, cv=cv), X, y)
 
-    return _compared(candidates(y.dtype.kind == "f", is_scaled, True), answer, side, rounds, 1)
+    everyone = candidates(y.dtype.kind == "f", is_scaled, True)
+    seconds = {name: row.get("first", 0.0) * len(ALPHAS) * FOLDS / threads for name, row in fits.items()}
+    slow = [one.name for one in everyone if one.name != OURS and seconds.get(one.name, 0.0) > LONGEST_GRID]
+    found = _compared([one for one in everyone if one.name not in slow], answer, side, rounds, 1)
+    found["rows"].update({name: {"failed": f"not asked: it would take {seconds[name]:.0f} s"} for name in slow})
+    return found
 
 
 def _compared(everyone: list[Candidate], answer: Answer, side: MakeSide, rounds: int, n_fits: int) -> dict:

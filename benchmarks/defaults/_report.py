@@ -131,7 +131,7 @@ def _sides(cases: list[dict]) -> Iterator[list[str]]:
         for sort in SORTS if "skipped" not in one else ():
             for name, row in one[sort]["rows"].items():
                 if "failed" in row:
-                    yield [one["case"], sort, name, "failed", *[""] * 6]
+                    yield [one["case"], sort, name, row["failed"].partition(".")[0], *[""] * 6]
                     continue
                 good = "" if name == OURS else "yes" if row.get("reaches") else "no"
                 loss, score = f"{row['loss']:.4g}" if "classes" in one else "", f"{row['score']:.4g}"
