@@ -75,6 +75,22 @@ def adult(scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     return cut(X, np.char.strip(rows[:, 14].astype(str)) == ">50K", scale)
 
 
+def adult_table(scale: float = 1.0) -> tuple[Any, np.ndarray]:
+    """The same as a DataFrame: six columns of numbers and eight of categories, of which some are missing."""
+    import pandas
+
+    head, *rows = table(path("ADULT").read_text(encoding="utf-8"))
+    frame = pandas.DataFrame(rows, columns=head).iloc[:, :15]
+    y = np.char.strip(frame.iloc[:, 14].to_numpy().astype(str)) == ">50K"
+    frame = frame.iloc[:, :14]
+    for k, name in enumerate(frame.columns):
+        values = frame[name].str.strip()
+        numeric = k in (0, 2, 4, 10, 11, 12)
+        frame[name] = values.astype(float) if numeric else values.replace("?", None).astype("category")
+    n = max(200, round(scale * len(y)))
+    return frame.iloc[:n], y[:n]
+
+
 def letter(scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """26 letters from 16 numbers of their images."""
     rows = table(path("LETTER").read_text(encoding="utf-8"))

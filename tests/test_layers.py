@@ -11,7 +11,7 @@ import lifecycle
 
 SOURCE = Path(lifecycle.__file__).parent
 FOUNDATION = {"_jit", "_threads", "_check", "_registry"}
-LAYER_1 = {"rules", "loops", "losses", "penalties", "splits", "masks", "codecs", "formats", "solvers"}
+LAYER_1 = {"rules", "trees", "loops", "losses", "penalties", "splits", "masks", "codecs", "formats", "solvers"}
 FRAMEWORK_PACKAGES = {"torch", "onnx"}  # layer 3
 LAYER_4 = {"reporting", "cli", "__main__"}
 LATE = {"sklearn", "scipy", "pandas", "matplotlib"}  # inside functions, so that `import lifecycle` stays light

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, TweedieRegressor
 from sklearn.neural_network import MLPClassifier
@@ -22,6 +23,7 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
+from lifecycle.store.adapters import adapter_for
 
 FILES = Path(__file__).parent / "files"
 SHORT = {"max_epochs": 2, "batch_size": 16, "random_state": 0}
@@ -65,6 +67,16 @@ def fitted(name):
             return lc.quantize(
                 MLPClassifier((5,), solver="lbfgs", max_iter=9, alpha=1.0, random_state=0).fit(X, classes)
             )
+        case "sklearn-random-forest":
+            return RandomForestClassifier(3, max_leaf_nodes=5, random_state=0).fit(X, classes)
+        case "sklearn-hist-gradient-boosting":
+            boosting = HistGradientBoostingClassifier(
+                max_iter=2, max_leaf_nodes=4, min_samples_leaf=3, categorical_features=[0]
+            )
+            return boosting.fit(np.column_stack([np.arange(len(X)) % 3, X[:, 1:]]), np.arange(len(X)) % 3 > 1)
+        case "tree-regressor":
+            boosting = GradientBoostingRegressor(n_estimators=3, random_state=0).fit(X, y)
+            return adapter_for(boosting).first_trees(boosting, 1.0)
         case "mlp":
             return lt.MLP(6, 3, hidden=(8,)).eval()
         case "mlp-bfloat16":
@@ -111,7 +123,7 @@ def tolerance(name, expected):
 
 def test_there_is_a_file_of_every_kind():
     kinds = {lc.inspect(FILES / f"{name}.safetensors").kind for name in MODELS + RUNS}
-    scikit_learn = {"sklearn.pipeline", "sklearn.linear_model", "sklearn.mlp"}
+    scikit_learn = {"sklearn.pipeline", "sklearn.linear_model", "sklearn.mlp", "sklearn.trees", "trees"}
     assert kinds == {"linear.estimator", "torch.module", "torch.estimator", "checkpoint"} | scikit_learn
 
 

@@ -49,6 +49,8 @@ def usual_fits() -> Iterator[tuple[str, Callable[[], Any]]]:
             yield f"{name}, {np.dtype(dtype)}", partial(_fit_linear, model, n_classes, sparse, dtype)
     for rule, dtype in product((lc.SGD(momentum=0.9), lc.Adam(), lc.AdamW()), dtypes):
         yield f"{type(rule).__name__} of numpy arrays", partial(_step, rule, dtype)
+    for name in ("RandomForestClassifier", "HistGradientBoostingClassifier"):
+        yield f"predictions of a {name}", partial(_predict_with_trees, name)
     if find_spec("torch") is not None:
         yield from _torch_fits()
 
@@ -91,6 +93,16 @@ def _step(rule: Any, dtype: Any) -> None:
     state = rule.init(params)
     for _ in range(2):
         rule.step(params, [0.1 * p for p in params], state)
+
+
+def _predict_with_trees(name: str) -> None:
+    from sklearn import ensemble
+
+    from lifecycle.store.adapters import adapter_for
+
+    X, y = _table(2, False, np.float64)
+    model = getattr(ensemble, name)().fit(X, y)
+    adapter_for(model).first_trees(model, 1.0).predict(X)
 
 
 def _torch_fits() -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle._check import UnsupportedModel
 from lifecycle.evaluation import has_missing
 from lifecycle.evaluation.rows import n_rows
 from lifecycle.store import adapters
@@ -19,6 +20,8 @@ class Scorer:
         self.is_classifier = _is_classifier(model, y)
         self.labels = np.unique(y) if self.is_classifier else np.empty(0)
         self.classes = getattr(model, "classes_", None)
+        if isinstance(self.classes, list):
+            raise UnsupportedModel(f"a drop is certified for one target; this model has {len(self.classes)}")
         if self.is_classifier and self.classes is not None and predict is None:
             unknown = set(self.labels.tolist()) - set(np.asarray(self.classes).tolist())
             if unknown:

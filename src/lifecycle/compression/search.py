@@ -13,11 +13,13 @@ from lifecycle.compression._latency_search import LatencySearch
 from lifecycle.compression._scorer import Scorer
 from lifecycle.compression._search_rows import SearchRows
 from lifecycle.compression._size_search import SizeSearch
+from lifecycle.compression._tree_search import TreeSearch
 from lifecycle.compression.certificate import certify_in_order, check_rows, hash_of_rows
 from lifecycle.compression.result import Compression
 from lifecycle.compression.row_losses import row_loss
 from lifecycle.compression.size import size_of
 from lifecycle.evaluation.rows import take
+from lifecycle.store import adapters
 
 __all__ = ["compress"]
 
@@ -55,7 +57,8 @@ def compress(
     Parameters
     ----------
     model : torch.nn.Module, estimator of this library or of scikit-learn (as `prune`), or a Pipeline that ends with one
-        An estimator must be fitted. The model is not changed.
+        An estimator must be fitted. The model is not changed. Trees, forests and boosting of scikit-learn become
+        a `TreeClassifier` or `TreeRegressor`, which predicts the same, faster; of these some trees are left out.
     X, y : rows and targets that the model was not trained on
         X is of any type that the model takes: array, DataFrame, tensor, or a tuple or dict of these.
     max_drop : float, default=0.01
@@ -111,6 +114,11 @@ def compress(
     number("certify_size", certify_size, above=0, below=1)
     if calibration is not None and calibration is X:
         raise ValueError("calibration must not be X: rows that certify the result may have no part in making it")
+    trees = adapters.adapter_for(model).first_trees(model, 1.0)
+    if trees is not None:
+        if objective != "bytes":
+            raise ValueError('of trees, fewer take less time as well as fewer bytes: leave objective="latency" out')
+        model = trees
     rows = SearchRows(X, y, groups, certify_size, random_state)
     scorer = Scorer(model, predict, rows.y)
     copied = scorer.adapter.copy(model)  # a module may write to its buffers in any call
@@ -119,9 +127,11 @@ def compress(
     given = f"certify_size={certify_size:g} of {len(rows.y)} rows"
     check_rows(rows.n_certify, loss, max_drop, level, groups is not None, given)
     known = (copied, rows, scorer, loss, before, calibration)
-    search: CandidateSearch = (
-        LatencySearch(*known, batch_size=batch_size) if objective == "latency" else SizeSearch(*known)
-    )
+    search: CandidateSearch
+    if trees is not None:
+        search = TreeSearch(*known)
+    else:
+        search = LatencySearch(*known, batch_size=batch_size) if objective == "latency" else SizeSearch(*known)
     with progress_bar(search.n_steps, "compress", progress) as bar:
         found = search.proposals(bar.update, max_drop)
         if not found:

@@ -25,12 +25,14 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
         Models and estimators of this library are stored completely. Of scikit-learn's linear models with a dense
         ``coef_``, MLPClassifier and MLPRegressor what predicting, scoring and ``partial_fit`` need is stored, not what
         a search or a path has recorded (``scores_``, ``coefs_paths_``, ``mse_path_`` …); the optimizer of an MLP
-        starts anew. Of a module of another class only the state dict
-        is stored, and `load` needs ``into=module``. Arguments of an estimator that are not plain values (a function, a
-        user's module) or that hold data (rows for early_stopping, arrays above 8 kB) are not stored either:
-        `load` needs ``into=estimator``. An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after
-        loading, a new ``fit`` starts from new weights; ``module_``, the fitted one, is stored with every bit. A
-        compiled module, or one in DataParallel, stands for the module that it wraps.
+        starts anew. Of trees, forests and boosting what predicting needs is stored, not the numbers of samples and the
+        impurities of nodes, of which ``feature_importances_`` and ``partial_dependence`` are made, nor the bins with
+        which ``warm_start`` of HistGradientBoosting goes on. Of a module of another class only the state dict is
+        stored, and `load` needs ``into=module``. Arguments of an estimator that are not plain values (a function, a
+        user's module) or that hold data (rows for early_stopping, arrays above 8 kB) are not stored either: `load`
+        needs ``into=estimator``. An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after loading,
+        a new ``fit`` starts from new weights; ``module_``, the fitted one, is stored with every bit. A compiled module,
+        or one in DataParallel, stands for the module that it wraps.
     path : str or os.PathLike
     metadata : dict, optional
         Any JSON, for `inspect`.

@@ -284,6 +284,10 @@ def channels_last(model: Any) -> Any:
     return model if layers else None
 
 
+def first_trees(model: Any, share: float) -> Any:
+    return None
+
+
 def _with_module(model: Any, net: nn.Module) -> Any:
     """The module itself, or the estimator with it."""
     if isinstance(model, nn.Module):

@@ -33,7 +33,8 @@ __all__ = [
 TORCH_MODULE, TORCH_ESTIMATOR = "torch.module", "torch.estimator"
 LINEAR_ESTIMATOR = "linear.estimator"
 SKLEARN_PIPELINE = "sklearn.pipeline"
-SKLEARN_LINEAR_MODEL, SKLEARN_MLP = "sklearn.linear_model", "sklearn.mlp"
+SKLEARN_LINEAR_MODEL, SKLEARN_MLP, SKLEARN_TREES = "sklearn.linear_model", "sklearn.mlp", "sklearn.trees"
+TREE_MODEL = "trees"
 CHECKPOINT = "checkpoint"
 
 _ADAPTER_OF_KIND = {
@@ -43,17 +44,21 @@ _ADAPTER_OF_KIND = {
     SKLEARN_PIPELINE: "lifecycle.store.adapters.sklearn",
     SKLEARN_LINEAR_MODEL: "lifecycle.store.adapters.sklearn.linear_models",
     SKLEARN_MLP: "lifecycle.store.adapters.sklearn.mlp",
+    SKLEARN_TREES: "lifecycle.store.adapters.sklearn.trees",
+    TREE_MODEL: "lifecycle.store.adapters.trees",
 }
 # package of a class or of one of its bases -> adapter; the first match of the first base wins
 _ADAPTER_OF_PACKAGE = {
     "lifecycle.torch": "lifecycle.torch.adapter",
     "lifecycle.linear": "lifecycle.store.adapters.linear",
+    "lifecycle.tree_models": "lifecycle.store.adapters.trees",
     "torch": "lifecycle.torch.adapter",
     "sklearn": "lifecycle.store.adapters.sklearn",
 }
 _SUPPORTED = (
     "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, a linear model, "
-    "MLPClassifier or MLPRegressor of scikit-learn, or a scikit-learn Pipeline with one of these at its end"
+    "MLPClassifier, MLPRegressor, tree, forest or boosting of scikit-learn, or a scikit-learn Pipeline with one of "
+    "these at its end"
 )
 MAX_INPUTS = 16_384  # of a weight whose second moments are computed: they take 2 GiB
 COMPUTED = "computed"  # kind of a weight that is computed from other parameters and cannot be replaced
@@ -137,6 +142,12 @@ class Adapter(Protocol):
 
     def channels_last(self, model: Any) -> Any:
         """The model, in place, with weights whose channels are last in memory; None where that changes nothing."""
+
+    def first_trees(self, model: Any, share: float) -> Any:
+        """The model with that share of its trees, the first ones, in the layout of `lifecycle.trees`.
+
+        With a share of 1 it predicts the same. None for a kind of model that has no trees.
+        """
 
     def copy(self, model: Any) -> Any:
         """Independent copy."""

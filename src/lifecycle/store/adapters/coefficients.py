@@ -153,3 +153,7 @@ def fold_batch_norms(model: Any, calibration: Any) -> Any:
 
 def channels_last(model: Any) -> Any:
     return None
+
+
+def first_trees(model: Any, share: float) -> Any:
+    return None

@@ -14,7 +14,7 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Encode, Layer, QuantizationOptions
-from lifecycle.store.adapters.sklearn import linear_models, mlp
+from lifecycle.store.adapters.sklearn import linear_models, mlp, trees
 from lifecycle.store.adapters.sklearn.steps import deserialize_step, estimator_adapter, is_a, serialize_step
 
 
@@ -36,7 +36,7 @@ def _adapter_and_estimator(model: Any) -> tuple[Adapter, Any]:
         adapter = estimator_adapter(estimator)
         if adapter is not None:
             return adapter, estimator
-    own = ", ".join(sorted((*linear_models.CLASSES, *mlp.CLASSES)))
+    own = ", ".join(sorted((*linear_models.CLASSES, *mlp.CLASSES, *trees.CLASSES)))
     raise UnsupportedModel(
         f"a {type(estimator).__name__} is not supported; what is, alone, at the end of a scikit-learn Pipeline, or in "
         f"a TransformedTargetRegressor: an estimator of this library, and of scikit-learn (no subclass of these): {own}"
@@ -139,6 +139,25 @@ def channels_last(model: Any) -> Any:
     adapter, estimator = _adapter_and_estimator(model)
     changed = adapter.channels_last(estimator)
     return None if changed is None else _replace_final_estimator(model, changed)
+
+
+def first_trees(model: Any, share: float) -> Any:
+    adapter, estimator = _adapter_and_estimator(model)
+    shorter = adapter.first_trees(estimator, share)
+    return None if shorter is None else _with_final_estimator(model, shorter)
+
+
+def _with_final_estimator(model: Any, estimator: Any) -> Any:
+    """A copy of the pipeline with another final estimator; the steps before it are shared."""
+    if is_a(model, "Pipeline"):
+        shallow = _copy.copy(model)
+        shallow.steps = [*model.steps[:-1], (model.steps[-1][0], _with_final_estimator(model.steps[-1][1], estimator))]
+        return shallow
+    if is_a(model, "TransformedTargetRegressor"):
+        shallow = _copy.copy(model)
+        shallow.regressor_ = _with_final_estimator(model.regressor_, estimator)
+        return shallow
+    return estimator
 
 
 def _renew_regressors(model: Any) -> None:

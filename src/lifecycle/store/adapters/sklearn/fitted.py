@@ -13,6 +13,7 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel, one_of, to_scalar
 from lifecycle.store import json_values, limits
+from lifecycle.store.adapters.labels import check_classes
 from lifecycle.store.adapters.sklearn.transformers import changed_params
 
 _LEARNED = ("classes_", "feature_names_in_")
@@ -85,8 +86,9 @@ def deserialize(
     if classes is not None:
         if not is_classifier(model):
             raise ValueError(f"a {cls.__name__} has no classes_")
-        limits.spend_bytes(_COPIES_OF_CLASSES * classes.nbytes)
-        check_classes(classes)
+        for labels in classes if isinstance(classes, list) else [classes]:
+            limits.spend_bytes(_COPIES_OF_CLASSES * getattr(labels, "nbytes", 0))
+            check_classes(labels)
         if neg_label is not None:
             binarizer = _label_binarizer(classes, config["multilabel"], config["sparse_labels"], neg_label)
             model._label_binarizer = binarizer
@@ -130,16 +132,6 @@ def _label_binarizer(classes: np.ndarray, multilabel: Any, sparse: Any, neg_labe
     return binarizer
 
 
-def check_classes(classes: Any) -> None:
-    """ValueError unless these are the sorted labels that a classifier learns."""
-    if not isinstance(classes, np.ndarray) or classes.ndim != 1 or classes.dtype.kind not in "biufUO":
-        raise ValueError("classes_ is not a list of labels")
-    if classes.dtype.kind == "O" and not all(isinstance(c, (str, bool, int, float)) for c in classes):
-        raise ValueError("classes_ holds objects that are no labels")
-    if not classes.size or not np.array_equal(np.unique(classes), classes):
-        raise ValueError("classes_ must be sorted labels, each of them once")
-
-
 def check_outputs(model: Any, n_outputs: int) -> None:
     """ValueError unless a classifier has an output for each class, or one where there are no more than two."""
     classes: Any = getattr(model, "classes_", None)
@@ -147,15 +139,6 @@ def check_outputs(model: Any, n_outputs: int) -> None:
     expected = len(classes) if len(classes) > 2 or _is_multilabel(model) else 1
     if n_outputs != expected:
         raise ValueError(f"{len(classes)} classes need {expected} outputs; there are {n_outputs}")
-
-
-def check_feature_names(model: Any, n_features: int) -> None:
-    """ValueError unless the names of the features, where there are any, are as many strings."""
-    names = getattr(model, "feature_names_in_", None)
-    if names is not None and not (
-        isinstance(names, np.ndarray) and names.shape == (n_features,) and all(isinstance(n, str) for n in names)
-    ):
-        raise ValueError(f"feature_names_in_ does not name {n_features} features")
 
 
 def class_named(name: Any, modules: dict[str, str]) -> Any:

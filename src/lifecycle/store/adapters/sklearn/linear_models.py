@@ -15,6 +15,7 @@ from lifecycle.store.adapters import SKLEARN_LINEAR_MODEL, Encode, Layer, Quanti
 from lifecycle.store.adapters.coefficients import (
     channels_last,
     coef_of,
+    first_trees,
     fold_batch_norms,
     integer_layers,
     layers_of_coef,
@@ -25,12 +26,14 @@ from lifecycle.store.adapters.coefficients import (
     set_coef,
     squared_gradients,
 )
+from lifecycle.store.adapters.labels import check_feature_names
 from lifecycle.store.adapters.sklearn import fitted
 
 __all__ = [
     "channels_last",
     "copy",
     "deserialize",
+    "first_trees",
     "fold_batch_norms",
     "integer_layers",
     "is_supported",
@@ -96,7 +99,7 @@ def _check(model: Any) -> None:
         raise ValueError(f"coef_ of the shape {coef.shape} has an intercept_ of the shape {np.shape(intercept)}")
     if name in (*_CLASSIFIERS, "LinearSVC"):
         fitted.check_outputs(model, n_outputs)
-    fitted.check_feature_names(model, coef.shape[-1])
+    check_feature_names(getattr(model, "feature_names_in_", None), coef.shape[-1])
 
 
 def layers(model: Any) -> list[Layer]:

@@ -14,6 +14,7 @@ from lifecycle._check import one_of, to_scalar
 from lifecycle.store import json_values
 from lifecycle.store.adapters import MAX_INPUTS, SKLEARN_MLP, Encode, Layer, QuantizationOptions
 from lifecycle.store.adapters.coefficients import Weight, check_options, moments_of_rows, pop_weight
+from lifecycle.store.adapters.labels import check_feature_names
 from lifecycle.store.adapters.sklearn import fitted
 
 CLASSES = dict.fromkeys(("MLPClassifier", "MLPRegressor"), "sklearn.neural_network")
@@ -54,7 +55,7 @@ def _check(model: Any) -> None:
     else:
         outputs = ["identity", "exp"]
     one_of("out_activation_", model.out_activation_, outputs)
-    fitted.check_feature_names(model, coefs[0].shape[0])
+    check_feature_names(getattr(model, "feature_names_in_", None), coefs[0].shape[0])
 
 
 def _name(k: int) -> str:
@@ -228,6 +229,10 @@ def fold_batch_norms(model: Any, calibration: Any) -> Any:
 
 
 def channels_last(model: Any) -> Any:
+    return None
+
+
+def first_trees(model: Any, share: float) -> Any:
     return None
 
 

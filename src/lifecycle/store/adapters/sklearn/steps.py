@@ -9,7 +9,7 @@ from lifecycle._check import UnsupportedModel
 from lifecycle._display import import_optional
 from lifecycle.store import adapters, limits
 from lifecycle.store.adapters import Adapter
-from lifecycle.store.adapters.sklearn import linear_models, mlp, transformers
+from lifecycle.store.adapters.sklearn import linear_models, mlp, transformers, trees
 from lifecycle.store.json_values import pop_prefixed, serialize_params
 
 _COLUMN_PARAMS = ("remainder", "sparse_threshold", "verbose_feature_names_out")
@@ -35,7 +35,7 @@ def estimator_adapter(step: Any) -> Adapter | None:
     adapter = adapters.adapter_for(step)
     if getattr(adapter, "__name__", "") != __package__:
         return adapter
-    return next((cast(Adapter, own) for own in (linear_models, mlp) if own.is_supported(step)), None)
+    return next((cast(Adapter, own) for own in (linear_models, mlp, trees) if own.is_supported(step)), None)
 
 
 def serialize_step(step: Any, path: str, arrays: dict[str, np.ndarray], depth: int = 0) -> dict[str, Any]:
