@@ -152,7 +152,8 @@ def measure_cases(
             print("    skipped:", error, file=sys.stderr, flush=True)
         found.append({key: name, **one})
         if resume is not None:
-            write_json(made(found), resume)
+            later = [one for case, one in done.items() if case not in {this[key] for this in found}]
+            write_json(made([*found, *later]), resume)
     return found
 
 
