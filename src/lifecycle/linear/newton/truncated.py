@@ -22,7 +22,7 @@ from scipy.special import softmax
 from lifecycle._threads import map_ordered, num_threads, single_threaded_blas
 from lifecycle.linear.data.frame import CentredFrame
 from lifecycle.linear.data.problem import Problem
-from lifecycle.linear.data.products import multiply, multiply_transposed
+from lifecycle.linear.data.products import DenseRows, multiply, multiply_transposed
 from lifecycle.linear.data.statistics import FEW_FEATURES
 from lifecycle.linear.exact import moments_by_train_set
 from lifecycle.linear.fit_result import NOT_CONVERGED, FitResult
@@ -33,6 +33,7 @@ from lifecycle.solvers import newton_cg
 from lifecycle.solvers.convergence import Tolerances
 
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
+_KEPT_ELEMENTS = 1 << 22  # of X, up to which its rows are read once for all products of a direction, twice in memory
 _BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
 _VALUE_ERROR = 1e-14  # relative, of an objective
 _ACCURATE_SHARE = 1e-2  # of the parabola's curvature, up to which a predicted decrease is that of the objective
@@ -66,6 +67,7 @@ def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]
     return [results[m] for m in range(problem.n_models)]
 
 
+@single_threaded_blas()  # once for all products, of which each asks for it
 def minimize_together(
     problem: Problem,
     options: TrainingOptions,
@@ -149,18 +151,19 @@ class Curvatures:
         self.offset = self.frame.offset.astype(dtype)
         self.state = np.empty((len(models), self.k, self.problem.design.n_samples), dtype)
         flat, at_shift = self._at_shift(*objective.unpack(theta), np.arange(len(models)))
-        self._for_chunks(lambda rows: self._set_state(rows, flat, at_shift), len(models))
+        n_products = len(models) * self.k * self.problem.design.n_stored
+        for _ in map_ordered(lambda rows: self._set_state(rows, flat, at_shift), self._chunk_rows(), n_products):
+            pass
         self.is_accurate = ~self.has_linear | (self.shares <= _ACCURATE_SHARE)
 
     @property
     def _sets(self) -> list[int]:
         return self.problem.train_set[self.models].tolist()
 
-    def _for_chunks(self, work: Any, n_models: int) -> list[Any]:
-        design = self.problem.design
-        elements = max(1, min(_CHUNK_ELEMENTS, _CHUNK_ELEMENTS // (n_models * self.k) * design.n_features))
-        with single_threaded_blas():
-            return list(map_ordered(work, list(design.product_chunks(elements)), n_models * self.k * design.n_stored))
+    def _chunk_rows(self) -> list[tuple[int, int]]:
+        design, n_scores = self.problem.design, len(self.models) * self.k
+        elements = max(1, min(_CHUNK_ELEMENTS, _CHUNK_ELEMENTS // n_scores * design.n_features))
+        return list(design.product_chunks(elements))
 
     def _at_shift(self, coef: np.ndarray, intercept: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (models * outputs, features), and intercepts of features as they are read."""
@@ -221,6 +224,7 @@ class TruncatedHessians(Curvatures):
             sums = weighted.sum(axis=2, dtype=np.float64)
         self.mean_curvature = np.maximum(np.asarray(sums), 1e-6 * problem.max_curvature)
         self._inverses: dict[int, np.ndarray] = {}
+        self._kept: dict[tuple[int, int], tuple[Any, np.ndarray]] = {}
 
     def newton_direction(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return newton_cg.conjugate_gradients(self, gradient)
@@ -233,21 +237,21 @@ class TruncatedHessians(Curvatures):
         everything = len(places) == len(self.models)
         sets = problem.train_set[self.models[places]]
 
-        def product(rows: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-            X = self._read(rows)
-            u = self._scores(X, flat, at_shift)
-            state = self.state[:, :, slice(*rows)] if everything else self.state[places, :, slice(*rows)]
+        def product(chunk: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+            X, weights = self._kept.get(chunk) or self._read_with_weights(chunk)
+            u, rows = self._scores(X, flat, at_shift), slice(*chunk)
+            state = self.state[:, :, rows] if everything else self.state[places, :, rows]
             if problem.multinomial:
-                weights = (problem.weights.read(*rows, self.dtype) / problem.design.n_samples).T[sets]
                 u -= (state * u).sum(axis=1, keepdims=True)
                 u *= state
-                u *= weights[:, None, :].astype(self.dtype)
+                u *= weights[sets][:, None, :]
             else:
                 u *= state
             d = u.reshape(-1, u.shape[2])
             return multiply_transposed(X, d), d.sum(axis=1)
 
-        (by_coef, by_intercept), *others = self._for_chunks(product, len(places))
+        n_products = len(places) * self.k * problem.design.n_stored
+        (by_coef, by_intercept), *others = map_ordered(product, self._chunk_rows(), n_products)
         for part in others:
             by_coef += part[0]
             by_intercept += part[1]
@@ -257,6 +261,16 @@ class TruncatedHessians(Curvatures):
             by_coef[i] -= np.outer(by_intercept[i], self.offset[k])
             by_coef[i] += l2_weight[i] * coef[i]
         return objective.pack(by_coef, by_intercept, self.dtype)
+
+    def _read_with_weights(self, chunk: tuple[int, int]) -> tuple[Any, np.ndarray]:
+        """Rows of X as an argument of `multiply`, and their shares in the mean of each training set, (sets, rows)."""
+        design = self.problem.design
+        weights = (self.problem.weights.read(*chunk, self.dtype) / self.dtype.type(design.n_samples)).T
+        X = self._read(chunk)
+        if not design.sparse and design.n_stored <= _KEPT_ELEMENTS:
+            X = DenseRows(X, np.ascontiguousarray(X.T))
+            self._kept[chunk] = X, weights
+        return X, weights
 
     def precondition(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
         """(c_k S + α I)⁻¹ r for coefficients, r / c_k for intercepts."""
