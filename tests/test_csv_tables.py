@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from lifecycle.cli.csv_tables import number_format_of, read_table, write_table
+from lifecycle.cli.csv_tables import number_format_of, read_table
 from lifecycle.cli.number_format import NumberFormat, as_numbers
 
 from .csv_files import written
@@ -48,14 +48,6 @@ def test_what_stands_in_quotes_separates_nothing(tmp_path):
     assert list(table.columns) == ["x, in cm", "y, in cm"]
     one = read_table(written(tmp_path, "a\n1\n\n3\n"))
     assert one["a"].tolist() == ["1", None, "3"]
-
-
-def test_a_table_is_written_whole(tmp_path):
-    table = read_table(written(tmp_path, "a,b\n1,x\n2,\n"))
-    write_table(table, tmp_path / "again.csv")
-    assert (tmp_path / "again.csv").read_bytes().splitlines() == [b"a,b", b"1,x", b"2,"]
-    with pytest.raises(OSError, match="no folder"):
-        write_table(table, tmp_path / "no" / "again.csv")
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,14 @@ class NumberFormat(NamedTuple):
 DECIMAL_POINTS = NumberFormat()
 _DECIMAL_POINTS_GROUPED, _DECIMAL_COMMAS = NumberFormat(".", ","), NumberFormat(",", ".")
 NUMBER_FORMATS = (DECIMAL_POINTS, _DECIMAL_POINTS_GROUPED, _DECIMAL_COMMAS)
-_NAMES = {".": "points", ",": "commas"}
+NAMES = {".": "points", ",": "commas"}
 
 
 def as_number(value: str, number_format: NumberFormat = DECIMAL_POINTS) -> float | None:
     """The value of a number; None if it is none in this format."""
     if "_" in value:  # Python reads 1_000 as a number
         return None
+    value = value.strip()
     if number_format.decimal == "," and ("," in value or "." in value):
         if not _DECIMAL_COMMA.fullmatch(value):
             return None
@@ -114,7 +115,7 @@ def decide_number_format_as_trained(
         if number_format.decimal != trained.decimal:
             evidence = commas if number_format.decimal == "," else points
             notes = notes or [f"numbers have decimal points, such as {_first(evidence, '')}"]
-            notes.append(f"the model was trained on a table with decimal {_NAMES[trained.decimal]}")
+            notes.append(f"the model was trained on a table with decimal {NAMES[trained.decimal]}")
         return number_format, notes
     if not either:
         return trained, []
@@ -124,13 +125,13 @@ def decide_number_format_as_trained(
     if _weight(contradicting) > _weight(agreeing):
         raise ValueError(
             f"{_first(either, '')} can have a decimal mark or separate thousands: the model was trained on a table "
-            f"with decimal {_NAMES[trained.decimal]}, and {_first(contradicting, '')} speaks against them; leave that "
+            f"with decimal {NAMES[trained.decimal]}, and {_first(contradicting, '')} speaks against them; leave that "
             "column out if it holds no number, or write all numbers as in the training data"
         )
     example = _first(either, ",") or _first(either, ".")
     if trained == DECIMAL_POINTS or (trained.decimal == "." and not _first(either, ",")):
         return trained, []  # what is written as usual, and what is refused as a number, needs no note
-    return trained, [f"{example} is read with decimal {_NAMES[trained.decimal]}, as in the training data"]
+    return trained, [f"{example} is read with decimal {NAMES[trained.decimal]}, as in the training data"]
 
 
 def is_number(value: str) -> bool:
