@@ -5,10 +5,10 @@ two products with X, made for all models together. That of the multinomial loss 
 v (diag(p) − p pᵀ) to the scores of a row in between.
 
 The preconditioner comes from the second moments S of the training set's own features, which are seen from their means:
-c_k S + α I for output k, with its mean curvature c_k. Up to 500 features, or up to 2,000 where that pays, it is inverted
-by the eigenvalues of S, once for all penalties and curvatures; beyond, by the diagonal of S. Products are in float32,
-which a direction does not need to exceed, unless features are too large for it or too far from zero; objectives and
-gradients are in float64.
+c_k S + α I for output k, with its mean curvature c_k. Up to 500 features, or up to 2,000 where that pays, it is
+inverted by the eigenvalues of S, once for all penalties and curvatures; beyond, by the diagonal of S. Products are in
+float32, which a direction does not need to exceed, unless features are too large for it or too far from zero;
+objectives and gradients are in float64.
 
 Where a loss is linear it has no curvature, and a Newton step no end. There h takes a share of ℓ′ / (z − y), with which
 it is that of a parabola above the loss (Huber, 1981). After a step of full length the share is a quarter of it.
@@ -221,6 +221,8 @@ class Curvatures:
 class TruncatedHessians(Curvatures):
     """Hessians by their products, with preconditioners of the training sets; a direction takes conjugate gradients."""
 
+    is_exact = False
+
     def __init__(
         self,
         preconditioners: dict[int, Any],
@@ -244,8 +246,8 @@ class TruncatedHessians(Curvatures):
         self._inverses: dict[int, np.ndarray] = {}
         self._kept = kept  # rows of X with their weights, for all Hessians of a problem
 
-    def newton_direction(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return newton_cg.conjugate_gradients(self, gradient)
+    def newton_direction(self, gradient: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return newton_cg.conjugate_gradients(self, gradient, residual)
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v of the models at these places, (len(places), variables)."""
