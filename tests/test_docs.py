@@ -44,7 +44,9 @@ def test_the_tour_runs_and_arrives(tmp_path, monkeypatch):
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["index.md", "optimizers.md", "validation.md", "compression.md", "api/optimizers.md"])
+@pytest.mark.parametrize(
+    "page", ["index.md", "optimizers.md", "validation.md", "compression.md", "shipping.md", "api/optimizers.md"]
+)
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)

@@ -140,8 +140,8 @@ def checked_conversion(
     model: Any, kind: str, example: Any, opset: int | None = None
 ) -> tuple[Conversion, ParityReport]:
     """The conversion of a model, after it has been compared with it."""
-    import_optional("onnx", "a graph")
-    import_optional("onnxruntime", "the comparison of a graph with its model")
+    import_optional("onnx", "a graph", extra="onnx")
+    import_optional("onnxruntime", "the comparison of a graph with its model", extra="onnx")
     if opset is not None:
         integer("opset", opset, low=_LEAST_OPSET)
     converted = convert(model, kind, example, opset)

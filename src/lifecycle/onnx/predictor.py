@@ -65,8 +65,8 @@ def load_predictor(path: str | os.PathLike, *, sha256: str | None = None) -> "Pr
             raise UnsupportedModel(
                 f"{path.name} holds no graph: save the model with example=rows, or load the model itself with load"
             )
-        import_optional("onnx", "load_predictor")
-        import_optional("onnxruntime", "load_predictor")
+        import_optional("onnx", "load_predictor", extra="onnx")
+        import_optional("onnxruntime", "load_predictor", extra="onnx")
         from lifecycle.onnx.checked_graph import session_of
 
         facts = manifest["facts"]
