@@ -1,13 +1,13 @@
 """save and load: a model as one file of the format of `lifecycle.store.bundle`, which contains no code."""
 
-import hashlib
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from lifecycle._check import CorruptBundle, UnsupportedModel
-from lifecycle.store import adapters, bundle, bundle_reader, limits
+from lifecycle._check import UnsupportedModel
+from lifecycle.store import adapters, bundle_reader, limits
+from lifecycle.store.bundle import write
 
 __all__ = ["load", "save"]
 
@@ -17,7 +17,8 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
 
     The file is written under a temporary name and renamed, so that it is never incomplete; an existing file is
     replaced, and what a killed save to this path left is removed. The same model gives the same bytes. Pruned weights
-    are stored as a bit mask and their non-zero values where that is smaller, quantized ones as their codes.
+    are stored as a bit mask and their non-zero values where that is smaller, quantized ones as their codes. Nothing may
+    change the model while it is saved.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
     ------
     UnsupportedModel
         `model` is of another kind, is not fitted, or has parts that cannot be stored, or more steps, columns or values
-        in its configuration than `load` accepts (25,000 encoded columns, 5,000 steps that nest 5 levels, 4 million
-        values).
+        in its configuration than `load` accepts (25,000 encoded columns, 5,000 steps that nest 5 levels; the JSON may
+        take as much memory as twice the file and 16 MB).
     ValueError
         `metadata` is not JSON, or a parameter has no values: a lazy module, or one on the meta device.
     """
@@ -52,7 +53,7 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
             config, arrays = adapter.serialize(model)
     except limits.ExceedsLimit as error:
         raise UnsupportedModel(f"this {type(model).__name__} cannot be stored: {error}") from None
-    bundle.write(Path(path), config, arrays, metadata, small=True)
+    write(Path(path), config, arrays, metadata, small=True)
 
 
 def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None) -> Any:
@@ -74,7 +75,8 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
         it is in, as by ``load_state_dict``: call its ``eval()`` before it predicts, if it has dropout or batch
         normalization.
     sha256 : str, optional
-        Digest that the file must have, as ``sha256sum`` prints it.
+        Digest that the file must have, as ``sha256sum`` prints it; it is compared before anything else of the file is
+        read.
 
     Returns
     -------
@@ -83,10 +85,10 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     Raises
     ------
     CorruptBundle
-        The file is truncated, altered, not a file of this library, from a newer version, has another digest, or needs
-        more memory than there is.
-    FileNotFoundError
-        The file does not exist.
+        The file is truncated, altered, not a file of this library, from a newer version, has another digest, changed
+        while it was read, or needs more memory than there is.
+    FileNotFoundError, IsADirectoryError
+        The file does not exist, or is a folder.
     UnsupportedModel
         The file holds a model that can only be loaded `into` another.
     ValueError
@@ -97,14 +99,10 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
     if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         raise ValueError(f"sha256 must be 64 hexadecimal digits; got {sha256!r}")
     with bundle_reader.reading(path.name, "a model", keep=() if into is None else (ValueError,)):
-        data = bundle_reader.read(path)
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
-            digest = hashlib.sha256(data).hexdigest()
-            raise CorruptBundle(f"{path.name} is not the file you expect: its sha256 is {digest}")
-        manifest, tensors = bundle_reader.parse(path.name, data)
-        del data
-        config = manifest["config"]
+        bundle = bundle_reader.read(path, sha256)
+        config = bundle.manifest["config"]
         if config["kind"] == adapters.CHECKPOINT:
             raise UnsupportedModel(f"{path.name} is a checkpoint: load_checkpoint(path, model=…) loads it into a model")
-        arrays = bundle_reader.arrays_of(manifest, tensors)
+        arrays = bundle_reader.arrays_of(bundle)
+        del bundle  # its memory, where no array is in it
         return adapters.adapter_for_kind(config["kind"]).deserialize(config, arrays, into)
