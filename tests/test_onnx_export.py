@@ -14,7 +14,7 @@ from torch import nn
 import lifecycle as lc
 import lifecycle.torch as lt
 from lifecycle.onnx.converters import linear
-from lifecycle.onnx.export import ATOL, RTOL
+from lifecycle.onnx.export import ATOL, RTOL, is_tie
 from tests.exported_models import MODELS, cancer, diabetes, digits, fitted, iris, rows_of
 
 
@@ -39,7 +39,9 @@ def test_graphs_answer_as_their_models_do_on_rows_that_the_export_did_not_see(na
         rows = rows_of(X, chosen)
         outputs = run(tmp_path / "model.onnx", rows)
         if hasattr(model, "classes_"):
-            np.testing.assert_array_equal(outputs["label"], model.predict(rows))
+            different = outputs["label"] != model.predict(rows)
+            if different.any():  # of a forest: its sums are rounded to float32
+                assert all(is_tie(p) for p in model.predict_proba(rows)[different])
         for output, method in (("probabilities", "predict_proba"), ("scores", "decision_function"),
                                ("prediction", "predict")):  # fmt: skip
             if output in outputs:

@@ -212,7 +212,7 @@ def test_requests_that_do_not_fit(changes, sentence, tmp_path):
 @pytest.mark.parametrize("request_", [None, {}, {"inputs": [3]}, {"inputs": []}])
 def test_what_is_no_request(request_, tmp_path):
     *_, path = saved(tmp_path, "LogisticRegression")
-    with pytest.raises(ValueError, match="request|input"):
+    with pytest.raises(ValueError, match=r"request|input"):
         lc.load_predictor(path).infer_v2(request_)
 
 
@@ -366,7 +366,7 @@ def test_hostile_graphs_are_refused(make, sentence):
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 50, b"\x08\x09"])
 def test_bytes_that_are_no_graph(data):
-    with pytest.raises(lc.CorruptBundle, match="the graph of file.lc|onnxruntime refuses"):
+    with pytest.raises(lc.CorruptBundle, match=r"the graph of file\.lc|onnxruntime refuses"):
         checked_graph.session_of("file.lc", data, {}, {})
 
 

@@ -140,8 +140,8 @@ def checked_conversion(
     model: Any, kind: str, example: Any, opset: int | None = None
 ) -> tuple[Conversion, ParityReport]:
     """The conversion of a model, after it has been compared with it."""
-    import_optional("onnx", "a graph")
-    import_optional("onnxruntime", "the comparison of a graph with its model")
+    import_optional("onnx", "a graph", extra="onnx")
+    import_optional("onnxruntime", "the comparison of a graph with its model", extra="onnx")
     if opset is not None:
         integer("opset", opset, low=_LEAST_OPSET)
     converted = convert(model, kind, example, opset)
@@ -173,7 +173,7 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
         for name, a, b in zip(names, found, wanted, strict=True):
             if name == LABEL:
                 different = np.flatnonzero(a != b.astype(a.dtype))
-                tied = [_is_tie(wanted[1][row]) for row in different]
+                tied = [is_tie(wanted[1][row]) for row in different]
                 flips, ties = flips + len(tied) - sum(tied), ties + sum(tied)
                 continue
             errors, sizes = _errors(np.asarray(a, np.float64), np.asarray(b, np.float64).reshape(a.shape))
@@ -203,7 +203,8 @@ def _errors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(np.isnan(error), np.inf, error), np.where(np.isfinite(b), np.abs(b), 0.0)
 
 
-def _is_tie(scores: np.ndarray) -> bool:
+def is_tie(scores: np.ndarray) -> bool:
+    """Whether the two largest scores of a row are equal but for rounding, or its only one is zero but for that."""
     if len(scores) == 1:
         return bool(abs(scores[0]) <= _TIE)
     second, first = np.sort(scores)[-2:]

@@ -53,26 +53,27 @@ def load_predictor(path: str | os.PathLike, *, sha256: str | None = None) -> "Pr
         The file needs onnxruntime and onnx, which the extra [onnx] installs.
     """
     path = Path(path)
+    bundle_reader.check_sha256(sha256)
     with bundle_reader.reading(path.name, "a model"):
-        manifest, tensors = bundle_reader.open_bundle(path, sha256)
-        config = manifest["config"]
+        bundle = bundle_reader.read(path, sha256)
+        config = bundle.manifest["config"]
         if config["kind"] in (adapters.TREE_MODEL, adapters.SKLEARN_TREES):
-            arrays = bundle_reader.arrays_of(manifest, tensors)
+            arrays = bundle_reader.arrays_of(bundle)
             model = adapters.adapter_for_kind(config["kind"]).deserialize(config, arrays, None)
             return _TreePredictor(path.stem, adapters.adapter_for(model).first_trees(model, 1.0))
-        graph = bundle_reader.graph_of(manifest, tensors)
+        graph = bundle_reader.graph_of(bundle)
         if graph is None:
             raise UnsupportedModel(
                 f"{path.name} holds no graph: save the model with example=rows, or load the model itself with load"
             )
-        import_optional("onnx", "load_predictor")
-        import_optional("onnxruntime", "load_predictor")
+        import_optional("onnx", "load_predictor", extra="onnx")
+        import_optional("onnxruntime", "load_predictor", extra="onnx")
         from lifecycle.onnx.checked_graph import session_of
 
-        facts = manifest["facts"]
+        facts = bundle.manifest["facts"]
         interface = Interface.from_json(facts[INTERFACE])
         shared = facts.get(SHARED, {})
-        arrays = bundle_reader.arrays_of(manifest, tensors) if shared else {}
+        arrays = bundle_reader.arrays_of(bundle) if shared else {}
         session, in_memory = session_of(path.name, graph, shared, arrays)
         given = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
         if given != ({one.name for one in interface.inputs}, {one.name for one in interface.outputs}):

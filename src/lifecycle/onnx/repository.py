@@ -51,13 +51,13 @@ def export_repository(path: str | os.PathLike, directory: str | os.PathLike, *, 
     path = Path(path)
     name = require_name("name", path.stem if name is None else name)
     with bundle_reader.reading(path.name, "a model"):
-        manifest, tensors = bundle_reader.open_bundle(path, None)
-        graph = bundle_reader.graph_of(manifest, tensors)
+        bundle = bundle_reader.read(path)
+        graph = bundle_reader.graph_of(bundle)
         if graph is None:
             raise UnsupportedModel(f"{path.name} holds no graph: save the model with example=rows")
-        facts = manifest["facts"]
+        facts = bundle.manifest["facts"]
         interface, shared = Interface.from_json(facts[INTERFACE]), facts.get(SHARED, {})
-        arrays = bundle_reader.arrays_of(manifest, tensors) if shared else {}
+        arrays = bundle_reader.arrays_of(bundle) if shared else {}
         data = complete_model(path.name, graph, shared, arrays)
     folder = Path(directory, name)
     Path(folder, "1").mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle._check import CorruptBundle
-from lifecycle.store import adapters, bundle, bundle_reader
+from lifecycle.store import adapters, bundle_reader
+from lifecycle.store.bundle import write
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -43,7 +44,7 @@ def save_checkpoint(
         The optimizer has a parameter that the model does not have, or `metadata` is not JSON.
     """
     config, arrays = adapters.checkpoint_adapter_for(model).serialize(model, optimizer, scheduler)
-    bundle.write(Path(path), {"kind": adapters.CHECKPOINT, **config}, arrays, metadata, small=False)
+    write(Path(path), {"kind": adapters.CHECKPOINT, **config}, arrays, metadata, small=False)
 
 
 def load_checkpoint(
@@ -87,12 +88,13 @@ def load_checkpoint(
     """
     adapter, path = adapters.checkpoint_adapter_for(model), Path(path)
     with bundle_reader.reading(path.name, "a checkpoint"):
-        manifest, tensors = bundle_reader.parse(path.name, bundle_reader.read(path))
-        config = manifest["config"]
+        bundle = bundle_reader.read(path)
+        config, metadata = bundle.manifest["config"], bundle.manifest["metadata"]
         if config["kind"] != adapters.CHECKPOINT:
             kind = config["kind"]
             raise CorruptBundle(f"{path.name} holds a model ({kind}), not a checkpoint: lifecycle.load reads it")
-        run = adapter.deserialize(config, bundle_reader.arrays_of(manifest, tensors))
+        run = adapter.deserialize(config, bundle_reader.arrays_of(bundle))
+        del bundle  # its memory, where no array of the run is in it
     with bundle_reader.reading(path.name, "a checkpoint", keep=(ValueError, TypeError)):
         adapter.restore(run, model, optimizer, scheduler, random_state)
-    return manifest["metadata"] or {}
+    return metadata or {}

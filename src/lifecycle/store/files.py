@@ -1,10 +1,12 @@
 """Atomic writing of files."""
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,33 +18,43 @@ except ImportError:  # Windows
 
 _SHOWN = 50  # characters of the file's name in that of a temporary file: at most 200 bytes, of 255
 _SUFFIX = ".tmp"
+_FULL = {errno.ENOSPC: "the disk is full", getattr(errno, "EDQUOT", -1): "the quota of the disk is used up"}
 _ONLY_REGULAR = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
+def write_atomically(path: str | os.PathLike, data: bytes | Iterable[Any]) -> Path:
     """Write a temporary file and rename it: a reader finds the old file or the complete new one, even after a crash.
 
     An existing file keeps its permissions, and a link to it remains a link. The next save to `path` removes the
     temporary file of one that was killed.
 
+    Parameters
+    ----------
+    path : str or os.PathLike
+    data : bytes, or an iterable of buffers of bytes
+        Buffers are written one after another, without a copy of all.
+
     Raises
     ------
     OSError
-        The folder does not exist, `path` is a folder, or the disk is full; an old file is unchanged then.
+        The folder does not exist or cannot be written to, `path` is a folder, or the disk is full; an old file is
+        unchanged then.
     """
+    buffers: Iterable[Any] = [data] if isinstance(data, bytes) else data
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{os.fspath(path)} is a folder; give the path of a file")
     if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
-        path.write_bytes(data)
+        with _naming_a_full_disk(path), open(path, "wb") as device:
+            device.writelines(buffers)
         return path
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
     _remove_leftovers(path)
     temporary, file = _create_temporary(path)
     try:
-        with file:
-            file.write(data)
+        with _naming_a_full_disk(path), file:
+            file.writelines(buffers)
             file.flush()
             os.fsync(file.fileno())
             with suppress(FileNotFoundError):
@@ -65,6 +77,16 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
     return path
 
 
+@contextmanager
+def _naming_a_full_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(error.errno, f"{_FULL[error.errno]}: {path} was not written") from None
+
+
 def _prefix(path: Path) -> str:
     """How the names of a file's temporary files begin: short enough for every name, and told apart by a digest."""
     return f".{path.name[:_SHOWN]}.{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}."
@@ -74,7 +96,12 @@ def _create_temporary(path: Path) -> tuple[Path, BinaryIO]:
     """A new file beside `path`, open and locked until it is closed, also by the end of the process."""
     while True:
         temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(6)}{_SUFFIX}")
-        file = open(temporary, "xb")
+        try:
+            file = open(temporary, "xb")
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise OSError(error.errno, f"{path.name} was not written: {path.parent} is a read-only folder") from None
         try:
             if fcntl is None or _lock(file, wait=True, name=temporary):
                 return temporary, file

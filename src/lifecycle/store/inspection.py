@@ -1,19 +1,22 @@
 """inspect: the contents of a file that `save` or `save_checkpoint` wrote; imports no framework."""
 
-import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lifecycle._display import html_table, import_optional, text_table
 from lifecycle.store import adapters, bundle_reader
+from lifecycle.store.bundle import GRAPH
 from lifecycle.store.limits import shorten
 
 __all__ = ["Inspection", "inspect"]
 
 _WIDTH = 200  # characters of a cell: the widest one decides how long every line is
+_MAX_FACTS = 200  # lines
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Inspection:
     complete : whether `load` needs no `into`
     arrays : list of (name, dtype, shape, how it is stored, bytes)
     metadata, versions : what was saved with it
+    graph_bytes : size of the ONNX graph, None where the file has none
+    facts : what is known of the model: its inputs and outputs, reports, a certificate
     """
 
     name: str
@@ -38,21 +43,31 @@ class Inspection:
     arrays: list[tuple[str, str, tuple[int, ...], str, int]]
     metadata: Any
     versions: dict[str, str]
+    graph_bytes: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def _facts(self) -> list[tuple[str, str]]:
+    def _properties(self) -> list[tuple[str, str]]:
         how_to_load = "" if self.complete else ": load needs into="
         if self.kind == adapters.CHECKPOINT:
             how_to_load = ": load_checkpoint reads it"
-        facts = [
+        properties = [
             ("file", f"{self.name}, {self.bytes:,} bytes"),
             ("sha256", self.sha256),
             ("model", f"{shorten(self.model, _WIDTH)} ({shorten(self.kind, _WIDTH)}){how_to_load}"),
             ("saved with", shorten(", ".join(f"{k} {v}" for k, v in self.versions.items()), _WIDTH)),
         ]
+        if self.graph_bytes is not None:
+            properties.append(("graph", f"ONNX, {self.graph_bytes:,} bytes"))
         if self.metadata:
             text = json.dumps(self.metadata, ensure_ascii=False)
-            facts.append(("metadata", shorten(text, len(text))))  # whole
-        return facts
+            properties.append(("metadata", shorten(text, len(text))))  # whole
+        return properties
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Names and values; a name says in which dicts the value is."""
+        found = list(islice(_flattened(self.facts), _MAX_FACTS + 1))
+        lines = [(shorten(name, _WIDTH), shorten(value, _WIDTH)) for name, value in found[:_MAX_FACTS]]
+        return lines + [("…", f"only the first {_MAX_FACTS} are shown")] * (len(found) > _MAX_FACTS)
 
     def __repr__(self) -> str:
         rows = [
@@ -62,11 +77,14 @@ class Inspection:
             ]
             for name, dtype, shape, stored, size in self.arrays
         ]
-        return "\n".join([*text_table(self._facts()), *(f"  {line}" for line in text_table(rows, "<<<<>"))])
+        facts = [f"  {name}: {value}" for name, value in self._facts()]
+        lines = [*text_table(self._properties()), *(["facts", *facts] if facts else [])]
+        return "\n".join([*lines, *(f"  {line}" for line in text_table(rows, "<<<<>"))])
 
     def _repr_html_(self) -> str:
         columns = ["name", "dtype", "shape", "stored", "bytes"]
-        return html_table((), self._facts(), text_columns=[1]) + html_table(columns, self.arrays)
+        facts = html_table((), self._facts(), caption="facts", text_columns=[1]) if self.facts else ""
+        return html_table((), self._properties(), text_columns=[1]) + facts + html_table(columns, self.arrays)
 
     def to_frame(self) -> Any:
         """The arrays as a pandas DataFrame."""
@@ -74,12 +92,20 @@ class Inspection:
         return import_optional("pandas", "to_frame()").DataFrame(self.arrays, columns=columns)
 
 
+def _flattened(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flattened(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def inspect(path: str | os.PathLike) -> Inspection:
     """Describe the contents of a file without loading them; raises `CorruptBundle` and OSError like `load`."""
     path = Path(path)
     with bundle_reader.reading(path.name, "a model"):
-        data = bundle_reader.read(path)
-        manifest, tensors = bundle_reader.parse(path.name, data)
+        bundle = bundle_reader.read(path)
+        manifest, tensors = bundle.manifest, bundle.tensors
         config = manifest["config"]
         arrays = []
         for name, entry in manifest["arrays"].items():
@@ -87,6 +113,9 @@ def inspect(path: str | os.PathLike) -> Inspection:
             arrays.append((name, entry["dtype"], tuple(entry["shape"]), entry["codec"] or "plain", size))
         model, complete = adapters.describe(config)
         versions = {str(k): str(v) for k, v in manifest["versions"].items()}
-        digest = hashlib.sha256(data).hexdigest()
         kind, metadata = config["kind"], manifest["metadata"]
-        return Inspection(path.name, len(data), digest, kind, model, complete, arrays, metadata, versions)
+        graph = tensors[GRAPH].nbytes if manifest.get("graph") is not None else None
+        facts = manifest.get("facts") or {}
+        return Inspection(
+            path.name, bundle.size, bundle.sha256(), kind, model, complete, arrays, metadata, versions, graph, facts
+        )

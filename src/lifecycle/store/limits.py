@@ -5,13 +5,15 @@ decides alone how much is allocated or how long something takes. `save` keeps th
 file that `load` refuses.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 MAX_HEADER = 100_000_000  # bytes, of safetensors
-MAX_VALUES = 4_000_000  # commas and brackets in the JSON; a value of two characters takes up to 64 bytes in memory
+MAX_NAME = 1000  # characters of the name of an array or a tensor
+MAX_DIMENSIONS, MAX_PARTS = 64, 8  # of an array: numpy has no more; no codec has more parts
+MEMORY = 16_000_000  # bytes that reading may take, beside twice the file, before all of it is checked
 MAX_DEPTH = 100  # of nested lists and objects, far from where Python's recursion ends
 MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON
 MAX_WORK = 25_000  # what is built beyond the arrays of the file, in the units below
@@ -19,10 +21,6 @@ COLUMN = 1  # a column that a transformer learned from; about 200 µs
 PART = 5  # a step of a pipeline, a part of a ColumnTransformer, a layer without arrays of its own; about 1 ms
 MAX_DEPTH_OF_STEPS = 5  # scikit-learn visits what is inside of a step up to three times for each step around it
 MAX_MESSAGE = 600  # characters of an error, which may quote the file
-
-_STRING = re.compile(r'"[^"]*"')  # without escapes
-_BRACKETS = str.maketrans("{}", "[]")
-_NOT_A_BRACKET = re.compile(r"[^\[\]{}]+")
 
 
 class ExceedsLimit(ValueError):
@@ -68,18 +66,14 @@ def _spend(kind: str, amount: int, sentence: str) -> None:
     remaining[kind] -= amount
 
 
-def check_json(text: str) -> None:
-    """ExceedsLimit for JSON of too many values or that nests too deep; its syntax is not checked."""
-    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
-        raise ExceedsLimit(f"the JSON has more than {MAX_VALUES:,} values")
-    without_escapes = text.replace("\\\\", "").replace('\\"', "")
-    brackets = _NOT_A_BRACKET.sub("", _STRING.sub("", without_escapes)).translate(_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not brackets:
-            return
-        brackets = brackets.replace("[]", "")  # the innermost level
-    if "[" in brackets:
-        raise ExceedsLimit(f"the JSON nests deeper than {MAX_DEPTH} levels, or its brackets do not match")
+def json_allowance(size: int, header: int) -> int:
+    """Bytes that the JSON may take in memory, of a file of `size` bytes whose first `header` bytes hold it."""
+    return 2 * size + MEMORY - (size - header)
+
+
+def is_name(name: Any) -> bool:
+    """Whether an array may have this name: a file must not write control characters to a terminal, or fill it."""
+    return isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
 def shorten(text: str, width: int = MAX_MESSAGE) -> str:

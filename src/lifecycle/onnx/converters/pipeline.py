@@ -72,7 +72,7 @@ def _dtype(array: np.ndarray) -> str:
 
 
 def _convert_steps(steps: Any, inputs: Sequence[Tensor], opset: int | None) -> Any:
-    import_optional("skl2onnx", "the export of a Pipeline")
+    import_optional("skl2onnx", "the export of a Pipeline", extra="onnx")
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
     from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator

@@ -131,7 +131,8 @@ def _rows_at_thresholds(ensemble: TreeEnsemble, X: np.ndarray, allow_missing: bo
     rows = []
     for k, split in enumerate(chosen):
         feature, threshold = ensemble.splits.feature[split], ensemble.splits.threshold[split]
-        for value in (np.nextafter(threshold, -np.inf), threshold, np.nextafter(threshold, np.inf)):
+        beside = np.nextafter(threshold, [-np.inf, threshold, np.inf], dtype=threshold.dtype)
+        for value in beside[np.isfinite(beside)]:  # a split by missing values alone is at infinity
             row = X[k % len(X)].copy()
             row[feature] = value
             rows.append(row)
