@@ -33,7 +33,7 @@ def write_predictions(predictions: Iterable[Predictions], path: str | os.PathLik
 
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     encode = {".parquet": _as_parquet, ".npy": _as_npy}.get(suffix, _as_utf8)
-    write_atomically(path, b"".join(encode(counted())))
+    write_atomically(path, encode(counted()))
     return n_rows
 
 
