@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lifecycle._display import import_optional
+from lifecycle._threads import map_ordered
 from lifecycle.cli.csv_text import (
     Characters,
     NotText,
@@ -27,6 +28,7 @@ from lifecycle.cli.csv_text import (
 from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat, decide_number_format
 
 _SHOWN = 20  # characters of a value
+_AHEAD = 4  # blocks that are in memory at once, parsed on threads
 
 
 def import_pandas() -> Any:
@@ -103,22 +105,21 @@ class CsvReader:
     def __init__(self, file: BinaryIO, name: str, block: int = -1):
         self._name, self._characters = name, Characters(file, name, block)
         self._header: list[str] = []
+        self._first_block = ""
         self._n_rows = 0  # that `tables` has given
         self._empty: list[int] = []  # columns without a name and without values
         self.notes = self._characters.notes
-        text, delimiter = self._from_names_on()
-        self._delimiter = delimiter or delimiter_of(text)
-        while not (end := end_of_first_row(text, self._delimiter)) and not self._characters.ended:
-            text += self._read("")
-        names = self._parsed(text[:end] if end else text, nrows=1, keep_default_na=False, dtype=str)
-        self._header = [v.strip() for v in names.iloc[0]]
-        self._blocks = self._split(text[end:] if end else "")
-        self._first_block = next(self._blocks, "")
-        frame = self._rows(self._first_block, dtype=str)
+        pandas = import_pandas()
+        try:
+            frame = self._read_first_block()
+        except pandas.errors.ParserError as error:
+            raise self._no_table(self._first_block, error) from None
+        except NotText as error:
+            raise self._no_text(error) from None
         if not len(frame):
             raise ValueError(f"{name} has a line of column names, but no row")
         self._columns = self._named_columns(frame)
-        self.first = import_pandas().DataFrame({name: _as_text(frame[k]) for name, k in self._columns.items()})
+        self.first = pandas.DataFrame({name: _as_text(frame[k]) for name, k in self._columns.items()})
 
     @property
     def n_bytes(self) -> int:
@@ -131,22 +132,52 @@ class CsvReader:
         in `first`; columns of words are text.
         """
         numbers, texts = ({name: self._columns[name] for name in names} for names in (numeric, words))
-        for block in chain([self._first_block], self._blocks):
-            frame = self._rows(block, dtype=dict.fromkeys(texts.values(), str), decimal=number_format.decimal)
-            self._check_empty(frame)
-            if others := [k for k in numbers.values() if frame[k].dtype.kind not in "iuf"]:
-                text = self._rows(block, dtype=str, usecols=others)
-            columns = {name: _as_text(text[k]) if k in others else frame[k] for name, k in numbers.items()}
-            columns |= {name: _as_text(frame[k]) for name, k in texts.items()}
-            self._n_rows += len(frame)
-            yield import_pandas().DataFrame(columns)
 
-    def _read(self, begun: str) -> str:
-        """The next characters of the file, after those of rows that have begun."""
+        def parse(block: str) -> Any:
+            try:
+                frame = self._rows(block, dtype=dict.fromkeys(texts.values(), str), decimal=number_format.decimal)
+                if others := [k for k in numbers.values() if frame[k].dtype.kind not in "iuf"]:
+                    frame[others] = self._rows(block, dtype=str, usecols=others)
+            except import_pandas().errors.ParserError as error:
+                return error
+            return frame
+
+        for blocks in self._read_ahead():
+            for block, frame in zip(blocks, list(map_ordered(parse, blocks, sum(map(len, blocks)))), strict=True):
+                if isinstance(frame, Exception):
+                    raise self._no_table(block, frame)
+                self._check_empty(frame)
+                columns = ((name, frame[k]) for name, k in (numbers | texts).items())
+                yield import_pandas().DataFrame(
+                    {name: column if column.dtype.kind in "iuf" else _as_text(column) for name, column in columns}
+                )
+                self._n_rows += len(frame)
+
+    def _read_ahead(self) -> Iterator[list[str]]:
+        """All blocks, several at a time."""
+        blocks: list[str] = []
         try:
-            return self._characters.read()
+            for block in chain([self._first_block], self._blocks):
+                blocks.append(block)
+                if len(blocks) == _AHEAD:
+                    yield blocks
+                    blocks = []
         except NotText as error:
-            raise ValueError(f"{self._name} {str(error).format(self._place(begun + error.before))}") from None
+            yield blocks
+            raise self._no_text(error) from None
+        yield blocks
+
+    def _read_first_block(self) -> Any:
+        """Decide the delimiter and the header; returns the rows of the first block, as text."""
+        text, delimiter = self._from_names_on()
+        self._delimiter = delimiter or delimiter_of(text)
+        while not (end := end_of_first_row(text, self._delimiter)) and not self._characters.ended:
+            text = self._read(text)
+        names, text = (text[:end], text[end:]) if end else (text, "")
+        self._header = [v.strip() for v in self._parsed(names, nrows=1, keep_default_na=False, dtype=str).iloc[0]]
+        self._blocks = self._split(text)
+        self._first_block = next(self._blocks, "")
+        return self._rows(self._first_block, dtype=str)
 
     def _from_names_on(self) -> tuple[str, str | None]:
         """The first characters from the line of names on, and the delimiter if a line before it names one."""
@@ -154,7 +185,7 @@ class CsvReader:
         while not text.strip():
             if self._characters.ended:
                 raise ValueError(f"{self._name} is empty: a table needs a line of column names and a line for each row")
-            read += self._read("")
+            read = self._read(read)
             text, delimiter = without_first_lines(read)
         return text, delimiter
 
@@ -168,7 +199,15 @@ class CsvReader:
                 text = without_line_end(text[len(block) :])
             if ended:
                 return
-            text += self._read(text)
+            text = self._read(text)
+
+    def _read(self, text: str) -> str:
+        """The text with the next characters of the file; raises `NotText`."""
+        try:
+            return text + self._characters.read()
+        except NotText as error:
+            error.before = text + error.before
+            raise
 
     def _parsed(self, text: str, **options: Any) -> Any:
         """The rows of a text, with numbers for the names of the columns."""
@@ -176,16 +215,7 @@ class CsvReader:
         if tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1):
             options["float_precision"] = "round_trip"  # from 3.1 on numbers are always rounded to the nearest
         options |= {"sep": self._delimiter, "skipinitialspace": True, "header": None}
-        try:
-            return pandas.read_csv(io.BytesIO(text.encode()), engine="c", low_memory=False, **options)
-        except pandas.errors.ParserError as error:
-            n = len(self._header)
-            rows = enumerate(self._records(text), self._n_rows)
-            longer = [(k, len(row)) for k, row in rows if 0 < n < len(row)]
-            reason = (
-                f"row {longer[0][0]:,} has {longer[0][1]} values, but there are {n} names" if longer else str(error)
-            )
-            raise ValueError(f"{self._name} is no CSV table: {reason.strip()}") from None
+        return pandas.read_csv(io.BytesIO(text.encode()), engine="c", low_memory=False, **options)
 
     def _rows(self, block: str, **options: Any) -> Any:
         """The rows of a block, with numbers for the names of the columns."""
@@ -199,13 +229,21 @@ class CsvReader:
         rows = records(text, self._delimiter, blank=True)
         return [row for row in rows if len(self._header) == 1 or row not in ([], [""])]
 
-    def _place(self, text: str) -> str:
-        """The row and column in which a text ends that begins with the next row."""
-        if not self._header:
-            return ""
-        rows = self._records(f"{text}x")
-        column = self._header[min(len(rows[-1]), len(self._header)) - 1]
-        return f" in row {self._n_rows + len(rows):,}, column {column!r}"
+    def _no_table(self, block: str, error: Exception) -> ValueError:
+        """The error for a block that pandas cannot parse, after `_n_rows` rows."""
+        n, rows = len(self._header), enumerate(self._records(block), self._n_rows + 1)
+        longer = [(k, len(row)) for k, row in rows if len(row) > n]
+        reason = f"row {longer[0][0]:,} has {longer[0][1]} values, but there are {n} names" if longer else str(error)
+        return ValueError(f"{self._name} is no CSV table: {reason.strip()}")
+
+    def _no_text(self, error: NotText) -> ValueError:
+        """The error for bytes that are no text, after `_n_rows` rows."""
+        place = ""
+        if self._header:
+            rows = self._records(f"{error.before}x")
+            column = self._header[min(len(rows[-1]), len(self._header)) - 1]
+            place = f" in row {self._n_rows + len(rows):,}, column {column!r}"
+        return ValueError(f"{self._name} {str(error).format(place)}")
 
     def _named_columns(self, frame: Any) -> dict[str, int]:
         """The names of the columns that the table has, and their numbers."""

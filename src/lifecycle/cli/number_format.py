@@ -10,6 +10,7 @@ _EXPONENT = r"([eE][+-]?\d+)?"
 # a number in groups of thousands does not begin with zero: 0,125 and 0.125 have a decimal mark
 _DECIMAL_COMMA = re.compile(rf"[+-]?([1-9]\d{{0,2}}(\.\d{{3}})+|\d+)(,\d*)?{_EXPONENT}|[+-]?,\d+{_EXPONENT}")
 _GROUPING_COMMAS = re.compile(rf"[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d*)?{_EXPONENT}")
+_DECIMAL_POINT_ONLY = re.compile(r"[+-]?\d+\.(\d{1,2}|\d{4,})")  # the most frequent numbers of that kind
 _LEADING_ZERO = re.compile(r"[+-]?0\d+")
 
 
@@ -146,22 +147,25 @@ def _distinct(columns: Mapping[str, Iterable[str | None]]) -> dict[str, set[str]
 def _evidence(
     distinct: Mapping[str, Collection[str]],
 ) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
-    """The values, by column, that have decimal commas, that have decimal points, and that can have either."""
+    """The values, by column, that have decimal commas, that have decimal points, and that can have either.
+
+    In no order: what is decided does not depend on it.
+    """
     commas: dict[str, list[str]] = {}
     points: dict[str, list[str]] = {}
     either: dict[str, list[str]] = {}
     for name, values in distinct.items():
-        numbers = sorted(filter(is_number, values))
-        if 2 * len(numbers) < len(values):
+        with_point = [v for v in values if _DECIMAL_POINT_ONLY.fullmatch(v)]
+        others = filter(is_number, set(values).difference(with_point))
+        numbers = [(v, as_number(v, _DECIMAL_COMMAS), as_number(v, _DECIMAL_POINTS_GROUPED)) for v in others]
+        if 2 * (len(with_point) + len(numbers)) < len(values):
             continue
-        for value in numbers:
-            with_comma, with_point = as_number(value, _DECIMAL_COMMAS), as_number(value, _DECIMAL_POINTS_GROUPED)
-            if with_point is None:
-                commas.setdefault(name, []).append(value)
-            elif with_comma is None:
-                points.setdefault(name, []).append(value)
-            elif with_comma != with_point:
-                either.setdefault(name, []).append(value)
+        with_comma = [v for v, comma, point in numbers if point is None]
+        with_point += [v for v, comma, point in numbers if comma is None]
+        with_either = [v for v, comma, point in numbers if None not in (comma, point) and comma != point]
+        for evidence, found in ((commas, with_comma), (points, with_point), (either, with_either)):
+            if found:
+                evidence[name] = found
     for name in commas.keys() & points.keys():
         del (points if len(commas[name]) >= len(points[name]) else commas)[name]
     return commas, points, either
@@ -173,5 +177,6 @@ def _weight(evidence: Mapping[str, list[str]]) -> tuple[int, int]:
 
 
 def _first(values: Mapping[str, list[str]], mark: str) -> str:
-    """The first value with this mark, and its column; "" if there is none."""
-    return next((f"{v!r} in {name!r}" for name, column in values.items() for v in column if mark in v), "")
+    """The first value in the alphabet that has this mark, and its column; "" if there is none."""
+    first = ((min((v for v in column if mark in v), default=None), name) for name, column in values.items())
+    return next((f"{v!r} in {name!r}" for v, name in first if v is not None), "")

@@ -1,8 +1,7 @@
 """Predictions as CSV, parquet and .npy files, written chunk by chunk."""
 
-import csv
-import io
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from lifecycle.cli.prediction import Predictions
 from lifecycle.store.files import write_atomically
 
 _BLOCK = 1 << 20  # bytes
+_NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
 def write_predictions(predictions: Iterable[Predictions], path: str | os.PathLike) -> int:
@@ -39,23 +39,33 @@ def write_predictions(predictions: Iterable[Predictions], path: str | os.PathLik
 
 def as_csv(predictions: Iterable[Predictions]) -> Iterator[str]:
     """The text of a CSV file, as `DataFrame.to_csv` writes it."""
-    for k, columns in enumerate(predictions):
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if k == 0:
-            writer.writerow(columns)
-        writer.writerows(zip(*map(_as_texts, columns.values()), strict=True))
-        yield text.getvalue()
+    is_first = True
+    for columns in predictions:
+        lines = [",".join(map(_quoted, columns))] if is_first else []
+        missing = "" if len(columns) > 1 else '""'  # an empty line would be no row
+        lines += map(",".join, zip(*(_as_texts(values, missing) for values in columns.values()), strict=True))
+        yield "\n".join([*lines, ""])
+        is_first = False
 
 
-def _as_texts(values: np.ndarray) -> list[Any]:
-    """What the csv module writes for the values: the shortest text that is read as the same number, "" for NaN."""
+def _as_texts(values: np.ndarray, missing: str) -> list[str]:
+    """The values for a CSV file: of a number the shortest text that is read as the same number, `missing` for NaN."""
     if values.dtype.kind != "f":
-        return values.tolist()
-    texts = values.tolist() if values.dtype == np.float64 else values.astype(str).tolist()
-    if (missing := np.isnan(values)).any():
-        return ["" if is_missing else v for v, is_missing in zip(texts, missing, strict=True)]
+        texts = list(map(str, values.tolist()))
+        quoted = {text: _quoted(text) or missing for text in set(texts)}
+        return [quoted[text] for text in texts]
+    texts = list(map(repr, values.tolist())) if values.dtype == np.float64 else values.astype(str).tolist()
+    for k in np.flatnonzero(np.isnan(values)):
+        texts[k] = missing
     return texts
+
+
+def _quoted(text: str) -> str:
+    """A value of a CSV file, in quotes where it needs them."""
+    if _NEEDS_QUOTES.search(text):
+        text = text.replace('"', '""')
+        return f'"{text}"'
+    return text
 
 
 def _as_utf8(predictions: Iterable[Predictions]) -> Iterator[bytes]:
