@@ -29,6 +29,7 @@ __all__ = ["Demo", "run"]
 REPORT, MODEL = "lifecycle-report.html", "lifecycle-model.safetensors"
 _LINE = 80  # characters of an answer
 _MAX_DROP = 0.03  # of the compressed model's score
+_EXAMPLE = 64  # rows with which a graph is compared with its model
 _TEST_SIZE, _COMPRESS_SIZE = 0.2, 0.2  # of all rows
 
 
@@ -217,8 +218,7 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
 
     with demo.stage("ship") as answer, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
-        lc.save(shipped, path, metadata=setup.metadata())
-        answer.append(f"one file of {path.stat().st_size:,} bytes")
+        answer += _save(compression[0] if compression else shipped, path, X_test, setup.metadata())
         failure = ""
         try:
             n_equal = _equal_in_a_new_process(shipped, X_test, setup.number_format, path, progress)
@@ -234,6 +234,24 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
         interval = f"95 % interval {score.low:.4f} to {score.high:.4f}"
         answer.append(f"{metric} on {len(y_test):,} test rows {score.value:.4f}, {interval}")
     return [network, *validated, *compression, evaluation], shipped, failure
+
+
+def _save(model: Any, path: Path, X: Any, metadata: dict[str, Any]) -> list[str]:
+    """Write the file, with a graph where one can be made; what is said of it."""
+    example = X.iloc[:_EXAMPLE] if hasattr(X, "iloc") else X[:_EXAMPLE]
+    try:
+        lc.save(model, path, example=example, metadata=metadata)
+    except (ImportError, ValueError, lc.UnsupportedModel) as error:
+        lc.save(model, path, metadata=metadata)
+        return [f"one file of {path.stat().st_size:,} bytes, without a graph: {' '.join(str(error).split())}"]
+    inspected = lc.inspect(path)
+    predictor, loaded = lc.load_predictor(path), lc.load(path)
+    found, wanted = predictor.predict(X), loaded.predict(X)
+    same = found == wanted if hasattr(loaded, "classes_") else np.isclose(found, wanted, rtol=1e-4, atol=1e-5)
+    return [
+        f"one file of {path.stat().st_size:,} bytes, {inspected.graph_bytes:,} of them a graph",
+        f"in onnxruntime its graph gives {int(np.sum(same)):,} of {len(X):,} predictions",
+    ]
 
 
 def _split(X: Any, y: np.ndarray, classification: bool, test_size: float) -> Any:
