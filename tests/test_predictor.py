@@ -260,7 +260,7 @@ def test_repositories_hold_a_complete_graph_and_its_description(name, tmp_path):
     assert sorted(p.name for p in folder.rglob("*") if p.is_file()) == ["config.pbtxt", "metadata.json", "model.onnx"]
     graph = onnx.load(folder / "1" / "model.onnx")
     onnx.checker.check_model(graph, full_check=True)
-    session = checked_graph.session_of("a", graph.SerializeToString(), {}, {})[0]
+    session = checked_graph.session_of("a", graph.SerializeToString(), [], {})[0]
     predictor = lc.load_predictor(path)
     label = session.run(["label"], predictor.interface.feeds(rows_of(X, np.arange(9))))[0]
     np.testing.assert_array_equal(label, model.predict(rows_of(X, np.arange(9))))
@@ -361,24 +361,26 @@ def negative():
 )
 def test_hostile_graphs_are_refused(make, sentence):
     with pytest.raises(lc.CorruptBundle, match=sentence):
-        checked_graph.session_of("file.lc", make().SerializeToString(), {}, {})
+        checked_graph.session_of("file.lc", make().SerializeToString(), [], {})
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 50, b"\x08\x09"])
 def test_bytes_that_are_no_graph(data):
     with pytest.raises(lc.CorruptBundle, match=r"the graph of file\.lc|onnxruntime refuses"):
-        checked_graph.session_of("file.lc", data, {}, {})
+        checked_graph.session_of("file.lc", data, [], {})
 
 
 @pytest.mark.parametrize(
     ("shared", "arrays"),
     [
-        ({"w": "a"}, {}),
-        ({"w": "a"}, {"a": np.ones((3, 2), np.float32)}),
-        ({"w": "a"}, {"a": np.ones((2, 2), np.float64)}),
-        ({"v": "a"}, {"a": np.ones((2, 2), np.float32)}),
-        ({"w": 3}, {"a": np.ones((2, 2), np.float32)}),
-        ([], {}),
+        ([["w", "a"]], {}),
+        ([["w", "a"]], {"a": np.ones((3, 2), np.float32)}),
+        ([["w", "a"]], {"a": np.ones((2, 2), np.float64)}),
+        ([["v", "a"]], {"a": np.ones((2, 2), np.float32)}),
+        ([["w", 3]], {"a": np.ones((2, 2), np.float32)}),
+        ([["w", "a"], ["w", "a"]], {"a": np.ones((2, 2), np.float32)}),
+        ({}, {}),
+        (["w"], {}),
     ],
 )
 def test_arrays_that_do_not_fit_the_graph(shared, arrays):
@@ -398,7 +400,7 @@ def test_random_changes_of_a_graph_end_in_named_errors(tmp_path):
         for place in rng.randint(len(data), size=rng.randint(1, 4)):
             changed[place] = rng.randint(256)
         try:
-            checked_graph.session_of("file.lc", bytes(changed), {}, {})
+            checked_graph.session_of("file.lc", bytes(changed), [], {})
         except lc.CorruptBundle:
             refused += 1
     assert refused > 100

@@ -22,6 +22,7 @@ from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat
 from lifecycle.cli.prediction import predict_table, read_rows
 from lifecycle.cli.table_dataset import preprocessing_pipeline, read_dataset
 from lifecycle.reporting import Table
+from lifecycle.store.files import write_atomically
 from lifecycle.validation import CVResult
 
 __all__ = ["Demo", "run"]
@@ -164,10 +165,10 @@ def run(
     setup = _digits() if data is None or target is None else _table(data, target, keep)
     _set_progress(setup.model, progress)
     demo = Demo(setup.title, setup.notes)
-    results, compressed, failure = _run_stages(demo, setup, progress)
+    results, file, failure = _run_stages(demo, setup, progress)
     out.mkdir(parents=True, exist_ok=True)
     demo.report, demo.model = out / REPORT, out / MODEL
-    lc.save(compressed, demo.model, metadata=setup.metadata())  # the bytes of the stage "ship"
+    write_atomically(demo.model, file)
     note = " ".join(f"{sentence}." for sentence in [setup.title, *setup.notes])
     stages = [(name, answer, round(seconds, 1)) for name, answer, seconds in demo.stages]
     lc.report(demo.report, Table("The life of this model", ["stage", "answer", "seconds"], stages, note), *results)
@@ -226,14 +227,14 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
         except (OSError, ValueError) as error:
             failure = f"the check in a new process failed: {' '.join(str(error).split())}"
             answer.append(failure)
-        loaded = lc.load(path)
+        loaded, file = lc.load(path), path.read_bytes()
 
     with demo.stage("apply") as answer:
         evaluation = lc.evaluate(loaded, X_test, y_test, progress=progress)
         score = evaluation.metrics[metric]
         interval = f"95 % interval {score.low:.4f} to {score.high:.4f}"
         answer.append(f"{metric} on {len(y_test):,} test rows {score.value:.4f}, {interval}")
-    return [network, *validated, *compression, evaluation], shipped, failure
+    return [network, *validated, *compression, evaluation], file, failure
 
 
 def _save(model: Any, path: Path, X: Any, metadata: dict[str, Any]) -> list[str]:
