@@ -413,3 +413,27 @@ def test_regressors_and_arrays_of_lists(tmp_path):
         _ = predictor.classes_
     assert isinstance(lc.load(path), Ridge)
     assert not hasattr(predictor, "predict_proba")
+
+
+def test_a_result_of_compress_keeps_its_certificate(tmp_path):
+    X, y = digits()
+    model = lc.LinearClassifier().fit(X[:900], y[:900])
+    result = lc.compress(model, X[900:], y[900:], max_drop=0.05, random_state=0, progress=False)
+    assert result.best is not None
+    lc.save(result, tmp_path / "model.lc", example=X[:50], metadata={"data": "digits"})
+    inspected = lc.inspect(tmp_path / "model.lc")
+    assert inspected.facts["certificate"]["bound"] == result.certificate.bound
+    assert inspected.facts["certificate"]["rows_hash"] == result.certificate.rows_hash
+    assert inspected.facts["parity"]["label_flips"] == 0
+    assert inspected.metadata == {"data": "digits"}
+    assert "certificate.max_drop: 0.05" in repr(inspected)
+    np.testing.assert_array_equal(lc.load(tmp_path / "model.lc").predict(X), result.model.predict(X))
+
+
+def test_a_certificate_that_is_of_another_model_is_not_kept(tmp_path):
+    X, y = digits()
+    model = lc.LinearClassifier().fit(X[:900], y[:900])
+    result = lc.compress(model, X[900:], y[900:], max_drop=1e-6, random_state=0, progress=False)
+    assert result.best is None
+    lc.save(result, tmp_path / "model.lc")
+    assert not lc.inspect(tmp_path / "model.lc").facts
