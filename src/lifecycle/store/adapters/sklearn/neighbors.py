@@ -150,7 +150,7 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
         warnings.simplefilter("ignore")  # the first fit warned
         model.fit(rows, targets)
     if cls.__name__ == "KNeighborsClassifier":
-        if targets.dtype.kind != "u" or not _numbers_of(classes, model.classes_):
+        if targets.dtype.kind != "u" or not _are_numbers_of(classes, targets, model.classes_):
             raise ValueError("the targets are not numbers of the classes")
         model.classes_ = classes
     if names is not None:
@@ -158,11 +158,12 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
     return model if into is None else json_values.become(into, model)
 
 
-def _numbers_of(classes: Any, found: Any) -> bool:
+def _are_numbers_of(classes: Any, targets: np.ndarray, found: Any) -> bool:
     """Whether what a fit to numbers of classes has found are all these numbers, of one target or of several."""
-    if isinstance(classes, list) != isinstance(found, list):
+    several = isinstance(classes, list)
+    if classes is None or targets.ndim != (2 if several else 1):
         return False
-    lists, numbers = (classes, found) if isinstance(classes, list) else ([classes], [found])
+    lists, numbers = (classes, found) if several else ([classes], [found])
     return len(lists) == len(numbers) and all(
         np.array_equal(n, np.arange(len(labels))) for labels, n in zip(lists, numbers, strict=True)
     )

@@ -96,6 +96,7 @@ def deserialize_step(
     if name == "Pipeline":
         if any("model" in step for _, step in config["steps"][:-1]):
             raise ValueError("a model stands before the end of a Pipeline")
+        _check_labels(config["steps"])
         steps = [(k, deserialize_step(step, f"{path}{k}.", remaining, into, depth + 1)) for k, step in config["steps"]]
         return _classes()[name](steps)
     if name == "ColumnTransformer":
@@ -105,6 +106,11 @@ def deserialize_step(
     if name == "TransformedTargetRegressor":
         return _deserialize_target(config, path, remaining, into, depth + 1)
     raise ValueError(f"a step has the unknown class {name!r}; known: {_SUPPORTED}")
+
+
+def _check_labels(parts: Any) -> None:
+    if not parts or not all(isinstance(label, str) for label, *_ in parts):
+        raise ValueError("the names of steps are malformed")
 
 
 def _frozen(step: Any) -> Any:
@@ -151,8 +157,9 @@ def _deserialize_union(config: dict[str, Any], path: str, remaining: dict[str, n
     if any("model" in part for _, part in config["parts"]):
         raise ValueError("a part of a FeatureUnion is a model")
     params = transformers.checked_params("FeatureUnion", config["params"], _UNION_PARAMS)
-    if not config["parts"] or not _are_weights(params.get("transformer_weights"), config["parts"]):
-        raise ValueError("the parts of a FeatureUnion, or their weights, are malformed")
+    _check_labels(config["parts"])
+    if not _are_weights(params.get("transformer_weights"), config["parts"]):
+        raise ValueError("the weights of a FeatureUnion are malformed")
     parts = [
         (label, deserialize_step(part, f"{path}{label}.", remaining, None, depth)) for label, part in config["parts"]
     ]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import UnsupportedModel, one_of
+from lifecycle._check import UnsupportedModel
 from lifecycle.store import json_values, limits
+from lifecycle.store.adapters.sklearn import layouts
 from lifecycle.store.adapters.sklearn.transformers import categories, numbers, text
 from lifecycle.store.adapters.sklearn.transformers.stored import Stored
 
@@ -25,8 +26,6 @@ __all__ = [
 ]
 
 TRANSFORMERS: dict[str, Stored] = {**categories.TRANSFORMERS, **numbers.TRANSFORMERS, **text.TRANSFORMERS}
-# Memory orders of matrices, on which the last bit of a product depends: "C" or "F", and the axes that are reversed
-_ORDERS = tuple(f"{order}{axes}" for order in "CF" for axes in ("", "0", "1", "01"))
 
 
 def _class(name: str) -> Any:
@@ -55,24 +54,13 @@ def serialize_transformer(step: Any, path: str, arrays: dict[str, np.ndarray]) -
         raise UnsupportedModel(f"this {name} cannot be stored: {error}") from None
     fitted, fitted_arrays = json_values.serialize_attributes(name, values)
     arrays.update({f"{path}{k}": array for k, array in fitted_arrays.items()})
-    orders = {k: _memory_order(values[k]) for k in fitted_arrays}
-    orders = {k: order for k, order in orders.items() if order != "C"}
-    return {"class": name, "params": params, "fitted": fitted, **({"orders": orders} if orders else {})}
-
-
-def _memory_order(array: np.ndarray) -> str:
-    if array.ndim != 2 or min(array.shape) == 1:
-        return "C"
-    order = "F" if abs(array.strides[0]) < abs(array.strides[1]) else "C"
-    return order + "".join(str(axis) for axis in (0, 1) if array.strides[axis] < 0)
-
-
-def _in_order(array: np.ndarray, order: str) -> np.ndarray:
-    one_of("the order of an array", order, _ORDERS)
-    if array.ndim != 2:
-        raise ValueError("an array that is no matrix has a memory order")
-    reverse = tuple(slice(None, None, -1 if str(axis) in order else 1) for axis in (0, 1))
-    return np.array(array[reverse], order="F" if order.startswith("F") else "C")[reverse]
+    config = {"class": name, "params": params, "fitted": fitted}
+    strides = {k: found for k in fitted_arrays if (found := layouts.strides_of(values[k])) is not None}
+    if strides:
+        config["strides"] = strides
+    if vars(step).get("_sklearn_output_config"):
+        config["set_output"] = "default"
+    return config
 
 
 def changed_params(step: Any) -> dict[str, Any]:
@@ -82,8 +70,8 @@ def changed_params(step: Any) -> dict[str, Any]:
 
 
 def refuse_output_config(step: Any) -> None:
-    """UnsupportedModel after set_output."""
-    if vars(step).get("_sklearn_output_config"):
+    """UnsupportedModel for a step that makes DataFrames."""
+    if vars(step).get("_sklearn_output_config", {}).get("transform") not in (None, "default"):
         raise UnsupportedModel(f"a {type(step).__name__} after set_output cannot be stored: leave set_output out")
 
 
@@ -121,13 +109,14 @@ def deserialize_transformer(config: dict[str, Any], path: str, remaining: dict[s
     values = json_values.deserialize_attributes(config["fitted"], arrays)
     if not set(values) <= known:
         raise ValueError(f"a {name} does not learn {sorted(values)}")
-    for k, order in config.get("orders", {}).items():
-        values[k] = _in_order(values[k], order)
+    for k, strides in config.get("strides", {}).items():
+        values[k] = layouts.with_strides(values[k], strides)
     params = checked_params(name, config["params"], stored.params)
     params.update({k: f.named(params[k]) for k, f in stored.functions.items() if params.get(k) is not None})
     step = _class(name)(**params)
     stored.check_values(step, values)
-    return stored.restore(step, values)
+    step = stored.restore(step, values)
+    return step.set_output(transform="default") if config.get("set_output") == "default" else step
 
 
 def checked_params(name: str, config: Any, allowed: tuple[str, ...]) -> dict[str, Any]:

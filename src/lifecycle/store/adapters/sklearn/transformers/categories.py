@@ -49,7 +49,7 @@ class _Statistics(NamedTuple):
     required: bool = True
 
     def check(self, step: Any, name: str, value: Any, sizes: dict[str, int]) -> None:
-        if not isinstance(value, np.ndarray) or value.shape != (sizes["n"],) or value.dtype.kind not in "biufUO":
+        if not isinstance(value, np.ndarray) or value.shape != (sizes["n"],) or value.dtype.kind not in "iufUO":
             raise ValueError(f"{name} of a {type(step).__name__} is malformed")
         if value.dtype.kind == "O" and not all(isinstance(v, _WORDS) for v in value):
             raise ValueError(f"{name} of a {type(step).__name__} holds what is no string or number")

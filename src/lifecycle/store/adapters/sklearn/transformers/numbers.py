@@ -307,7 +307,7 @@ TRANSFORMERS = {
         "sklearn.feature_selection",
         ("threshold",),
         {"variances_": Numbers(("n",), nan=True, inf=True)},
-        restore=partial(refit, rows=TWO_ROWS, during={"threshold": 0.0}),
+        restore=partial(refit, rows=((0.0,), (1e150,))),  # of a variance beyond the threshold
         n_outputs=_n_selected,
     ),
     "SelectKBest": Stored(
