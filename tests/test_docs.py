@@ -44,7 +44,10 @@ def test_the_tour_runs_and_arrives(tmp_path, monkeypatch):
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["index.md", "optimizers.md", "validation.md", "compression.md", "api/optimizers.md"])
+PAGES_WITH_EXAMPLES = "index optimizers validation compression shipping api/optimizers".split()
+
+
+@pytest.mark.parametrize("page", [f"{name}.md" for name in PAGES_WITH_EXAMPLES])
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)

@@ -235,7 +235,7 @@ def test_directions_of_models_that_are_solved_together_undo_the_product_with_the
     model = make_model(loss, optimizer="newton", fit_intercept=fit_intercept, max_iter=100)
     model.fit_many(X, y, train=kfold_rows(len(X), 3) * 2, params=[{"alpha": 0.1}] * 3 + [{"alpha": 1e-3}] * 3)
     hessians, (objective, shares, theta, models) = calls[1]
-    products = truncated.TruncatedHessians({}, objective, shares, theta, models)
+    products = truncated.TruncatedHessians({}, {}, objective, shares, theta, models)
     products.dtype = np.dtype(np.float64)
     products.state, products.offset = hessians.state, hessians.offset
     v = np.random.RandomState(0).randn(*theta.shape)
@@ -243,7 +243,7 @@ def test_directions_of_models_that_are_solved_together_undo_the_product_with_the
     if objective.problem.multinomial:  # what all classes share changes nothing, but for the penalty
         coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean(axis=1, keepdims=True)
     v = objective.pack(coef, intercept)
-    direction, solved = hessians.newton_direction(products.multiply(v, np.arange(len(models))))
+    direction, solved = hessians.newton_direction(products.multiply(v, np.arange(len(models))), np.zeros(len(models)))
     assert solved.all()
     coef, intercept = objective.unpack(direction)
     if objective.problem.multinomial:

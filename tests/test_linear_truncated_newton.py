@@ -198,8 +198,10 @@ class Quadratic:
         class Hessian:
             is_accurate = np.ones(len(functions), bool)
 
-            def newton_direction(self, gradient):
-                return newton_cg.conjugate_gradients(self, gradient)
+            is_exact = False
+
+            def newton_direction(self, gradient, residual):
+                return newton_cg.conjugate_gradients(self, gradient, residual)
 
             def multiply(self, v, places):
                 return np.einsum("mij,mj->mi", parent.H[functions[places]], v).astype(parent.dtype)

@@ -26,6 +26,7 @@ _NAMES = {
     "linear": ("LinearClassifier", "LinearRegressor"),
     "compression": ("audit", "compress", "prune", "quantize", "size_of"),
     "store": ("save", "load", "inspect", "save_checkpoint", "load_checkpoint"),
+    "onnx": ("ParityError", "export_onnx", "export_repository", "load_predictor"),
     "evaluation": ("evaluate",),
     "reporting": ("report",),
     "_versions": ("show_versions",),

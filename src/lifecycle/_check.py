@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -107,3 +108,25 @@ def random_state(seed: Any) -> np.random.RandomState:
     if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
         return np.random.RandomState(int(seed))
     raise ValueError(f"random_state must be an int, a RandomState, a Generator or None; got {seed!r}")
+
+
+def check_column_names(names: list[str], expected: list[str]) -> None:
+    """ValueError unless the columns of a table are those that a model was trained on, in their order."""
+    if names == expected:
+        return
+    parts = {
+        "missing": [name for name in expected if name not in names],
+        "unknown": [name for name in names if name not in expected],
+    }
+    details = [f"{what}: {', '.join(map(repr, found[:5]))}" for what, found in parts.items() if found]
+    raise ValueError(
+        "the columns of X are not those that the model was trained on, in their order"
+        + (f" ({'; '.join(details)})" if details else "")
+    )
+
+
+def require_name(what: str, name: str) -> str:
+    """A name that may be that of a folder: letters, digits, "-", "_" and ".", and not a dot first."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", name):
+        raise ValueError(f'{what} must be letters, digits, "-", "_" and "."; got {name!r}')
+    return name

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import one_of
+from lifecycle._check import check_column_names, one_of
 from lifecycle._threads import map_ordered
 from lifecycle.loops.trees import BY_CATEGORY, FLAG_BITS, MISSING_LEFT, add_trees, node_dtype
 from lifecycle.trees import TreeEnsemble
@@ -52,7 +52,7 @@ class Rows:
                 return rows
         names = getattr(X, "columns", None)
         if names is not None and self.feature_names is not None:
-            self._check_names([str(name) for name in names])
+            check_column_names([str(name) for name in names], list(self.feature_names))
         if hasattr(X, "tocsr"):
             if not self.allow_sparse:
                 raise ValueError("this model does not accept sparse rows: pass X.toarray()")
@@ -68,19 +68,6 @@ class Rows:
         if rows.shape[1] != self.n_features:
             raise ValueError(f"X has {rows.shape[1]} features; this model was trained on {self.n_features}")
         return rows
-
-    def _check_names(self, names: list[str]) -> None:
-        expected = list(self.feature_names)  # type: ignore[arg-type]
-        if names == expected:
-            return
-        missing = [name for name in expected if name not in names]
-        unknown = [name for name in names if name not in expected]
-        details = [f"{what}: {', '.join(map(repr, found[:5]))}" for what, found in
-                   (("missing", missing), ("unknown", unknown)) if found]  # fmt: skip
-        raise ValueError(
-            "the columns of X are not those that the model was trained on, in their order"
-            + (f" ({'; '.join(details)})" if details else "")
-        )
 
     @cached_property
     def _other_columns(self) -> np.ndarray:

@@ -18,7 +18,8 @@ import numpy as np
 from lifecycle.solvers.convergence import Tolerances
 from lifecycle.solvers.line_search import Points, backtracking
 
-_RESIDUAL = 0.3  # η: with 0.1 a fit takes up to twice the products
+_RESIDUAL, _RESIDUAL_AT_FIRST = 0.1, 0.3  # η; a looser one first saves up to half of the products
+_NEAR = 1e2  # predicted decrease, in tolerances, from which on directions are computed to the smaller residual
 _MAX_INNER = 500  # conjugate gradients for one direction
 
 
@@ -26,11 +27,13 @@ class Hessian(Protocol):
     """The Hessians of some functions where these are.
 
     is_accurate : bool, (m,), whether they are about those of the functions, and not larger to shorten steps
+    is_exact : whether directions are solved exactly, whatever residual is asked for
     """
 
     is_accurate: np.ndarray
+    is_exact: bool
 
-    def newton_direction(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def newton_direction(self, gradient: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """About −H⁻¹ g of each function, (m, variables), and whether it is as near as asked for, (m,)."""
         ...
 
@@ -76,13 +79,18 @@ def minimize(
     points = Points(functions, x[functions], *evaluate(x[functions], functions))
     points = points.select(np.isfinite(points.value))
     tolerance = np.broadcast_to(tolerances.predicted_decrease, len(x))
+    is_near = np.zeros(len(x), bool)
     while points.functions.size:
         functions = points.functions
         there = hessian(points.x, functions)
-        direction, solved = there.newton_direction(points.gradient)
+        residual = np.where(is_near[functions], _RESIDUAL, _RESIDUAL_AT_FIRST)
+        direction, solved = there.newton_direction(points.gradient, residual)
         decrease = -0.5 * (points.gradient * direction).sum(axis=1)
         noise = 0.1 * tolerances.value_error * np.abs(points.value)
-        converged = ((decrease <= tolerance[functions]) & there.is_accurate & solved) | (decrease <= noise)
+        # a direction that is far from solved predicts too little
+        is_proof = there.is_accurate & solved & (is_near[functions] | there.is_exact)
+        converged = ((decrease <= tolerance[functions]) & is_proof) | (decrease <= noise)
+        is_near[functions] |= decrease <= _NEAR * tolerance[functions]
         values, going = points.value.copy(), ~converged
         failed, shortened = np.zeros((2, len(functions)), bool)
         points, direction = points.select(going), direction[going]
@@ -96,14 +104,16 @@ def minimize(
         yield Iteration(functions, values, converged, failed, shortened, decrease)
 
 
-def conjugate_gradients(hessian: HessianProducts, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """About −H⁻¹ g of each function, (m, variables), and whether the residual is as small as asked for, (m,)."""
+def conjugate_gradients(
+    hessian: HessianProducts, gradient: np.ndarray, residual: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """About −H⁻¹ g of each function, (m, variables), and whether the residual is as small as `residual`, (m,), asks."""
     places = np.arange(len(gradient))
     r = hessian.precondition(-gradient, places)
     direction = np.zeros_like(r)
     r, z = (-gradient).astype(r.dtype), r
     p, rz = z.copy(), _dot(r, z)
-    limit = _RESIDUAL**2 * rz
+    limit = residual**2 * rz
     places = np.flatnonzero(rz > 0)
     if len(places) < len(gradient):
         r, p, rz, limit = r[places], p[places], rz[places], limit[places]

@@ -162,11 +162,11 @@ def compress_columns(
             size = n_rows * (block.stop - start)
             inverse = _inverse_of_upper(layer.factor[block, block])
             in_chunks(partial(layer.make_good, block, inverse), size * block.stop)
-            kept = np.ones((n_rows, block.stop - start), bool)
-            if fixed_mask is not None:
-                kept &= fixed_mask[:, block]
+            kept = None if fixed_mask is None else fixed_mask[:, block]
             if keep_mask is not None:
-                kept &= keep_mask(np.where(kept, np.abs(layer.weight[:, block]), 0) * np.diagonal(factor)[block])
+                scores = np.abs(layer.weight[:, block]) * np.diagonal(factor)[block]
+                chosen = keep_mask(scores if kept is None else np.where(kept, scores, 0))
+                kept = chosen if kept is None else kept & chosen
             in_chunks(partial(layer.decide, block, inverse, kept), size * (block.stop - start))
     return Compressed(layer.weight, *((None, None) if scales is None else (layer.codes, layer.scales)))
 
@@ -193,23 +193,27 @@ class _Layer:
         if block.start:
             self.weight[rows, block] += self.lost[rows, : block.start] @ self.factor[: block.start, block] @ inverse
 
-    def decide(self, block: slice, inverse: np.ndarray, kept: np.ndarray, rows: slice) -> None:
-        """Decide a block of columns in some rows."""
-        w, stay = _to_vectors(self.weight[rows, block]), _to_vectors(kept[rows])
-        lost, codes = np.empty_like(w), np.zeros(w.shape, np.int8)
-        n_columns, quantize = w.shape[1], self.choose_scales is not None
-        for begin in range(0, n_columns, self.group_size if quantize else n_columns):
-            group = (block.start + begin) // self.group_size
-            end = min(begin + self.group_size, n_columns) if quantize else n_columns
+    def decide(self, block: slice, inverse: np.ndarray, kept: np.ndarray | None, rows: slice) -> None:
+        """Decide a block of columns in some rows; `kept`: which of its weights stay, None: all."""
+        w = _to_vectors(self.weight[rows, block])
+        stay = np.ones(1, bool) if kept is None else _to_vectors(kept[rows])
+        lost = np.empty_like(w)
+        n_rows, n_columns, quantize = rows.stop - rows.start, w.shape[1], self.choose_scales is not None
+        size = min(self.group_size, n_columns) if quantize else n_columns
+        for begin in range(0, n_columns, size):
+            end, group = min(begin + size, n_columns), (block.start + begin) // self.group_size
             if self.choose_scales is not None and self.group_size < self.weight.shape[1]:
-                values = _from_vectors(w[:, begin:end], len(kept[rows]))
-                self.scales[rows, group] = self.choose_scales(values)
+                self.scales[rows, group] = self.choose_scales(_from_vectors(w[:, begin:end], n_rows))
             steps = _to_vectors(self.scales[rows, group : group + 1].astype(self.dtype), padding=1)
-            arrays = (w.ravel(), stay.ravel(), lost.ravel(), codes.ravel(), steps.ravel())
-            _decide(*arrays, inverse, begin, end, n_columns, quantize, self.max_code)
-        n_rows = len(kept[rows])
-        self.weight[rows, block], self.codes[rows, block] = _from_vectors(w, n_rows), _from_vectors(codes, n_rows)
+            arrays = (w.ravel(), stay.ravel(), lost.ravel(), steps.ravel())
+            _decide(*arrays, inverse, begin, end, n_columns, kept is not None, quantize, self.max_code)
+        self.weight[rows, block] = _from_vectors(w, n_rows)
         self.lost[rows, block] -= self.weight[rows, block]
+        if quantize:
+            groups = np.arange(block.start, block.stop) // self.group_size
+            scales = self.scales[rows, groups[:1]] if groups[0] == groups[-1] else self.scales[rows][:, groups]
+            # exactly the codes, as a multiple of a scale is divided by that scale
+            self.codes[rows, block] = np.rint(self.weight[rows, block] / scales)
 
 
 def _to_vectors(rows: np.ndarray, padding: float = 0) -> np.ndarray:
@@ -225,7 +229,7 @@ def _from_vectors(vectors: np.ndarray, n_rows: int) -> np.ndarray:
 
 
 @partial(kernel, contract=True)
-def _decide(w, kept, lost, codes, steps, factor, begin, end, n_columns, quantize, max_code):
+def _decide(w, kept, lost, steps, factor, begin, end, n_columns, prune, quantize, max_code):
     """Columns begin to end of each row, and what they lose; the columns after them in the block make it good."""
     for part in range(len(w) // (n_columns * _WIDTH)):
         first = part * n_columns * _WIDTH
@@ -233,12 +237,10 @@ def _decide(w, kept, lost, codes, steps, factor, begin, end, n_columns, quantize
             at, pivot = first + j * _WIDTH, factor[j, j]
             for i in range(_WIDTH):
                 old = w[at + i]
-                new = old if kept[at + i] else lost.dtype.type(0.0)
+                new = lost.dtype.type(0.0) if prune and not kept[at + i] else old
                 if quantize:
                     step = steps[part * _WIDTH + i]
-                    code = min(max(np.rint(new / step), -max_code), max_code)
-                    codes[at + i] = np.int8(code)
-                    new = code * step
+                    new = min(max(np.rint(new / step), -max_code), max_code) * step
                 lost[at + i] = (old - new) / pivot
                 w[at + i] = new
             for k in range(j + 1, n_columns):

@@ -114,6 +114,12 @@ class _File:
         return CorruptBundle(f"{self.name} changed while it was read: read it again once nobody writes to it")
 
 
+def check_sha256(sha256: Any) -> None:
+    """ValueError unless an argument is None or a digest."""
+    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
+        raise ValueError(f"sha256 must be 64 hexadecimal digits; got {sha256!r}")
+
+
 def read(path: Path, sha256: str | None = None) -> Bundle:
     """Read a file; CorruptBundle if any byte differs from what was written, or the file has another `sha256`.
 

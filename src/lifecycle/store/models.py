@@ -1,18 +1,20 @@
 """save and load: a model as one file of the format of `lifecycle.store.bundle`, which contains no code."""
 
 import os
-import re
+import warnings
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lifecycle._check import UnsupportedModel
+from lifecycle._check import UnsupportedModel, to_scalar
 from lifecycle.store import adapters, bundle_reader, limits
 from lifecycle.store.bundle import write
 
 __all__ = ["load", "save"]
 
 
-def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None = None) -> None:
+def save(model: Any, path: str | os.PathLike, *, example: Any = None, metadata: dict[str, Any] | None = None) -> None:
     """Write a model into one file.
 
     The file is written under a temporary name and renamed, so that it is never incomplete; an existing file is
@@ -34,7 +36,12 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
         needs ``into=estimator``. An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after loading,
         a new ``fit`` starts from new weights; ``module_``, the fitted one, is stored with every bit. A compiled module,
         or one in DataParallel, stands for the module that it wraps.
+        The result of `compress` stands for its model, and its certificate is stored too.
     path : str or os.PathLike
+    example : array, DataFrame, tensor, or tuple or dict of these, optional
+        Two rows or more, as the model takes them. The file then also holds the model as an ONNX graph, with which
+        `load_predictor` predicts without the framework. It has been compared with the model first, as by
+        `export_onnx`. Needs the extra [onnx].
     metadata : dict, optional
         Any JSON, for `inspect`.
 
@@ -44,16 +51,46 @@ def save(model: Any, path: str | os.PathLike, *, metadata: dict[str, Any] | None
         `model` is of another kind, is not fitted, or has parts that cannot be stored, or more steps, columns or values
         in its configuration than `load` accepts (25,000 encoded columns, 5,000 steps that nest 5 levels; the JSON may
         take as much memory as twice the file and 16 MB).
+    ParityError
+        The graph does not give the model's answers for the rows of `example`; nothing is written.
     ValueError
-        `metadata` is not JSON, or a parameter has no values: a lazy module, or one on the meta device.
+        `metadata` is not JSON, `example` does not fit the model, or a parameter has no values: a lazy module, or one on
+        the meta device.
+
+    Warns
+    -----
+    UserWarning
+        The file holds neither the class of the model nor a graph, so that only ``load(path, into=…)`` will open it.
     """
+    model, facts = _without_result(model)
     adapter = adapters.adapter_for(model)
     try:
         with limits.budget():
             config, arrays = adapter.serialize(model)
     except limits.ExceedsLimit as error:
         raise UnsupportedModel(f"this {type(model).__name__} cannot be stored: {error}") from None
-    write(Path(path), config, arrays, metadata, small=True)
+    graph = None
+    if example is not None:
+        # by name: a layer above this one, and another framework
+        graph, of_graph = import_module("lifecycle.onnx.export").graph_of_file(model, config["kind"], example, arrays)
+        facts.update(of_graph)
+    elif not adapters.describe(config)[1]:
+        warnings.warn(
+            f"this {type(model).__name__} can be opened by load(path, into=…) only, as its class or some of its "
+            "arguments are not in the file: save it with example=rows to predict from the file alone",
+            stacklevel=2,
+        )
+    write(Path(path), config, arrays, metadata, small=True, graph=graph, facts=facts or None)
+
+
+def _without_result(model: Any) -> tuple[Any, dict[str, Any]]:
+    """The model of a result of `compress`, and what the file says of it; any other model as it is."""
+    if not type(model).__module__.startswith("lifecycle.compression."):
+        return model, {}
+    if model.best is None:  # the original model, of which the certificate says nothing
+        return model.model, {}
+    certificate = {name: to_scalar(value) for name, value in asdict(model.certificate).items()}
+    return model.model, {"certificate": {**certificate, "bytes_before": model.size_before}}
 
 
 def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None) -> Any:
@@ -96,8 +133,7 @@ def load(path: str | os.PathLike, *, into: Any = None, sha256: str | None = None
         device), expanded, sparse, or made in inference mode. Nothing of `into` is changed then.
     """
     path = Path(path)
-    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
-        raise ValueError(f"sha256 must be 64 hexadecimal digits; got {sha256!r}")
+    bundle_reader.check_sha256(sha256)
     with bundle_reader.reading(path.name, "a model", keep=() if into is None else (ValueError,)):
         bundle = bundle_reader.read(path, sha256)
         config = bundle.manifest["config"]

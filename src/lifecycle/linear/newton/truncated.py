@@ -5,9 +5,10 @@ two products with X, made for all models together. That of the multinomial loss 
 v (diag(p) − p pᵀ) to the scores of a row in between.
 
 The preconditioner comes from the second moments S of the training set's own features, which are seen from their means:
-c_k S + α I for output k, with its mean curvature c_k. Up to 500 features it is inverted by the eigenvalues of S, once
-for all penalties and curvatures; beyond, by the diagonal of S. Products are in float32, which a direction does not
-need to exceed, unless features are too large for it or too far from zero; objectives and gradients are in float64.
+c_k S + α I for output k, with its mean curvature c_k. Up to 500 features, or up to 2,000 where that pays, it is
+inverted by the eigenvalues of S, once for all penalties and curvatures; beyond, by the diagonal of S. Products are in
+float32, which a direction does not need to exceed, unless features are too large for it or too far from zero;
+objectives and gradients are in float64.
 
 Where a loss is linear it has no curvature, and a Newton step no end. There h takes a share of ℓ′ / (z − y), with which
 it is that of a parabola above the loss (Huber, 1981). After a step of full length the share is a quarter of it.
@@ -33,7 +34,10 @@ from lifecycle.solvers import newton_cg
 from lifecycle.solvers.convergence import Tolerances
 
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
-_KEPT_ELEMENTS = 1 << 22  # of X, up to which its rows are read once for all products of a direction, twice in memory
+_KEPT_CHUNK_ELEMENTS = 1 << 20  # of rows that are read once: fewer chunks take less time to start
+_KEPT_ELEMENTS = 1 << 24  # of X, up to which its rows are read once for all products, and are in memory twice
+_MAX_DECOMPOSED = 2_000  # features of a preconditioner with eigenvectors
+_DECOMPOSITION_COST = 0.1  # n · outputs · models, in squares of the features, from which these vectors pay
 _BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
 _VALUE_ERROR = 1e-14  # relative, of an objective
 _ACCURATE_SHARE = 1e-2  # of the parabola's curvature, up to which a predicted decrease is that of the objective
@@ -54,9 +58,9 @@ def fit_truncated(problem: Problem, options: TrainingOptions) -> list[FitResult]
     batches = [np.arange(b, problem.n_models, n_batches) for b in range(n_batches)]
     n_left, results = problem.n_models, dict[int, FitResult]()
     tolerance = np.full(problem.n_models, SAFETY * (options.tol or 0.0)) * problem.null_loss
-    hessians = partial(TruncatedHessians, preconditioners)
 
     def run(models: np.ndarray) -> list[FitResult]:
+        hessians = partial(TruncatedHessians, preconditioners, {})
         return minimize_together(problem.subset(models), options, frame, hessians, tolerance[models], models)
 
     products = problem.design.n_stored * problem.n_models * problem.n_outputs if problem.design.sparse else 0
@@ -119,7 +123,7 @@ def minimize_together(
 def _preconditioners(problem: Problem) -> dict[int, Any]:
     """For each training set the eigenvectors and eigenvalues of its second moments, or None and their diagonal."""
     sets = np.unique(problem.train_set)
-    if problem.design.n_features > min(FEW_FEATURES, problem.design.n_samples):
+    if not _decomposition_pays(problem):
         return {k: (None, problem.features.variance_about_mean[k]) for k in sets.tolist()}
     moments = moments_by_train_set(problem)
     of_sets = {}
@@ -127,6 +131,14 @@ def _preconditioners(problem: Problem) -> dict[int, Any]:
         eigenvalues, vectors = np.linalg.eigh(moments[k].covariance[:-1, :-1])
         of_sets[k] = vectors, np.maximum(eigenvalues, 0.0)
     return of_sets
+
+
+def _decomposition_pays(problem: Problem) -> bool:
+    """Whether the eigenvalues of the second moments save more products than they cost: the cube of the features."""
+    n, p = problem.design.n_samples, problem.design.n_features
+    if p > min(_MAX_DECOMPOSED, n) or (problem.design.sparse and p > FEW_FEATURES):
+        return False
+    return p <= FEW_FEATURES or _DECOMPOSITION_COST * p**2 <= n * problem.n_outputs * problem.n_models
 
 
 def _move(
@@ -157,12 +169,17 @@ class Curvatures:
         self.is_accurate = ~self.has_linear | (self.shares <= _ACCURATE_SHARE)
 
     @property
+    def _keeps_rows(self) -> bool:
+        return not self.problem.design.sparse and self.problem.design.n_stored <= _KEPT_ELEMENTS
+
+    @property
     def _sets(self) -> list[int]:
         return self.problem.train_set[self.models].tolist()
 
     def _chunk_rows(self) -> list[tuple[int, int]]:
-        design, n_scores = self.problem.design, len(self.models) * self.k
-        elements = max(1, min(_CHUNK_ELEMENTS, _CHUNK_ELEMENTS // n_scores * design.n_features))
+        design, n_scores = self.problem.design, self.problem.n_models * self.k  # the same when models have converged
+        limit = _KEPT_CHUNK_ELEMENTS if self._keeps_rows else _CHUNK_ELEMENTS
+        elements = max(1, min(limit, _CHUNK_ELEMENTS // n_scores * design.n_features))
         return list(design.product_chunks(elements))
 
     def _at_shift(self, coef: np.ndarray, intercept: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -204,9 +221,12 @@ class Curvatures:
 class TruncatedHessians(Curvatures):
     """Hessians by their products, with preconditioners of the training sets; a direction takes conjugate gradients."""
 
+    is_exact = False
+
     def __init__(
         self,
         preconditioners: dict[int, Any],
+        kept: dict[tuple[int, int], tuple[Any, np.ndarray]],
         objective: FullObjective,
         shares: np.ndarray,
         theta: np.ndarray,
@@ -224,10 +244,10 @@ class TruncatedHessians(Curvatures):
             sums = weighted.sum(axis=2, dtype=np.float64)
         self.mean_curvature = np.maximum(np.asarray(sums), 1e-6 * problem.max_curvature)
         self._inverses: dict[int, np.ndarray] = {}
-        self._kept: dict[tuple[int, int], tuple[Any, np.ndarray]] = {}
+        self._kept = kept  # rows of X with their weights, for all Hessians of a problem
 
-    def newton_direction(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return newton_cg.conjugate_gradients(self, gradient)
+    def newton_direction(self, gradient: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return newton_cg.conjugate_gradients(self, gradient, residual)
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v of the models at these places, (len(places), variables)."""
@@ -267,7 +287,7 @@ class TruncatedHessians(Curvatures):
         design = self.problem.design
         weights = (self.problem.weights.read(*chunk, self.dtype) / self.dtype.type(design.n_samples)).T
         X = self._read(chunk)
-        if not design.sparse and design.n_stored <= _KEPT_ELEMENTS:
+        if self._keeps_rows:
             X = DenseRows(X, np.ascontiguousarray(X.T))
             self._kept[chunk] = X, weights
         return X, weights
@@ -284,13 +304,15 @@ class TruncatedHessians(Curvatures):
     def _inverse(self, place: int) -> tuple[np.ndarray | None, np.ndarray]:
         """The eigenvectors of a model's preconditioner, or None, and its eigenvalues or its diagonal."""
         model = self.models[place]
-        vectors, squares = self.preconditioners[self.problem.train_set[model]]
+        train_set = self.problem.train_set[model]
+        vectors, squares = self.preconditioners[train_set]
+        if vectors is not None and vectors.dtype != self.dtype:
+            vectors = vectors.astype(self.dtype)
+            self.preconditioners[train_set] = vectors, squares
         if place not in self._inverses:
             diagonal = self.mean_curvature[place][:, None] * squares + self.objective.l2_weight[model]
             inverse = 1.0 / np.where(diagonal > 0, diagonal, 1.0)
-            if vectors is None:  # of many features
-                inverse = np.minimum(inverse, LARGEST_FLOAT32**2).astype(self.dtype)
-            self._inverses[place] = inverse
+            self._inverses[place] = np.minimum(inverse, LARGEST_FLOAT32**2).astype(self.dtype)
         return vectors, self._inverses[place]
 
 

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.model_selection import train_test_split
-from threadpoolctl import threadpool_limits
 
 import lifecycle as lc
 from lifecycle.store.adapters import adapter_for
 
-from . import _data
-from ._harness import alternate, markdown, measure_cases, quartiles, record, version_of, versions
-from .optimizers import duration
+from .. import _data
+from .._harness import alternate, markdown, quartiles, version_of
+from ..optimizers import duration
 
 OURS, SKLEARN, ONNX = "lifecycle", "scikit-learn", "onnxruntime"
 SHORTEST = 0.02  # seconds of a timed run: shorter calls are repeated in it
@@ -99,49 +98,21 @@ def _timed(call: Callable[[], Any]) -> float:
     return (perf_counter() - begin) / repeats
 
 
-CASES = {"RandomForest(100) on letter": forest, "HistGradientBoosting on Adult": boosting}
-
-
-def run(
-    rounds: int = 20, threads: int = 2, scale: float = 1.0, only: Sequence[str] = (), resume: Path | None = None
-) -> dict:
-    """All cases; `scale` < 1 takes fewer rows, to try the program."""
-    settings = {"rounds": rounds, "threads": threads, "scale": scale}
-    measures = {name: partial(measure, rounds, threads, scale) for name, measure in CASES.items()}
-
-    def made(cases: list[dict]) -> dict:
-        return record("shipping", versions=versions("onnxruntime", "skl2onnx"), settings=settings, cases=cases)
-
-    with lc.threads(threads), threadpool_limits(threads):
-        return made(measure_cases(measures, only, resume, made))
-
-
-def table(result: dict) -> str:
-    """The markdown tables of a record."""
-    settings = result["settings"]
-    lines = [
-        "## Forests and boosting",
+def table(one: dict, settings: dict) -> str:
+    """The markdown of a case."""
+    columns = ["", *(text for batch in one["batches"] for text in (f"batch {batch:,}", "×"))]
+    rows = [
+        [who, *(text for batch in one["batches"] for text in
+                (duration(row[str(batch)]["median"]), f"{row[str(batch)]['ratio']:.2f}")),
+         f"{row['score']:.4f}", f"{row['differ']:,}"]
+        for who, row in one["rows"].items()
+    ]  # fmt: skip
+    sizes = one["sizes"]
+    return "\n\n".join([
         "Predictions of the flat layout that `lc.compress` returns and a file holds, of scikit-learn's own model, and "
-        "of onnxruntime on the graph of skl2onnx, for rows that were not trained on. Calls alternate, "
-        f"{settings['rounds']} rounds; every side may use {settings['threads']} threads, and scikit-learn has its "
-        "default arguments. × is how many times as long as ours a call takes.",
-    ]
-    for one in result["cases"]:
-        lines.append(f"### {one['case']}")
-        if "skipped" in one:
-            lines.append(one["skipped"])
-            continue
-        columns = ["", *(text for batch in one["batches"] for text in (f"batch {batch:,}", "×"))]
-        rows = [
-            [who, *(text for batch in one["batches"] for text in
-                    (duration(row[str(batch)]["median"]), f"{row[str(batch)]['ratio']:.2f}")),
-             f"{row['score']:.4f}", f"{row['differ']:,}"]
-            for who, row in one["rows"].items()
-        ]  # fmt: skip
-        lines.append(markdown((*columns, "accuracy", "labels that differ from scikit-learn's"), rows))
-        sizes = one["sizes"]
-        lines.append(
-            f"{one['tested']:,} rows tested. The pickle has {sizes['pickle']:,} bytes, the file {sizes['file']:,}: "
-            f"{sizes['pickle'] / sizes['file']:.1f} times fewer. Conversion took {one['seconds_to_convert']:.2f} s."
-        )
-    return "\n\n".join(lines) + "\n"
+        "of onnxruntime on the graph of skl2onnx, for rows that were not trained on. × is how many times as long as "
+        "ours a call takes.",
+        markdown((*columns, "accuracy", "labels that differ from scikit-learn's"), rows),
+        f"{one['tested']:,} rows tested. The pickle has {sizes['pickle']:,} bytes, the file {sizes['file']:,}: "
+        f"{sizes['pickle'] / sizes['file']:.1f} times fewer. Conversion took {one['seconds_to_convert']:.2f} s.",
+    ])  # fmt: skip

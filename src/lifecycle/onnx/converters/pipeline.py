@@ -1,0 +1,113 @@
+"""Pipelines of scikit-learn: the steps before the final estimator by skl2onnx, the estimator by its own converter."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lifecycle._check import UnsupportedModel
+from lifecycle._display import import_optional
+from lifecycle.onnx.conversion import Conversion, classifier_reference, feature_names
+from lifecycle.onnx.conversion import convert as convert_model
+from lifecycle.onnx.graph import ML, ML_OPSET, OPSET, join, tensors_of
+from lifecycle.onnx.interface import CLASSIFIER, PROBABILITIES, TEXT, Interface, Tensor
+from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
+
+_DOUBLE = 11  # of ONNX's data types
+
+
+def convert(model: Any, example: Any, opset: int | None) -> Conversion:
+    if not is_a(model, "Pipeline"):
+        raise UnsupportedModel(f"a {type(model).__name__} cannot be exported to ONNX: export its regressor_")
+    estimator, steps = model.steps[-1][1], model[:-1]
+    if is_a(estimator, "Pipeline"):
+        raise UnsupportedModel("a Pipeline at the end of another one cannot be exported to ONNX: make one of both")
+    if len(example) < 2:
+        raise ValueError("example must hold two rows or more")
+    adapter = estimator_adapter(estimator)
+    if adapter is None:
+        raise UnsupportedModel(f"a {type(estimator).__name__} cannot be exported to ONNX")
+    inputs = _inputs(example)
+    preprocessing = _convert_steps(steps, inputs, opset)
+    (features,) = tensors_of(preprocessing.graph.output)
+    transformed = _dense(steps.transform(example)).astype(features.dtype)
+    kind = adapter.serialize(estimator)[0]["kind"]
+    of_estimator = convert_model(estimator, kind, transformed, opset)
+    names = feature_names(model) if hasattr(example, "columns") else None
+    interface = Interface(
+        of_estimator.interface.task, inputs, of_estimator.interface.outputs, of_estimator.interface.classes,
+        names, by_column=hasattr(example, "columns"),
+    )  # fmt: skip
+    graph = join(preprocessing, of_estimator.model)
+    return Conversion(graph, interface, _reference(model, interface))
+
+
+def _reference(model: Any, interface: Interface) -> Any:
+    if interface.task == CLASSIFIER:
+        return classifier_reference(model, interface.outputs[1].name == PROBABILITIES)
+    return lambda X: [np.asarray(model.predict(X))]
+
+
+def _dense(X: Any) -> np.ndarray:
+    if hasattr(X, "toarray"):
+        X = X.toarray()
+    return np.asarray(X)
+
+
+def _inputs(example: Any) -> list[Tensor]:
+    """A column of a DataFrame each, or the whole array."""
+    if hasattr(example, "columns"):
+        return [Tensor(str(name), _dtype(example[name].to_numpy()), (None, 1)) for name in example.columns]
+    array = _dense(example)
+    return [Tensor("X", _dtype(array), (None, *array.shape[1:]))]
+
+
+def _dtype(array: np.ndarray) -> str:
+    if array.dtype.kind in "fiub":
+        return "float32" if array.dtype == np.float32 else "float64"
+    if all(isinstance(value, str) for value in array.flat):
+        return TEXT
+    raise ValueError("a column of example holds neither numbers nor strings alone")
+
+
+def _convert_steps(steps: Any, inputs: Sequence[Tensor], opset: int | None) -> Any:
+    import_optional("skl2onnx", "the export of a Pipeline", extra="onnx")
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+    from sklearn.impute import SimpleImputer
+
+    types = {"float32": FloatTensorType, "float64": DoubleTensorType, TEXT: StringTensorType}
+    declared = [(one.name, types[one.dtype]([None, *one.shape[1:]])) for one in inputs]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return convert_sklearn(
+                steps, initial_types=declared, target_opset={"": OPSET if opset is None else opset, ML: ML_OPSET},
+                custom_conversion_functions={SimpleImputer: _convert_imputer},
+            )  # fmt: skip
+    except (MissingConverter, MissingShapeCalculator) as error:
+        raise UnsupportedModel(f"skl2onnx cannot export a step of this Pipeline: {str(error)[:300]}") from None
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise UnsupportedModel(f"skl2onnx fails on a step of this Pipeline: {str(error)[:300]}") from None
+
+
+def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
+    """A SimpleImputer; of float64 by two operators, because onnxruntime has no Imputer for it."""
+    from skl2onnx.common._registration import get_converter
+    from skl2onnx.common.data_types import DoubleTensorType
+
+    imputer = operator.raw_operator
+    of_doubles = all(isinstance(one.type, DoubleTensorType) for one in operator.inputs)
+    if not of_doubles or len(operator.inputs) > 1 or not np.isnan(imputer.missing_values):
+        get_converter("SklearnImputer")(scope, operator, container)
+        return
+    values, missing, statistics = operator.inputs[0].full_name, *map(scope.get_unique_variable_name, ("nan", "mean"))
+    learned = np.asarray(imputer.statistics_, np.float64)
+    if np.isnan(learned).any():
+        raise NotImplementedError("a SimpleImputer that drops columns without values")
+    container.add_initializer(statistics, _DOUBLE, learned.shape, learned.tolist())
+    container.add_node("IsNaN", values, missing, name=scope.get_unique_operator_name("IsNaN"))
+    outputs = [missing, statistics, values], operator.outputs[0].full_name
+    container.add_node("Where", *outputs, name=scope.get_unique_operator_name("Where"))

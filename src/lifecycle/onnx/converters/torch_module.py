@@ -1,0 +1,192 @@
+"""Torch modules and estimators, by torch.onnx."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lifecycle._check import UnsupportedModel
+from lifecycle.onnx.conversion import (
+    Conversion,
+    check_classes,
+    classifier_interface,
+    feature_names,
+    regressor_interface,
+)
+from lifecycle.onnx.converters.heads import append_class
+from lifecycle.onnx.graph import IR_VERSION, OPSET, GraphBuilder, tensors_of
+from lifecycle.onnx.interface import MODULE, PREDICTION, PROBABILITIES, Interface, Tensor
+from lifecycle.torch.batches import to_batches
+from lifecycle.torch.modules import unwrap
+from lifecycle.torch.quantized import QuantizedModule
+
+
+class _Classifier(nn.Module):
+    """Codes of the classes and their probabilities."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.net(X)
+        if out.shape[1] == 1:
+            out = torch.cat((torch.zeros_like(out), out), dim=1)
+        return out.argmax(dim=1), torch.softmax(out, dim=1)
+
+
+class _Regressor(nn.Module):
+    def __init__(self, net: nn.Module, is_vector: bool):
+        super().__init__()
+        self.net, self.is_vector = net, is_vector
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        out = self.net(X)
+        return out[:, 0] if self.is_vector else out
+
+
+def convert(model: Any, example: Any, opset: int | None) -> Conversion:
+    if isinstance(model, nn.Module):
+        return _convert_module(model, example, opset)
+    return _convert_estimator(model, example, opset)
+
+
+def _prepared(net: nn.Module) -> nn.Module:
+    """A copy on the CPU in eval mode that torch.onnx can trace."""
+    net = copy.deepcopy(unwrap(net)).cpu().eval()
+    for path, module in net.named_modules():
+        if isinstance(module, QuantizedModule) and module.quantizes_inputs:
+            raise UnsupportedModel(
+                f"{path} computes with int8 activations, which cannot be exported to ONNX: quantize with "
+                "activations=None"
+            )
+    return net
+
+
+def _convert_module(model: nn.Module, example: Any, opset: int | None) -> Conversion:
+    net = _prepared(model)
+    by_name = isinstance(example, dict)
+    values = list(example.values()) if by_name else list(example) if isinstance(example, tuple) else [example]
+    tensors = [torch.as_tensor(value) for value in values]
+    if any(t.ndim < 1 or len(t) < 2 for t in tensors) or len({len(t) for t in tensors}) != 1:
+        raise ValueError("example must hold two rows or more, as many in each input")
+    names = [str(name) for name in example] if by_name else [f"input_{k}" for k in range(len(tensors))]
+    names = ["input"] if names == ["input_0"] else names
+    with torch.no_grad():
+        out = net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
+    n_outputs = len(_flat(out))
+    outputs = ["output"] if n_outputs == 1 else [f"output_{k}" for k in range(n_outputs)]
+    graph = _export(net, tensors, names, outputs, opset, by_name)
+    found = {one.name: one for one in tensors_of(graph.graph.input)}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UnsupportedModel(f"the graph does not use the inputs {', '.join(missing)}: leave them out of example")
+    interface = Interface(MODULE, [found[name] for name in names], tensors_of(graph.graph.output), by_name=by_name)
+    return Conversion(graph, interface, _module_reference(net, names, by_name))
+
+
+def _module_reference(net: nn.Module, names: list[str], by_name: bool) -> Callable[[Any], list[np.ndarray]]:
+    def reference(X: Any) -> list[np.ndarray]:
+        values = list(X.values()) if by_name else list(X) if isinstance(X, tuple) else [X]
+        tensors = [torch.as_tensor(value) for value in values]
+        with torch.no_grad():
+            out = net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
+        return [t.numpy() for t in _flat(out)]
+
+    return reference
+
+
+def _flat(out: Any) -> list[torch.Tensor]:
+    """The tensors that a module returns."""
+    if isinstance(out, torch.Tensor):
+        return [out]
+    values: list[Any] = [None]
+    if isinstance(out, dict | tuple | list):
+        values = list(out.values()) if isinstance(out, dict) else list(out)
+    if not all(isinstance(value, torch.Tensor) for value in values):
+        raise UnsupportedModel(f"the module returns a {type(out).__name__} that is not made of tensors alone")
+    return values
+
+
+def _convert_estimator(model: Any, example: Any, opset: int | None) -> Conversion:
+    X = model._check_data(example, reset=False)
+    if not isinstance(X, np.ndarray):
+        raise UnsupportedModel("an estimator of sequences of different lengths cannot be exported to ONNX")
+    if len(X) < 2:
+        raise ValueError("example must hold two rows or more")
+    net = _prepared(model.module_)
+    tensor = to_batches(X, net).values
+    is_classifier = hasattr(model, "classes_")
+    is_vector = not is_classifier and not model._y_shape
+    wrapped = _Classifier(net) if is_classifier else _Regressor(net, is_vector)
+    outputs = ["code", PROBABILITIES] if is_classifier else [PREDICTION]
+    graph = _export(wrapped.eval(), [tensor], ["X"], outputs, opset, by_name=False)
+    inputs = tensors_of(graph.graph.input)
+    names = {"feature_names": feature_names(model) if X.ndim == 2 else None}
+    dtype = tensors_of(graph.graph.output)[-1].dtype
+    if is_classifier:
+        classes = check_classes(model)
+        interface = classifier_interface(model, inputs, dtype, True, len(classes), **names)
+        _append_classes(graph, classes, interface.outputs[0])
+    else:
+        interface = regressor_interface(inputs, dtype, () if is_vector else model._y_shape, **names)
+
+    def reference(X: Any) -> list[np.ndarray]:
+        found = [np.asarray(model.predict(X))]
+        return [*found, np.asarray(model.predict_proba(X))] if is_classifier else found
+
+    return Conversion(graph, interface, reference)
+
+
+def _append_classes(graph: Any, classes: np.ndarray, label: Tensor) -> None:
+    """Give the graph the output `label` in place of the codes of the classes."""
+    build = GraphBuilder()
+    append_class(build, "code", classes)
+    graph.graph.node.extend(build.nodes)
+    graph.graph.initializer.extend(build.initializers)
+    value = build.model([], [label]).graph.output[0]
+    graph.graph.output[0].CopyFrom(value)
+
+
+def _export(
+    net: nn.Module, tensors: list[torch.Tensor], names: list[str], outputs: list[str], opset: int | None, by_name: bool
+) -> Any:
+    """The ModelProto of a module, of any number of rows."""
+    rows = torch.export.Dim("batch", min=1)
+    shapes: Any = {name: {0: rows} for name in names} if by_name else tuple({0: rows} for _ in names)
+    given: dict[str, Any] = {"kwargs": dict(zip(names, tensors, strict=True))} if by_name else {}
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of onnxscript, for each operator that it does not simplify
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                net, () if by_name else tuple(tensors), dynamo=True, dynamic_shapes=shapes, external_data=False,
+                opset_version=OPSET if opset is None else opset, input_names=names, output_names=outputs,
+                verbose=False, **given,
+            )  # fmt: skip
+    except Exception as error:  # torch.onnx wraps whatever happens in classes of its own
+        reason = str(error).strip().splitlines()
+        raise UnsupportedModel(
+            f"torch.onnx cannot export this {type(net).__name__}: {(reason or [type(error).__name__])[0][:300]}"
+        ) from None
+    finally:
+        logging.disable(level)
+    model = program.model_proto  # type: ignore[union-attr]
+    model.ir_version = min(model.ir_version, IR_VERSION + 1)
+    for node in model.graph.node:  # where a module's code stands on the machine that exports it
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    for values in (model.graph.value_info, model.graph.input, model.graph.output, model.graph.initializer):
+        for value in values:
+            value.ClearField("metadata_props")
+            value.ClearField("doc_string")
+    return model

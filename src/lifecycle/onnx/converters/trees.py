@@ -1,0 +1,143 @@
+"""Trees, forests and boosting, from the layout of `lifecycle.trees`: the operator TreeEnsembleRegressor.
+
+It compares in the dtype of the layout: float32 thresholds are those between which float32 features do not tell, and
+float64 ones are kept. Its sums are rounded to float32.
+"""
+
+from typing import Any
+
+import numpy as np
+from onnx import numpy_helper
+
+from lifecycle._check import UnsupportedModel
+from lifecycle.onnx.conversion import (
+    Conversion,
+    check_classes,
+    check_table,
+    classifier_interface,
+    feature_names,
+    regressor_interface,
+)
+from lifecycle.onnx.converters.heads import append_label, one_minus
+from lifecycle.onnx.graph import ML, GraphBuilder
+from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Tensor
+from lifecycle.store import adapters
+from lifecycle.tree_models import TreeClassifier, TreeRegressor
+from lifecycle.trees import TreeEnsemble
+from lifecycle.trees.preorder import right_children
+
+_MAX_HARD_ROWS = 510
+
+
+def convert(model: Any, example: Any, opset: int | None) -> Conversion:
+    flat: TreeClassifier | TreeRegressor = adapters.adapter_for(model).first_trees(model, 1.0)
+    ensemble = flat.ensemble
+    if ensemble.n_categorical:
+        raise UnsupportedModel(
+            "trees with splits by categories cannot be exported to ONNX; load_predictor runs their file without a graph"
+        )
+    X = check_table(model, example)
+    build = GraphBuilder(opset)
+    inputs = [Tensor("X", str(X.dtype), (None, X.shape[1]))]
+    sums = _append_ensemble(build, flat, "X")
+    names = {"feature_names": feature_names(model)}
+    hard_rows = [_rows_at_thresholds(ensemble, X, flat.rows.allow_missing)]
+    if isinstance(flat, TreeRegressor):
+        values = build.node("Exp", sums) if flat.link == "exp" else sums
+        single = ensemble.n_outputs == 1
+        if single:
+            build.node("Squeeze", values, build.constant(np.array([1])), output=PREDICTION)
+        else:
+            build.node("Identity", values, output=PREDICTION)
+        interface = regressor_interface(inputs, np.float32, () if single else (ensemble.n_outputs,), **names)
+        return Conversion(
+            build.model(inputs, interface.outputs), interface, lambda X: [np.asarray(model.predict(X))], hard_rows
+        )
+    classes = check_classes(flat)
+    append_label(build, sums, classes, ensemble.n_outputs, zero_is_second=flat.zero_is_second)
+    if flat.link == "softmax":
+        build.node("Softmax", sums, axis=1, output=PROBABILITIES)
+    elif flat.link == "identity":
+        build.node("Identity", sums, output=PROBABILITIES)
+    else:
+        score = build.node("Add", sums, sums) if flat.link == "expit of twice" else sums
+        second = build.node("Sigmoid", score)
+        build.node("Concat", one_minus(build, second, np.float32), second, axis=1, output=PROBABILITIES)
+    interface = classifier_interface(flat, inputs, np.float32, True, ensemble.n_outputs, **names)
+
+    def reference(X: Any) -> list[np.ndarray]:
+        return [np.asarray(model.predict(X)), np.asarray(model.predict_proba(X))]
+
+    return Conversion(build.model(inputs, interface.outputs), interface, reference, hard_rows)
+
+
+def _append_ensemble(build: GraphBuilder, flat: Any, features: str) -> str:
+    """The sums, or means, of the leaves: (rows, outputs), float32."""
+    ensemble: TreeEnsemble = flat.ensemble
+    threshold = ensemble.splits.threshold
+    features = build.node("Cast", features, to=11 if threshold.dtype == np.float64 else 1)
+    tree, node, left, right = _numbers(ensemble)
+    n_nodes = len(tree)
+    of_split: dict[str, np.ndarray] = {}
+    is_split = ~ensemble.is_leaf
+    for name, values in (("feature", ensemble.splits.feature), ("threshold", threshold),
+                         ("missing", ensemble.splits.missing_left)):  # fmt: skip
+        of_split[name] = np.zeros(n_nodes, values.dtype)
+        of_split[name][is_split] = values
+    table, sizes = ensemble.leaves, np.diff(ensemble.leaves.start)[ensemble.leaf]
+    places = np.repeat(table.start[ensemble.leaf] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
+    places = places + np.arange(sizes.sum())
+    owner = np.repeat(np.flatnonzero(ensemble.is_leaf), sizes)
+    weights, baseline = table.value[places], np.asarray(flat.baseline, np.float64)
+    if flat.averages:
+        weights, baseline = weights / flat.n_trees, baseline / flat.n_trees
+    tensors: dict[str, Any] = {
+        "nodes_values": of_split["threshold"], "target_weights": weights.astype(threshold.dtype),
+        "base_values": baseline.astype(threshold.dtype),
+    }  # fmt: skip
+    if threshold.dtype == np.float64:
+        tensors = {f"{name}_as_tensor": numpy_helper.from_array(array, name) for name, array in tensors.items()}
+    else:
+        tensors = {name: array.tolist() for name, array in tensors.items()}
+    return build.node(
+        "TreeEnsembleRegressor", features, domain=ML, n_targets=ensemble.n_outputs, aggregate_function="SUM",
+        post_transform="NONE", nodes_treeids=tree.tolist(), nodes_nodeids=node.tolist(),
+        nodes_featureids=of_split["feature"].tolist(), nodes_truenodeids=left.tolist(),
+        nodes_falsenodeids=right.tolist(), nodes_missing_value_tracks_true=of_split["missing"].astype(int).tolist(),
+        nodes_modes=["BRANCH_LEQ" if split else "LEAF" for split in is_split.tolist()],
+        target_treeids=tree[owner].tolist(), target_nodeids=node[owner].tolist(),
+        target_ids=table.output[places].tolist(), **tensors,
+    )  # fmt: skip
+
+
+def _numbers(ensemble: TreeEnsemble) -> tuple[np.ndarray, ...]:
+    """Of each node in preorder: its tree, its number in the tree, and those of its children."""
+    roots, right = right_children(ensemble.is_leaf, ensemble.n_trees)
+    n_nodes = len(ensemble.is_leaf)
+    starts = np.asarray(roots, np.int64)
+    tree = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, n_nodes)))
+    node = np.arange(n_nodes) - starts[tree]
+    is_split = ~ensemble.is_leaf
+    left, right_of = np.zeros((2, n_nodes), np.int64)
+    left[is_split] = node[is_split] + 1
+    right_of[is_split] = np.asarray(right)[is_split] - starts[tree][is_split]
+    return tree, node, left, right_of
+
+
+def _rows_at_thresholds(ensemble: TreeEnsemble, X: np.ndarray, allow_missing: bool) -> np.ndarray:
+    """Rows of the example with a feature at the threshold of a split, and one unit in the last place beside it."""
+    n = len(ensemble.splits)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_HARD_ROWS // 3)).astype(int)) if n else np.zeros(0, int)
+    rows = []
+    for k, split in enumerate(chosen):
+        feature, threshold = ensemble.splits.feature[split], ensemble.splits.threshold[split]
+        beside = np.nextafter(threshold, [-np.inf, threshold, np.inf], dtype=threshold.dtype)
+        for value in beside[np.isfinite(beside)]:  # a split by missing values alone is at infinity
+            row = X[k % len(X)].copy()
+            row[feature] = value
+            rows.append(row)
+    if allow_missing and len(chosen):
+        row = X[0].copy()
+        row[ensemble.splits.feature[chosen]] = np.nan
+        rows.append(row)
+    return np.array(rows, X.dtype).reshape(-1, X.shape[1])

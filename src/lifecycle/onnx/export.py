@@ -1,0 +1,244 @@
+"""export_onnx: a graph that has been compared with its model before it is written."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lifecycle._check import UnsupportedModel, integer
+from lifecycle._display import html_table, import_optional, text_table
+from lifecycle.onnx.conversion import Conversion, convert
+from lifecycle.onnx.interface import LABEL, MODULE
+from lifecycle.store import adapters
+from lifecycle.store.files import write_atomically
+
+BATCHES = (1, 2, 7, 64)
+RTOL, ATOL = 1e-4, 1e-5
+_TIE = 1e-12  # of two scores, relative to the larger one: which is the first depends on the order of a sum
+_LEAST_OPSET = 18
+_LEAST_SHARED = 256  # bytes of an array that a graph takes from its file: less than that its own copy costs nothing
+INTERFACE, SHARED = "interface", "shared_arrays"  # facts of a file about its graph
+
+
+class ParityError(ValueError):
+    """A graph whose outputs differ from those of its model; `report` holds by how much."""
+
+    def __init__(self, message: str, report: "ParityReport"):
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.report)
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How a graph in onnxruntime compares with the model that it was made of.
+
+    Attributes
+    ----------
+    rows : int
+        That were compared, in batches of the sizes `batches`.
+    hard_rows : int
+        Of these, how many the exporter made: at the thresholds of trees and one unit in the last place beside them,
+        with missing values, and at the largest and smallest values of the example.
+    max_abs_error, max_rel_error : float
+    label_flips : int
+        Rows with another label. Rows whose two largest scores are equal but for rounding count as `ties` instead.
+    ties : int
+    rtol, atol : float
+        What was allowed: |difference| ≤ atol + rtol · |value|.
+    onnxruntime : str
+        The version.
+    """
+
+    rows: int
+    hard_rows: int
+    batches: tuple[int, ...]
+    max_abs_error: float
+    max_rel_error: float
+    label_flips: int
+    ties: int
+    rtol: float
+    atol: float
+    onnxruntime: str
+
+    def _facts(self) -> list[tuple[str, str]]:
+        return [
+            ("rows compared", f"{self.rows:,}, in batches of {', '.join(map(str, self.batches))}"),
+            ("of these made", f"{self.hard_rows:,}"),
+            ("largest absolute error", f"{self.max_abs_error:.3g}"),
+            ("largest relative error", f"{self.max_rel_error:.3g}"),
+            ("label flips", f"{self.label_flips} ({self.ties} ties)"),
+            ("allowed", f"{self.atol:g} + {self.rtol:g} · |value|, no flip"),
+            ("onnxruntime", self.onnxruntime),
+        ]  # fmt: skip
+
+    def __repr__(self) -> str:
+        return "\n".join(text_table(self._facts()))
+
+    def _repr_html_(self) -> str:
+        return html_table((), self._facts(), text_columns=[1])
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "batches": list(self.batches)}
+
+
+def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int | None = None) -> ParityReport:
+    """Write a model as one ONNX file, after onnxruntime has given the model's own answers with it.
+
+    Both see the rows of the example, in batches of 1, 2, 7 and 64, the largest and smallest values of its columns, and
+    of trees rows at the thresholds and one unit in the last place beside them. The file holds all weights.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting or Pipeline of
+        scikit-learn
+    path : str or os.PathLike
+    example : array, DataFrame, tensor, or tuple or dict of these
+        Two rows or more, as the model takes them, best some real ones; the number of rows of a call stays free. The
+        dtype of a table, float32 or float64, becomes that of the graph's input.
+    opset : int, optional
+        Of ONNX's operators; 18 by default.
+
+    Returns
+    -------
+    ParityReport
+
+    Raises
+    ------
+    ParityError
+        Values differ by more than 1e-5 + 1e-4 · |value|, or a label differs. Nothing is written.
+    UnsupportedModel
+        The model cannot be exported.
+    ValueError
+        `example` does not fit the model.
+    ImportError
+        onnx, onnxruntime, or what a Pipeline or a module needs besides, is not installed: the extra [onnx].
+    """
+    kind = adapters.adapter_for(model).serialize(model)[0]["kind"]
+    converted, report = checked_conversion(model, kind, example, opset)
+    write_atomically(path, converted.model.SerializeToString())
+    return report
+
+
+def graph_of_file(
+    model: Any, kind: str, example: Any, arrays: Mapping[str, np.ndarray]
+) -> tuple[bytes, dict[str, Any]]:
+    """A graph, compared with its model, without the values of `arrays`, and what a file says about it."""
+    converted, report = checked_conversion(model, kind, example)
+    from lifecycle.onnx.graph import share_arrays
+
+    shared = share_arrays(converted.model, arrays, _LEAST_SHARED)
+    facts = {
+        INTERFACE: converted.interface.to_json(),
+        "parity": report.to_json(),
+        SHARED: [list(pair) for pair in shared.items()],
+    }
+    return converted.model.SerializeToString(), facts
+
+
+def checked_conversion(
+    model: Any, kind: str, example: Any, opset: int | None = None
+) -> tuple[Conversion, ParityReport]:
+    """The conversion of a model, after it has been compared with it."""
+    import_optional("onnx", "a graph", extra="onnx")
+    import_optional("onnxruntime", "the comparison of a graph with its model", extra="onnx")
+    if opset is not None:
+        integer("opset", opset, low=_LEAST_OPSET)
+    converted = convert(model, kind, example, opset)
+    return converted, compare(converted, example)
+
+
+def compare(converted: Conversion, example: Any) -> ParityReport:
+    """Compare a graph with its model; ParityError unless they agree."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            converted.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own classes have no common base
+        raise UnsupportedModel(f"onnxruntime cannot run the graph: {str(error)[:300]}") from None
+    names = [one.name for one in converted.interface.outputs]
+    n = n_rows(example)
+    parts = [take_rows(example, np.arange(size) % n) for size in (*BATCHES, n)]
+    extremes = [] if converted.interface.task == MODULE else _extremes(example)
+    hard = [part for part in (*converted.hard_rows, *extremes) if len(part)]
+    largest, relative, flips, ties, rows, excess = 0.0, 0.0, 0, 0, 0, 0.0
+    for part in (*parts, *hard):
+        wanted = converted.reference(part)
+        found = session.run(names, converted.interface.feeds(part))
+        rows += len(wanted[0])
+        for name, a, b in zip(names, found, wanted, strict=True):
+            if name == LABEL:
+                different = np.flatnonzero(a != b.astype(a.dtype))
+                tied = [is_tie(wanted[1][row]) for row in different]
+                flips, ties = flips + len(tied) - sum(tied), ties + sum(tied)
+                continue
+            errors, sizes = _errors(np.asarray(a, np.float64), np.asarray(b, np.float64).reshape(a.shape))
+            is_large = sizes > ATOL
+            largest = max(largest, float(errors.max(initial=0.0)))
+            relative = max(relative, float((errors[is_large] / sizes[is_large]).max(initial=0.0)))
+            excess = max(excess, float((errors - ATOL - RTOL * sizes).max(initial=-1.0)))
+    report = ParityReport(
+        rows, sum(map(len, hard)), tuple(sorted({*BATCHES, n})), largest, relative, flips, ties, RTOL, ATOL,
+        str(onnxruntime.__version__),
+    )  # fmt: skip
+    if flips or excess > 0:
+        raise ParityError(
+            f"the graph differs from its model on {rows:,} rows: {flips} labels, largest error {largest:.3g} "
+            f"(relative {relative:.3g}); allowed are no label and {ATOL:g} + {RTOL:g} · |value|. Give example in "
+            "float64, if the model computes in float64",
+            report,
+        )
+    return report
+
+
+def _errors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """|a − b| and |b|; infinity where only one of both is a number, 0 where both are NaN or the same infinity."""
+    with np.errstate(invalid="ignore"):
+        error = np.abs(a - b)
+    error[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+    return np.where(np.isnan(error), np.inf, error), np.where(np.isfinite(b), np.abs(b), 0.0)
+
+
+def is_tie(scores: np.ndarray) -> bool:
+    """Whether the two largest scores of a row are equal but for rounding, or its only one is zero but for that."""
+    if len(scores) == 1:
+        return bool(abs(scores[0]) <= _TIE)
+    second, first = np.sort(scores)[-2:]
+    return bool(first - second <= _TIE * max(abs(first), 1.0))
+
+
+def n_rows(X: Any) -> int:
+    """Rows of an array, a table, or a tuple or dict of inputs."""
+    if isinstance(X, dict):
+        X = next(iter(X.values()), ())
+    elif isinstance(X, tuple):
+        X = X[0] if X else ()
+    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X)
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    if isinstance(X, dict):
+        return {name: take_rows(value, rows) for name, value in X.items()}
+    if isinstance(X, tuple):
+        return tuple(take_rows(value, rows) for value in X)
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    return X[rows] if hasattr(X, "shape") else np.asarray(X)[rows]
+
+
+def _extremes(example: Any) -> Sequence[Any]:
+    """Rows of a table of numbers in which every column has its largest, or its smallest, value in the example."""
+    if hasattr(example, "columns") or hasattr(example, "tocsr"):
+        return []
+    array = np.asarray(example)
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        return []
+    return [np.stack([array.min(axis=0), array.max(axis=0)])]

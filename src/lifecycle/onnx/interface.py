@@ -1,0 +1,198 @@
+"""What a graph takes and gives, and how these stand for what a model takes and gives."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lifecycle._check import check_column_names, one_of
+from lifecycle.store.json_values import deserialize_value, serialize_value
+
+CLASSIFIER, REGRESSOR, MODULE = "classifier", "regressor", "module"
+LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "prediction"
+TEXT = "str"  # dtype of a tensor of strings
+_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", TEXT)
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,500}")
+_MAX_TENSORS = 10_000
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph. The first dimension is that of the rows; None: of any length."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, entry: Any) -> "Tensor":
+        if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape"}:
+            raise ValueError("an input or output is malformed")
+        name, shape = entry["name"], entry["shape"]
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError("the name of an input or output is malformed")
+        sizes = [n for n in shape if n is not None]
+        if not 1 <= len(shape) <= 8 or not all(type(n) is int and 0 <= n < 2**31 for n in sizes):
+            raise ValueError(f"the shape of {name} is malformed")
+        return cls(name, one_of("dtype", entry["dtype"], _DTYPES), tuple(shape))
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The inputs and outputs of a graph.
+
+    Attributes
+    ----------
+    task : {"classifier", "regressor", "module"}
+        A classifier gives `label` and, where its model has them, `probabilities`, else `scores`. A regressor gives
+        `prediction`. A module gives what it returns.
+    inputs, outputs : sequences of Tensor
+    classes : ndarray, or None
+    feature_names : list of str, or None
+    by_column : bool
+        Whether each input is a column of a table; else a table is one input.
+    by_name : bool
+        Whether a module takes its inputs by name.
+    """
+
+    task: str
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    classes: np.ndarray | None = None
+    feature_names: list[str] | None = None
+    by_column: bool = False
+    by_name: bool = False
+
+    @property
+    def n_features(self) -> int:
+        """Columns of a table, or the size of the second dimension of the only input."""
+        if self.by_column:
+            return len(self.inputs)
+        shape = self.inputs[0].shape
+        if len(shape) < 2 or shape[1] is None or self.task == MODULE:
+            raise AttributeError("n_features_in_ is of estimators that were trained on a table")
+        return shape[1]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "inputs": [one.to_json() for one in self.inputs],
+            "outputs": [one.to_json() for one in self.outputs],
+            "classes": None if self.classes is None else serialize_value(self.classes),
+            "feature_names": self.feature_names,
+            "by_column": self.by_column,
+            "by_name": self.by_name,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Any) -> "Interface":
+        """The interface of a file; ValueError if it is malformed."""
+        known = {"task", "inputs", "outputs", "classes", "feature_names", "by_column", "by_name"}
+        if not isinstance(entry, dict) or set(entry) != known:
+            raise ValueError("the interface of the graph is malformed")
+        inputs, outputs = ([Tensor.from_json(one) for one in entry[key]] for key in ("inputs", "outputs"))
+        if not 1 <= len(inputs) <= _MAX_TENSORS or not 1 <= len(outputs) <= _MAX_TENSORS:
+            raise ValueError("the interface of the graph has no inputs or outputs, or too many")
+        classes, names = entry["classes"], entry["feature_names"]
+        classes = None if classes is None else deserialize_value(classes)
+        task = one_of("task", entry["task"], (CLASSIFIER, REGRESSOR, MODULE))
+        if (task == CLASSIFIER) != (isinstance(classes, np.ndarray) and classes.ndim == 1 and len(classes) > 1):
+            raise ValueError("the classes of the interface are malformed")
+        if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+            raise ValueError("the names of the features are malformed")
+        if not all(type(entry[key]) is bool for key in ("by_column", "by_name")):
+            raise ValueError("the interface of the graph is malformed")
+        found = cls(task, inputs, outputs, classes, names, entry["by_column"], entry["by_name"])
+        given = [one.name for one in outputs]
+        wanted = {CLASSIFIER: ([LABEL, PROBABILITIES], [LABEL, SCORES]), REGRESSOR: ([PREDICTION],)}.get(task, (given,))
+        if given not in wanted:
+            raise ValueError(f"a {task} has the outputs {', '.join(given)}")
+        if names is not None and len(names) != found.n_features:
+            raise ValueError("the number of names is not that of the features")
+        return found
+
+    def feeds(self, X: Any) -> dict[str, np.ndarray]:
+        """The arrays of the inputs for rows as the model takes them; ValueError if they do not fit."""
+        if self.by_column:
+            return self._columns(X)
+        if self.task != MODULE:
+            if self.feature_names is not None and hasattr(X, "columns"):
+                check_column_names([str(name) for name in X.columns], self.feature_names)
+            (only,) = self.inputs
+            return {only.name: _as_tensor(_table(X), only)}
+        given = _inputs_of_module(X, [one.name for one in self.inputs] if self.by_name else None, len(self.inputs))
+        found = {one.name: _as_tensor(value, one) for one, value in zip(self.inputs, given, strict=True)}
+        if len({len(value) for value in found.values()}) > 1:
+            raise ValueError("the inputs have different numbers of rows")
+        return found
+
+    def _columns(self, X: Any) -> dict[str, np.ndarray]:
+        names = self.feature_names
+        if hasattr(X, "columns"):
+            if names is not None:
+                check_column_names([str(name) for name in X.columns], names)
+            columns = [X.iloc[:, k] if hasattr(X, "iloc") else X[:, k] for k in range(len(X.columns))]
+        else:
+            table = np.asarray(X, object)
+            columns = list(table.T) if table.ndim == 2 else []
+        if len(columns) != len(self.inputs):
+            raise ValueError(f"X must be a table of {len(self.inputs)} columns")
+        return {
+            one.name: _as_tensor(np.asarray(column).reshape(-1, 1), one)
+            for one, column in zip(self.inputs, columns, strict=True)
+        }
+
+
+def _table(X: Any) -> Any:
+    if hasattr(X, "tocsr"):
+        return X.toarray()
+    return X.to_numpy() if hasattr(X, "columns") and hasattr(X, "to_numpy") else X
+
+
+def _inputs_of_module(X: Any, names: list[str] | None, n: int) -> list[Any]:
+    """The inputs in their order."""
+    if names is None:
+        given = list(X) if isinstance(X, tuple) else [X]
+        if len(given) != n:
+            raise ValueError(f"the model takes a tuple of {n} inputs; got {len(given)}")
+        return given
+    if not isinstance(X, dict) or set(X) != set(names):
+        raise ValueError(f"the model takes a dict with {', '.join(names)}")
+    return [X[name] for name in names]
+
+
+def _as_tensor(value: Any, tensor: Tensor) -> np.ndarray:
+    """An array of the tensor's dtype and shape."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    array = np.asarray(value)
+    if tensor.dtype == TEXT:
+        if not all(isinstance(text, str) for text in array.flat):
+            raise ValueError(f"{tensor.name} must hold strings and no missing values")
+        array = array.astype(object)
+    else:
+        wanted = np.dtype(tensor.dtype)
+        if array.dtype.kind in "OUS" and wanted.kind == "f":
+            array = array.astype(np.float64)
+        if array.dtype.kind not in "biuf" or (wanted.kind in "iu" and array.dtype.kind == "f"):
+            raise ValueError(f"{tensor.name} must be numbers of dtype {tensor.dtype}; got {array.dtype}")
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(array, wanted)
+        if wanted.kind == "f" and array.dtype.itemsize > wanted.itemsize:
+            if (np.isinf(converted) & ~np.isinf(array)).any():
+                raise ValueError(f"{tensor.name} has a number too large for {tensor.dtype}")
+        elif wanted.kind in "iu" and not np.array_equal(converted, array):
+            raise ValueError(f"{tensor.name} has numbers outside of {tensor.dtype}")
+        array = converted.reshape(array.shape)
+    fits = len(array.shape) == len(tensor.shape) and all(
+        wanted is None or size == wanted for size, wanted in zip(array.shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join("n" if n is None else str(n) for n in tensor.shape)
+        raise ValueError(f"{tensor.name} must have the shape ({shape}); got {array.shape}")
+    return array

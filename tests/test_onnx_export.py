@@ -1,0 +1,236 @@
+"""export_onnx: the graph answers as its model does, or is not written."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+import lifecycle as lc
+import lifecycle.torch as lt
+from lifecycle.onnx.converters import linear
+from lifecycle.onnx.export import ATOL, RTOL, is_tie
+from tests.exported_models import MODELS, cancer, diabetes, digits, fitted, iris, rows_of
+
+
+def run(path, X):
+    """Outputs by name, of onnxruntime alone: the graph's inputs are the columns, or all of X."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    inputs = session.get_inputs()
+    if hasattr(X, "columns"):
+        feeds = {one.name: X[[one.name]].to_numpy() for one in inputs}
+    else:
+        feeds = {inputs[0].name: X}
+    return dict(zip((one.name for one in session.get_outputs()), session.run(None, feeds), strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_graphs_answer_as_their_models_do_on_rows_that_the_export_did_not_see(name, tmp_path):
+    model, X, y = fitted(name)
+    report = lc.export_onnx(model, tmp_path / "model.onnx", rows_of(X, np.arange(0, len(y), 2)))
+    assert report.label_flips == 0
+    assert {1, 2, 7, 64} <= set(report.batches)
+    for chosen in (np.arange(1, len(y), 2), np.array([1])):
+        rows = rows_of(X, chosen)
+        outputs = run(tmp_path / "model.onnx", rows)
+        if hasattr(model, "classes_"):
+            different = outputs["label"] != model.predict(rows)
+            if different.any():  # of a forest: its sums are rounded to float32
+                assert all(is_tie(p) for p in model.predict_proba(rows)[different])
+        for output, method in (("probabilities", "predict_proba"), ("scores", "decision_function"),
+                               ("prediction", "predict")):  # fmt: skip
+            if output in outputs:
+                wanted = np.asarray(getattr(model, method)(rows)).reshape(outputs[output].shape)
+                np.testing.assert_allclose(outputs[output], wanted, rtol=RTOL, atol=ATOL)
+
+
+@pytest.mark.parametrize("name", ["RandomForestClassifier", "HistGradientBoostingClassifier"])
+def test_rows_at_the_thresholds_of_trees_are_compared(name, tmp_path):
+    model, X, _ = fitted(name)
+    report = lc.export_onnx(model, tmp_path / "model.onnx", X[:10])
+    assert report.hard_rows > 30
+
+
+def test_the_dtype_of_the_example_is_that_of_the_graph(tmp_path):
+    model, X, _ = fitted("LinearClassifier")
+    for dtype in (np.float32, np.float64):
+        lc.export_onnx(model, tmp_path / "model.onnx", X[:9].astype(dtype))
+        graph = onnx.load(tmp_path / "model.onnx")
+        assert graph.graph.input[0].type.tensor_type.elem_type == onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        onnx.checker.check_model(graph, full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("labels", lambda scores: scores[::-1]),
+        ("values", lambda scores: scores * (1 + 3e-4)),
+    ],
+)
+def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path, what, change):
+    model, X, _ = fitted("LogisticRegression")
+    converted = linear.convert
+
+    def wrong(model, example, opset):
+        found = converted(model, example, opset)
+        for tensor in found.model.graph.initializer:
+            if tensor.name in ("coef_", "intercept_"):
+                array = onnx.numpy_helper.to_array(tensor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(change(array)), tensor.name))
+        return found
+
+    monkeypatch.setattr(linear, "convert", wrong)
+    with pytest.raises(lc.ParityError, match="differs from its model") as caught:
+        lc.export_onnx(model, tmp_path / "model.onnx", X)
+    assert not list(tmp_path.iterdir())
+    assert (caught.value.report.label_flips > 0) == (what == "labels")
+    assert caught.value.report.max_rel_error > RTOL
+
+
+def test_rows_whose_best_scores_are_equal_but_for_rounding_are_ties(tmp_path):
+    X, y = iris()
+    forest = RandomForestClassifier(3, max_depth=1, random_state=0).fit(X, y)
+    report = lc.export_onnx(forest, tmp_path / "model.onnx", X)
+    assert report.label_flips == 0
+
+
+# -- torch ----------------------------------------------------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    """Two inputs by name and two outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, left, right):
+        hidden = torch.relu(self.first(left)) + right
+        return self.second(hidden), hidden.mean(dim=1)
+
+
+def test_modules_with_names_and_several_outputs(tmp_path):
+    torch.manual_seed(0)
+    net, rng = Residual().eval(), np.random.RandomState(0)
+    example = {"left": rng.randn(4, 5).astype("f4"), "right": rng.randn(4, 5).astype("f4")}
+    lc.export_onnx(net, tmp_path / "model.onnx", example)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    feeds = {name: rng.randn(13, 5).astype("f4") for name in example}
+    with torch.no_grad():
+        wanted = net(**{name: torch.from_numpy(value) for name, value in feeds.items()})
+    for found, value in zip(session.run(["output_0", "output_1"], feeds), wanted, strict=True):
+        np.testing.assert_allclose(found, value.numpy(), rtol=RTOL, atol=ATOL)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)),
+    lambda: lc.quantize(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), activations=None),
+    lambda: lc.prune(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), amount=0.5),
+], ids=["convolution", "int8 weights", "pruned"])  # fmt: skip
+def test_modules_of_images(make, tmp_path):
+    torch.manual_seed(0)
+    net = make().eval()
+    images = np.random.RandomState(0).randn(6, 1, 8, 8).astype("f4")
+    lc.export_onnx(net, tmp_path / "model.onnx", images)
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(images[:1])).numpy()
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", images[:1])["output"], wanted, rtol=RTOL, atol=ATOL)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "two classes", "regressor"])
+def test_torch_estimators(kind, tmp_path):
+    X, y = {"classifier": digits, "two classes": cancer, "regressor": diabetes}[kind]()
+    X = StandardScaler().fit_transform(X)
+    cls = lt.TorchRegressor if kind == "regressor" else lt.TorchClassifier
+    model = cls(max_epochs=2, random_state=0).fit(X[::2], y[::2].astype(float if kind == "regressor" else y.dtype))
+    lc.export_onnx(model, tmp_path / "model.onnx", X[:50])
+    outputs = run(tmp_path / "model.onnx", X[1::2].astype(np.float32))
+    if kind == "regressor":
+        np.testing.assert_allclose(outputs["prediction"], model.predict(X[1::2]), rtol=RTOL, atol=ATOL)
+    else:
+        np.testing.assert_array_equal(outputs["label"], model.predict(X[1::2]))
+        np.testing.assert_allclose(outputs["probabilities"], model.predict_proba(X[1::2]), rtol=RTOL, atol=ATOL)
+
+
+def test_a_graph_tells_nothing_of_the_machine_that_exported_it(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    lc.export_onnx(net, tmp_path / "model.onnx", np.zeros((2, 4), "f4"))
+    data = (tmp_path / "model.onnx").read_bytes()
+    assert b".py" not in data
+    assert b"/home" not in data
+
+
+# -- refusals -------------------------------------------------------------------------------------------------------
+
+
+def categories():
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.randint(4, size=200), rng.randn(200)])
+    return HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(X, rng.randint(2, size=200)), X
+
+
+def several_targets():
+    X, y = iris()
+    return RandomForestClassifier(3).fit(X, np.stack([y, y], axis=1)), X
+
+
+def int8_activations():
+    net = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 10))
+    return lc.quantize(net, activations="dynamic"), np.zeros((2, 64), "f4")
+
+
+def of_huber():
+    X, y = cancer()
+    return lc.LinearClassifier(loss="modified_huber", random_state=0, max_iter=5000).fit(
+        StandardScaler().fit_transform(X), y
+    ), X
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (categories, "splits by categories"),
+        (several_targets, "several targets"),
+        (int8_activations, "int8 activations"),
+        (of_huber, "modified_huber"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_by_name(make, sentence, tmp_path):
+    model, X = make()
+    with pytest.raises(lc.UnsupportedModel, match=sentence):
+        lc.export_onnx(model, tmp_path / "model.onnx", X)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("example", "sentence"),
+    [
+        (np.zeros((1, 10)), "two rows or more"),
+        (np.zeros((4, 9)), "9 features"),
+        (np.array([["a"] * 10] * 2), "a table of numbers"),
+    ],
+)
+def test_examples_that_do_not_fit(example, sentence, tmp_path):
+    X, y = diabetes()
+    with pytest.raises(ValueError, match=sentence):
+        lc.export_onnx(Ridge().fit(X, y), tmp_path / "model.onnx", example)
+
+
+def test_opset(tmp_path):
+    model, X, _ = fitted("LinearRegressor")
+    lc.export_onnx(model, tmp_path / "model.onnx", X, opset=20)
+    assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 20
+    with pytest.raises(ValueError, match="opset must be"):
+        lc.export_onnx(model, tmp_path / "model.onnx", X, opset=9)
+
+
+def test_a_pipeline_with_a_step_that_nobody_converts(tmp_path):
+    X, y = diabetes()
+    inner = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), Ridge())).fit(X, y)
+    with pytest.raises(lc.UnsupportedModel, match="make one of both"):
+        lc.export_onnx(inner, tmp_path / "model.onnx", X)
