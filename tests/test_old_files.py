@@ -1,8 +1,9 @@
-"""Files that an earlier revision of version 0.1.0 wrote: they load, predict the same, and are written the same.
+"""Files that earlier revisions of version 0.1.0 wrote: they load, predict the same, and are written the same.
 
-`files/` holds one small file of each kind and, in `answers.json`, the predictions of the models and the states of the
-runs three steps later. They were made with the functions below: `fitted(name)` fits a model, which was saved;
-`start(name)` makes a run, which was saved after three steps of `train`, loaded and saved again.
+`files/` holds one small file of each kind in format 1 and, in `answers.json`, the predictions of the models and the
+states of the runs three steps later. They were made with the functions below: `fitted(name)` fits a model, which was
+saved; `start(name)` makes a run, which was saved after three steps of `train`, loaded and saved again. `files/format2`
+holds the same models and runs in format 2: what the files of format 1 are written as today.
 """
 
 import json
@@ -13,19 +14,43 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold, f_regression
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, TweedieRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    SplineTransformer,
+    StandardScaler,
+)
 from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.store.adapters import adapter_for
+from lifecycle.store import bundle_reader
+from lifecycle.store.adapters import _ADAPTER_OF_KIND, CHECKPOINT, adapter_for
+
+from .forged_files import parts_of
 
 FILES = Path(__file__).parent / "files"
+FORMATS = {"format 1": FILES, "format 2": FILES / "format2"}
+in_each_format = pytest.mark.parametrize("folder", FORMATS.values(), ids=FORMATS)
 SHORT = {"max_epochs": 2, "batch_size": 16, "random_state": 0}
 
 
@@ -44,6 +69,17 @@ def columns():
     numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     return ColumnTransformer([("numbers", numbers, ["height", "weight"]), ("words", words, ["work"])])
+
+
+def transformers_of_numbers():
+    return [
+        *(RobustScaler(), MaxAbsScaler(), Normalizer(), Binarizer(), PowerTransformer(), VarianceThreshold(0.01)),
+        *(PCA(1, random_state=0), TruncatedSVD(1, random_state=0), SelectKBest(f_regression, k=1)),
+        *(QuantileTransformer(n_quantiles=5), SelectPercentile(f_regression, percentile=50)),
+        KBinsDiscretizer(3, encode="onehot-dense", strategy="uniform"),
+        make_pipeline(MinMaxScaler(), PolynomialFeatures((1, 2)), FunctionTransformer(np.square)),
+        SplineTransformer(3, degree=2, extrapolation="continue"),
+    ]
 
 
 def fitted(name):
@@ -93,6 +129,21 @@ def fitted(name):
             return lc.quantize(lt.TorchClassifier(lt.MLP, module__hidden=(8,), **SHORT).fit(X, classes))
         case "pipeline":
             return make_pipeline(columns(), linear).fit(table(), classes)
+        case "sklearn-k-neighbors":
+            return KNeighborsClassifier(4, weights="distance").fit(X, classes)
+        case "pipeline-numbers":
+            imputed = ColumnTransformer([("numbers", SimpleImputer(), ["height", "weight"])])
+            return make_pipeline(imputed, make_union(*transformers_of_numbers()), Ridge()).fit(table(), y)
+        case "pipeline-words":
+            texts = {
+                "tfidf": TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), max_features=9, dtype=np.float32),
+                "counts": make_pipeline(CountVectorizer(analyzer="char"), TfidfTransformer()),
+                "hashes": HashingVectorizer(n_features=5),
+            }
+            codes = ("codes", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["work"])
+            parts = [*((name, step, "work") for name, step in texts.items()), codes]
+            neighbors = KNeighborsClassifier(3)
+            return make_pipeline(ColumnTransformer(parts, sparse_threshold=1.0), neighbors).fit(table(), classes)
         case "pipeline-torch":
             inner = lt.TorchRegressor(lt.MLP(5, 1, hidden=(4,)), **SHORT)
             outer = TransformedTargetRegressor(inner, transformer=StandardScaler())
@@ -122,21 +173,39 @@ def tolerance(name, expected):
 
 
 def test_there_is_a_file_of_every_kind():
-    kinds = {lc.inspect(FILES / f"{name}.safetensors").kind for name in MODELS + RUNS}
-    scikit_learn = {"sklearn.pipeline", "sklearn.linear_model", "sklearn.mlp", "sklearn.trees", "trees"}
-    assert kinds == {"linear.estimator", "torch.module", "torch.estimator", "checkpoint"} | scikit_learn
+    for folder in FORMATS.values():
+        kinds = {lc.inspect(folder / f"{name}.safetensors").kind for name in MODELS + RUNS}
+        assert kinds == set(_ADAPTER_OF_KIND) | {CHECKPOINT}
 
 
+def test_the_formats_are_those_of_the_folders():
+    for version, folder in enumerate(FORMATS.values(), 1):
+        for path in folder.glob("*.safetensors"):
+            assert parts_of(path.read_bytes())[1]["format"] == version, path
+
+
+@in_each_format
 @pytest.mark.filterwarnings("ignore:torch has no int8 kernel")
 @pytest.mark.parametrize("name", MODELS)
-def test_models_predict_the_same_and_are_written_with_the_same_bytes(name, tmp_path, monkeypatch):
-    path = FILES / f"{name}.safetensors"
+def test_models_predict_the_same_and_are_written_with_the_same_bytes(name, folder, tmp_path, monkeypatch):
+    path = folder / f"{name}.safetensors"
     model = lc.load(path)
     expected = np.array(json.loads((FILES / "answers.json").read_text())[name])
     np.testing.assert_allclose(predictions(name, model), expected, **tolerance(name, expected))
     written_with(path, monkeypatch)
     lc.save(model, tmp_path / "again")
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    assert (tmp_path / "again").read_bytes() == (FORMATS["format 2"] / path.name).read_bytes()
+
+
+def test_a_graph_and_facts_in_a_file_are_read():
+    """The file was written by `bundle.write`, of the model of linear-regressor."""
+    path = FORMATS["format 2"] / "with-graph.safetensors"
+    found = lc.inspect(path)
+    assert (found.graph_bytes, found.facts) == (11, {"certificate": {"upper_bound": 0.0097}, "inputs": ["x"]})
+    assert "  certificate.upper_bound: 0.0097\n" in repr(found)
+    assert bundle_reader.graph_of(bundle_reader.read(path)) == b"not a graph"
+    expected = np.array(json.loads((FILES / "answers.json").read_text())["linear-regressor"])
+    np.testing.assert_allclose(predictions("linear-regressor", lc.load(path)), expected, rtol=1e-5)
 
 
 def written_with(path, monkeypatch):
@@ -202,16 +271,17 @@ def rounding_noise(name, key):
     return 255.0 if key.endswith(("exp_avg", "exp_avg_sq")) else 1e-4  # codes of one byte, and what they move
 
 
+@in_each_format
 @pytest.mark.parametrize("name", RUNS)
-def test_runs_continue_the_same_and_are_written_with_the_same_bytes(name, tmp_path, monkeypatch):
-    path, run = FILES / f"{name}.safetensors", start(name)
+def test_runs_continue_the_same_and_are_written_with_the_same_bytes(name, folder, tmp_path, monkeypatch):
+    path, run = folder / f"{name}.safetensors", start(name)
     train(*run, 0, 1)  # so that it is loaded into an optimizer with a state
     arguments = dict(zip(("model", "optimizer", "scheduler"), run, strict=True))
     with torch.random.fork_rng():
         assert lc.load_checkpoint(path, **arguments) == {"steps": 3}
         written_with(path, monkeypatch)
         lc.save_checkpoint(tmp_path / "again", **arguments, metadata={"steps": 3})
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    assert (tmp_path / "again").read_bytes() == (FORMATS["format 2"] / path.name).read_bytes()
     train(*run, 3, 6)
     expected = json.loads((FILES / "answers.json").read_text())[name]
     assert values_of(*run[:2]).keys() == expected.keys()

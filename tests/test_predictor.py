@@ -6,6 +6,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -260,7 +261,7 @@ def test_repositories_hold_a_complete_graph_and_its_description(name, tmp_path):
     assert sorted(p.name for p in folder.rglob("*") if p.is_file()) == ["config.pbtxt", "metadata.json", "model.onnx"]
     graph = onnx.load(folder / "1" / "model.onnx")
     onnx.checker.check_model(graph, full_check=True)
-    session = checked_graph.session_of("a", graph.SerializeToString(), {}, {})[0]
+    session = checked_graph.session_of("a", graph.SerializeToString(), [], {})[0]
     predictor = lc.load_predictor(path)
     label = session.run(["label"], predictor.interface.feeds(rows_of(X, np.arange(9))))[0]
     np.testing.assert_array_equal(label, model.predict(rows_of(X, np.arange(9))))
@@ -361,24 +362,26 @@ def negative():
 )
 def test_hostile_graphs_are_refused(make, sentence):
     with pytest.raises(lc.CorruptBundle, match=sentence):
-        checked_graph.session_of("file.lc", make().SerializeToString(), {}, {})
+        checked_graph.session_of("file.lc", make().SerializeToString(), [], {})
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 50, b"\x08\x09"])
 def test_bytes_that_are_no_graph(data):
     with pytest.raises(lc.CorruptBundle, match=r"the graph of file\.lc|onnxruntime refuses"):
-        checked_graph.session_of("file.lc", data, {}, {})
+        checked_graph.session_of("file.lc", data, [], {})
 
 
 @pytest.mark.parametrize(
     ("shared", "arrays"),
     [
-        ({"w": "a"}, {}),
-        ({"w": "a"}, {"a": np.ones((3, 2), np.float32)}),
-        ({"w": "a"}, {"a": np.ones((2, 2), np.float64)}),
-        ({"v": "a"}, {"a": np.ones((2, 2), np.float32)}),
-        ({"w": 3}, {"a": np.ones((2, 2), np.float32)}),
-        ([], {}),
+        ([["w", "a"]], {}),
+        ([["w", "a"]], {"a": np.ones((3, 2), np.float32)}),
+        ([["w", "a"]], {"a": np.ones((2, 2), np.float64)}),
+        ([["v", "a"]], {"a": np.ones((2, 2), np.float32)}),
+        ([["w", 3]], {"a": np.ones((2, 2), np.float32)}),
+        ([["w", "a"], ["w", "a"]], {"a": np.ones((2, 2), np.float32)}),
+        ({}, {}),
+        (["w"], {}),
     ],
 )
 def test_arrays_that_do_not_fit_the_graph(shared, arrays):
@@ -398,7 +401,7 @@ def test_random_changes_of_a_graph_end_in_named_errors(tmp_path):
         for place in rng.randint(len(data), size=rng.randint(1, 4)):
             changed[place] = rng.randint(256)
         try:
-            checked_graph.session_of("file.lc", bytes(changed), {}, {})
+            checked_graph.session_of("file.lc", bytes(changed), [], {})
         except lc.CorruptBundle:
             refused += 1
     assert refused > 100
@@ -411,3 +414,26 @@ def test_regressors_and_arrays_of_lists(tmp_path):
         _ = predictor.classes_
     assert isinstance(lc.load(path), Ridge)
     assert not hasattr(predictor, "predict_proba")
+
+
+def test_a_result_of_compress_keeps_its_certificate(tmp_path):
+    X, y = digits()
+    model = lc.LinearClassifier().fit(X[:900], y[:900])
+    result = lc.compress(model, X[900:], y[900:], max_drop=0.05, random_state=0, progress=False)
+    assert result.best is not None
+    lc.save(result, tmp_path / "model.lc", example=X[:50], metadata={"data": "digits"})
+    inspected = lc.inspect(tmp_path / "model.lc")
+    assert inspected.facts["certificate"]["bound"] == result.certificate.bound
+    assert inspected.facts["certificate"]["rows_hash"] == result.certificate.rows_hash
+    assert inspected.facts["parity"]["label_flips"] == 0
+    assert inspected.metadata == {"data": "digits"}
+    assert "certificate.max_drop: 0.05" in repr(inspected)
+    np.testing.assert_array_equal(lc.load(tmp_path / "model.lc").predict(X), result.model.predict(X))
+
+
+def test_a_certificate_that_is_of_another_model_is_not_kept(tmp_path):
+    X, y = digits()
+    model = lc.LinearClassifier().fit(X[:900], y[:900])
+    result = lc.compress(model, X[900:], y[900:], max_drop=0.05, random_state=0, progress=False)
+    lc.save(replace(result, model=model, candidates=[]), tmp_path / "model.lc")  # as where nothing passed
+    assert not lc.inspect(tmp_path / "model.lc").facts

@@ -22,6 +22,7 @@ from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat
 from lifecycle.cli.prediction import predict_table, read_rows
 from lifecycle.cli.table_dataset import preprocessing_pipeline, read_dataset
 from lifecycle.reporting import Table
+from lifecycle.store.files import write_atomically
 from lifecycle.validation import CVResult
 
 __all__ = ["Demo", "run"]
@@ -29,6 +30,7 @@ __all__ = ["Demo", "run"]
 REPORT, MODEL = "lifecycle-report.html", "lifecycle-model.safetensors"
 _LINE = 80  # characters of an answer
 _MAX_DROP = 0.03  # of the compressed model's score
+_EXAMPLE = 64  # rows with which a graph is compared with its model
 _TEST_SIZE, _COMPRESS_SIZE = 0.2, 0.2  # of all rows
 
 
@@ -163,10 +165,10 @@ def run(
     setup = _digits() if data is None or target is None else _table(data, target, keep)
     _set_progress(setup.model, progress)
     demo = Demo(setup.title, setup.notes)
-    results, compressed, failure = _run_stages(demo, setup, progress)
+    results, file, failure = _run_stages(demo, setup, progress)
     out.mkdir(parents=True, exist_ok=True)
     demo.report, demo.model = out / REPORT, out / MODEL
-    lc.save(compressed, demo.model, metadata=setup.metadata())  # the bytes of the stage "ship"
+    write_atomically(demo.model, file)
     note = " ".join(f"{sentence}." for sentence in [setup.title, *setup.notes])
     stages = [(name, answer, round(seconds, 1)) for name, answer, seconds in demo.stages]
     lc.report(demo.report, Table("The life of this model", ["stage", "answer", "seconds"], stages, note), *results)
@@ -217,8 +219,7 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
 
     with demo.stage("ship") as answer, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
-        lc.save(shipped, path, metadata=setup.metadata())
-        answer.append(f"one file of {path.stat().st_size:,} bytes")
+        answer += _save(compression[0] if compression else shipped, path, X_test, setup.metadata())
         failure = ""
         try:
             n_equal = _equal_in_a_new_process(shipped, X_test, setup.number_format, path, progress)
@@ -226,14 +227,32 @@ def _run_stages(demo: Demo, setup: _Setup, progress: bool | None) -> tuple[list[
         except (OSError, ValueError) as error:
             failure = f"the check in a new process failed: {' '.join(str(error).split())}"
             answer.append(failure)
-        loaded = lc.load(path)
+        loaded, file = lc.load(path), path.read_bytes()
 
     with demo.stage("apply") as answer:
         evaluation = lc.evaluate(loaded, X_test, y_test, progress=progress)
         score = evaluation.metrics[metric]
         interval = f"95 % interval {score.low:.4f} to {score.high:.4f}"
         answer.append(f"{metric} on {len(y_test):,} test rows {score.value:.4f}, {interval}")
-    return [network, *validated, *compression, evaluation], shipped, failure
+    return [network, *validated, *compression, evaluation], file, failure
+
+
+def _save(model: Any, path: Path, X: Any, metadata: dict[str, Any]) -> list[str]:
+    """Write the file, with a graph where one can be made; what is said of it."""
+    example = X.iloc[:_EXAMPLE] if hasattr(X, "iloc") else X[:_EXAMPLE]
+    try:
+        lc.save(model, path, example=example, metadata=metadata)
+    except (ImportError, ValueError, lc.UnsupportedModel) as error:
+        lc.save(model, path, metadata=metadata)
+        return [f"one file of {path.stat().st_size:,} bytes, without a graph: {' '.join(str(error).split())}"]
+    inspected = lc.inspect(path)
+    predictor, loaded = lc.load_predictor(path), lc.load(path)
+    found, wanted = predictor.predict(X), loaded.predict(X)
+    same = found == wanted if hasattr(loaded, "classes_") else np.isclose(found, wanted, rtol=1e-4, atol=1e-5)
+    return [
+        f"one file of {path.stat().st_size:,} bytes, {inspected.graph_bytes:,} of them a graph",
+        f"in onnxruntime its graph gives {int(np.sum(same)):,} of {len(X):,} predictions",
+    ]
 
 
 def _split(X: Any, y: np.ndarray, classification: bool, test_size: float) -> Any:

@@ -7,11 +7,19 @@ import numpy as np
 LOSSLESS = True
 
 
-def encode(array: np.ndarray) -> dict[str, np.ndarray]:
-    """Parts "bits" (uint8, eight elements per byte, C order) and "values" (the elements with any bit set)."""
+def encode(array: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Parts "bits" (uint8, eight elements per byte, C order) and "values" (the elements with any bit set).
+
+    None for an array with so few zeros that no byte is saved, of which no copy is made, and for numbers of more than
+    eight bytes.
+    """
     flat = np.ascontiguousarray(array).reshape(-1)
-    # by bit pattern, so that -0.0 is kept
-    nonzero = flat.view(np.uint8).reshape(flat.size, flat.itemsize).any(axis=1)
+    if flat.itemsize > 8:
+        return None
+    patterns = flat.view(f"u{flat.itemsize}")  # so that -0.0 is kept
+    if -(-flat.size // 8) + np.count_nonzero(patterns) * flat.itemsize >= flat.nbytes:
+        return None
+    nonzero = patterns != 0
     return {"bits": np.packbits(nonzero), "values": flat[nonzero]}
 
 

@@ -11,9 +11,9 @@ def encode(array: np.ndarray) -> dict[str, np.ndarray] | None:
     """Parts "bits" of `bitmask` and "nibbles" of `int4`; None for an array that `int4` does not hold."""
     if array.dtype != np.int8:
         return None
-    sparse = bitmask.encode(array)
-    codes = int4.encode(sparse["values"])
-    return None if codes is None else {"bits": sparse["bits"], **codes}
+    nonzero = array.reshape(-1) != 0
+    codes = int4.encode(array.reshape(-1)[nonzero])
+    return None if codes is None else {"bits": np.packbits(nonzero), **codes}
 
 
 def decode(parts: dict[str, np.ndarray], dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

@@ -77,7 +77,7 @@ def _largest(tensor: Any) -> float:
 def session_of(name: str, data: bytes, shared: Any, arrays: dict[str, np.ndarray]) -> tuple[Any, Any]:
     """An onnxruntime session of a graph, and what must stay in memory with it.
 
-    `shared` maps initializers without values to arrays of the file, which the session reads in place.
+    `shared` lists pairs: an initializer without values, and the array of the file that the session reads in its place.
     """
     import onnxruntime
 
@@ -115,11 +115,11 @@ def _without_values(
     """Each initializer that has no values in the graph, and the array that has them."""
     import onnx
 
-    if not isinstance(shared, dict):
-        raise CorruptBundle(f"the manifest of {name} does not list the arrays of its graph")
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    for initializer, array_name in shared.items():
-        tensor, array = initializers.get(initializer), arrays.get(array_name) if isinstance(array_name, str) else None
+    for pair in shared if isinstance(shared, list) else [None]:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise CorruptBundle(f"the manifest of {name} does not list the arrays of its graph")
+        tensor, array = initializers.pop(pair[0], None), arrays.get(pair[1])
         if tensor is None or array is None or tuple(tensor.dims) != array.shape or tensor.raw_data:
             raise CorruptBundle(f"the graph of {name} does not fit the arrays of the file")
         if tensor.data_type != int(onnx.helper.np_dtype_to_tensor_dtype(array.dtype)):

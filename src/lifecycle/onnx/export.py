@@ -132,7 +132,11 @@ def graph_of_file(
     from lifecycle.onnx.graph import share_arrays
 
     shared = share_arrays(converted.model, arrays, _LEAST_SHARED)
-    facts = {INTERFACE: converted.interface.to_json(), "parity": report.to_json(), SHARED: shared}
+    facts = {
+        INTERFACE: converted.interface.to_json(),
+        "parity": report.to_json(),
+        SHARED: [list(pair) for pair in shared.items()],
+    }
     return converted.model.SerializeToString(), facts
 
 

@@ -72,7 +72,7 @@ def load_predictor(path: str | os.PathLike, *, sha256: str | None = None) -> "Pr
 
         facts = bundle.manifest["facts"]
         interface = Interface.from_json(facts[INTERFACE])
-        shared = facts.get(SHARED, {})
+        shared = facts[SHARED]
         arrays = bundle_reader.arrays_of(bundle) if shared else {}
         session, in_memory = session_of(path.name, graph, shared, arrays)
         given = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}

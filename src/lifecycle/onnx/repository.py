@@ -56,7 +56,7 @@ def export_repository(path: str | os.PathLike, directory: str | os.PathLike, *, 
         if graph is None:
             raise UnsupportedModel(f"{path.name} holds no graph: save the model with example=rows")
         facts = bundle.manifest["facts"]
-        interface, shared = Interface.from_json(facts[INTERFACE]), facts.get(SHARED, {})
+        interface, shared = Interface.from_json(facts[INTERFACE]), facts[SHARED]
         arrays = bundle_reader.arrays_of(bundle) if shared else {}
         data = complete_model(path.name, graph, shared, arrays)
     folder = Path(directory, name)

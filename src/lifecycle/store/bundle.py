@@ -20,7 +20,7 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.codecs import pack
 from lifecycle.store import limits
 from lifecycle.store.files import write_atomically
-from lifecycle.store.header import DTYPES, METADATA, to_json, write_header
+from lifecycle.store.header import DTYPES, METADATA, dtype_name, to_json, write_header
 from lifecycle.store.sections import digests, pieces
 
 FORMAT = 2
@@ -87,7 +87,8 @@ def _tensors(arrays: Mapping[str, np.ndarray], small: bool) -> tuple[dict[str, n
     tensors: dict[str, np.ndarray] = {}
     index: dict[str, Any] = {}
     for name, given in arrays.items():
-        if given.dtype.name not in DTYPES:
+        dtype = dtype_name(given.dtype)
+        if dtype not in DTYPES:
             raise UnsupportedModel(f"{name} is of dtype {given.dtype}, which cannot be stored")
         array = np.asarray(given, dtype=given.dtype.newbyteorder("<"), order="C")
         codec, parts = pack(array) if small else (None, {"": array})
@@ -97,8 +98,8 @@ def _tensors(arrays: Mapping[str, np.ndarray], small: bool) -> tuple[dict[str, n
                 f"an array named {limits.shorten(name)!r} cannot be stored: names print, have at most "
                 f"{limits.MAX_NAME:,} characters, occur once, and are neither {METADATA} nor {GRAPH}"
             )
-        tensors |= {keys[part]: np.asarray(value, order="C") for part, value in parts.items()}
-        index[name] = {"dtype": array.dtype.name, "shape": list(array.shape), "codec": codec, "parts": keys}
+        tensors.update({keys[part]: np.asarray(value, order="C") for part, value in parts.items()})
+        index[name] = {"dtype": dtype, "shape": list(array.shape), "codec": codec, "parts": keys}
     return tensors, index
 
 

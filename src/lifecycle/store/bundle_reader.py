@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import CorruptBundle, UnsupportedModel, one_of
+from lifecycle._check import CorruptBundle, UnsupportedModel
 from lifecycle.codecs import unpack
 from lifecycle.store import limits
 from lifecycle.store.bundle import DIGEST_PLACEHOLDER, DIGEST_PREFIX, FORMAT, GRAPH, MANIFEST
@@ -25,6 +25,7 @@ _HEAD = re.compile(re.escape(DIGEST_PREFIX) + rb'([0-9a-f]{64})\\",\\"format\\":
 _DIGEST_BEGIN = len(DIGEST_PREFIX)
 _DIGEST_END = _DIGEST_BEGIN + len(DIGEST_PLACEHOLDER)
 _FIELDS = {"sha256", "format", "config", "arrays", "sections", "graph", "facts", "metadata", "versions"}
+_FIELDS_OF_ARRAY = {"dtype", "shape", "codec", "parts"}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TOO_LARGE = "{} needs more memory than there is: its arrays, or what its manifest asks for, are too large"
 _ALTERED = "is truncated or was altered after it was saved"
@@ -164,6 +165,7 @@ def _read_and_check(file: _File, sha256: str | None) -> Bundle:
         entries, allowance = parse_json(text, allowance)
         del text
         metadata, sections = parse_header(entries, file.start, ordered=version > 1)
+        del entries
     except limits.ExceedsLimit:
         raise
     except (ValueError, TypeError, LookupError, RecursionError) as error:
@@ -245,13 +247,13 @@ def _check_manifest(name: str, manifest: dict[str, Any], sections: dict[str, Sec
         raise CorruptBundle(f"the manifest of {name} names no kind of model")
     used = []
     for array_name, entry in manifest["arrays"].items():
+        if version > 1 and entry.keys() != _FIELDS_OF_ARRAY:
+            raise ValueError(f"the entry of {array_name} has other fields than those of format 2")
         _check_entry(array_name, entry)
         used += entry["parts"].values()
     if version > 1:
         if manifest.keys() != _FIELDS or not isinstance(manifest["facts"] or {}, dict):
             raise ValueError("its fields are not those of format 2")
-        if not all(entry.keys() == {"dtype", "shape", "codec", "parts"} for entry in manifest["arrays"].values()):
-            raise ValueError("the entry of an array has other fields than those of format 2")
         if not all(isinstance(text, str) for text in manifest["versions"].values()):
             raise ValueError("the versions are not strings")
         used += _checked_graph(manifest, sections)
@@ -264,7 +266,8 @@ def _check_entry(name: str, entry: dict[str, Any]) -> None:
     """ValueError unless an array of the manifest says how it is stored as `bundle.write` does."""
     if not limits.is_name(name):
         raise ValueError(f"the name {name[:100]!r} is empty, too long, or does not print")
-    one_of("dtype", entry["dtype"], DTYPES)
+    if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
+        raise ValueError(f"the dtype of {name} is none that this library stores")
     check_shape(name, entry["shape"])
     codec, parts = entry["codec"], entry["parts"]
     if codec is None and set(parts) != {""}:

@@ -7,6 +7,7 @@ entry of the header gives the dtype, shape and place of a tensor; `__metadata__`
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -23,6 +24,12 @@ DTYPES = {
 }
 _STORED_DTYPES = {stored: np.dtype(name).newbyteorder("<") for name, stored in DTYPES.items()}
 _LARGEST = 2**63 - 1  # what a place in memory can be
+
+
+@cache
+def dtype_name(dtype: np.dtype) -> str:
+    """The name of a dtype, which numpy makes anew each time."""
+    return dtype.name
 
 
 class Section(NamedTuple):
@@ -46,7 +53,7 @@ def write_header(metadata: dict[str, str], tensors: Mapping[str, np.ndarray]) ->
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.nbytes
         entries[name] = {
-            "dtype": DTYPES[tensor.dtype.name],
+            "dtype": DTYPES[dtype_name(tensor.dtype)],
             "shape": list(tensor.shape),
             "data_offsets": [begin, end],
         }
@@ -116,7 +123,7 @@ def _section(name: str, entry: Any, start: int) -> Section:
     if dtype is None:
         raise ValueError(f"{name} is of a dtype that this library does not store")
     shape, offsets = check_shape(name, entry["shape"]), entry["data_offsets"]
-    if type(offsets) is not list or len(offsets) != 2 or not all(type(n) is int for n in offsets):
+    if type(offsets) is not list or list(map(type, offsets)) != [int, int]:  # a truth value is no int here
         raise ValueError(f"the place of {name} is malformed")
     begin, end = offsets
     if not 0 <= begin <= end <= _LARGEST or end - begin != math.prod(shape) * dtype.itemsize:
@@ -128,9 +135,9 @@ def _section(name: str, entry: Any, start: int) -> Section:
 
 def check_shape(name: str, shape: Any) -> tuple[int, ...]:
     """The shape of an array in a file; ValueError if no array can have it."""
-    if type(shape) is not list or len(shape) > limits.MAX_DIMENSIONS or not all(type(n) is int for n in shape):
+    if type(shape) is not list or len(shape) > limits.MAX_DIMENSIONS or not set(map(type, shape)) <= {int}:
         raise ValueError(f"the shape of {name} is malformed")
     # numpy multiplies the strides of an empty array too
-    if min(shape, default=0) < 0 or math.prod(max(n, 1) for n in shape) > _LARGEST // 8:
+    if min(shape, default=0) < 0 or math.prod([n or 1 for n in shape]) > _LARGEST // 8:
         raise ValueError(f"the shape of {name} is malformed")
     return tuple(shape)

@@ -65,7 +65,7 @@ class Inspection:
 
     def _facts(self) -> list[tuple[str, str]]:
         """Names and values; a name says in which dicts the value is."""
-        found = list(islice(_flattened(self.facts), _MAX_FACTS + 1))
+        found = list(islice(_flattened(self.facts), _MAX_FACTS + 1)) if self.facts else []
         lines = [(shorten(name, _WIDTH), shorten(value, _WIDTH)) for name, value in found[:_MAX_FACTS]]
         return lines + [("…", f"only the first {_MAX_FACTS} are shown")] * (len(found) > _MAX_FACTS)
 

@@ -12,7 +12,7 @@ _BACKSLASHES = re.compile(r"\\*")
 _NOT_A_BRACKET = re.compile(r"[^\[\]{}]+")
 _MAX_KEYS, _MAX_KEY = 1 << 13, 64  # number and characters of keys of which it is known whether they were there before
 # bytes in memory of what JSON has, measured with CPython 3.11: json keeps one string for equal keys
-_DICT, _LIST, _PAIR, _NEW_KEY, _STRING, _NUMBER, _ITEM = 160, 88, 24, 170, 58, 32, 8
+_DICT, _LIST, _PAIR, _NEW_KEY, _STRING, _NUMBER, _ITEM = 160, 88, 24, 120, 58, 32, 8
 # bytes of each character: json's buffers grow in steps; one character of four bytes makes all of a string as wide
 _NARROW, _WIDE = 1.25, 7.0
 
@@ -42,8 +42,8 @@ class _Count:
     def __init__(self) -> None:
         self.depth = self.quotes = self.dicts = self.lists = self.commas = self.colons = 0
         self.wide = 0  # characters of strings with a character beyond ASCII
-        self._known: set[str] = set()
-        self._known_keys = 0
+        self.repeated = 0  # keys
+        self._keys: set[str] = set()
         self._open, self._open_is_wide = 0, False  # characters so far of the string in which a chunk ended
 
     def add(self, chunk: str) -> None:
@@ -56,11 +56,12 @@ class _Count:
         self._add_structure("".join(outside))
 
     def _add_keys(self, strings: list[str], after: list[str]) -> None:
-        if len(self._known) < _MAX_KEYS:
-            pairs = zip(strings, after, strict=False)
-            keys = [key for key, text in pairs if text[:1] == ":" and len(key) <= _MAX_KEY]
-            self._known_keys += len(keys)
-            self._known.update(keys)
+        for key, text in zip(strings, after, strict=False):
+            if text[:1] == ":":
+                if key in self._keys:
+                    self.repeated += 1
+                elif len(self._keys) < _MAX_KEYS and len(key) <= _MAX_KEY:
+                    self._keys.add(key)
 
     def _add_wide(self, strings: list[str], continues: bool, any_is_wide: bool) -> None:
         ends_inside = self.quotes % 2 == 1
@@ -86,7 +87,8 @@ class _Count:
 
     def bytes_of_values(self) -> int:
         """Bytes that `json.loads` needs for the values at most, beside the characters of strings."""
-        new_keys = len(self._known) + self.colons - self._known_keys
-        strings, items = max(0, self.quotes // 2 - self.colons), self.commas + self.dicts + self.lists
-        containers = self.dicts * _DICT + self.lists * _LIST + self.colons * _PAIR + items * _ITEM
-        return containers + new_keys * _NEW_KEY + strings * _STRING + max(0, items - strings) * _NUMBER
+        strings = max(0, self.quotes // 2 - self.colons)
+        numbers = max(0, self.commas + 1 - strings)  # so many values at least are no containers
+        containers = self.dicts * _DICT + self.lists * _LIST + (self.commas + self.dicts + self.lists) * _ITEM
+        keys = self.colons * _PAIR + (self.colons - self.repeated) * _NEW_KEY
+        return containers + keys + strings * _STRING + numbers * _NUMBER
