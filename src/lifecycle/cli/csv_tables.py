@@ -194,7 +194,8 @@ class CsvReader:
         while True:
             ended = self._characters.ended
             end = len(text) if ended else end_of_last_row(text, self._delimiter)
-            if block := without_last_lines(text[:end]):
+            block = without_last_lines(text[:end])
+            if block.strip(" "):
                 yield block
                 text = without_line_end(text[len(block) :])
             if ended:

@@ -27,9 +27,14 @@ Predictions = dict[str, np.ndarray]  # columns of equal length by name: predicti
 
 
 def load_model(path: str | os.PathLike) -> Any:
-    """The model of a file, or the predictor of its graph where `load` needs ``into=`` or a package is missing.
+    """The model of a file, or the predictor of its graph where `load` needs ``into=`` or a package that is missing.
 
-    Raises what `load` does if the file has no graph.
+    Raises
+    ------
+    CorruptBundle, OSError
+        As of `load`.
+    UnsupportedModel, ImportError
+        As of `load`, where the file has no graph; the predictor of the graph needs a package that is missing.
     """
     try:
         return lc.load(path)
@@ -37,7 +42,8 @@ def load_model(path: str | os.PathLike) -> Any:
         try:
             return lc.load_predictor(path)
         except UnsupportedModel:
-            raise error from None
+            sentence = f"{error}; without that, predictions need a file that was saved with example=rows"
+            raise type(error)(sentence) from None
 
 
 def number_format_in(metadata: Any) -> NumberFormat | None:
