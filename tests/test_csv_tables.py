@@ -230,7 +230,7 @@ def test_where_blocks_end_changes_nothing(tmp_path, encoding, data):
     writer = csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator=end)
     writer.writerow(["é", "b", "c"][:n])  # whose encoding is decided
     for row in data.draw(st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=12)):
-        if quoting == csv.QUOTE_ALL or n > 1:
+        if end != "\r":  # after such a blank line pandas drops a delimiter with which a row begins
             out.write(data.draw(st.sampled_from(["", "", end, f"  {end}"])))
         writer.writerow(row)
     out.write(data.draw(st.sampled_from(["", end, f" {end}{end}", "last"])))
