@@ -85,7 +85,7 @@ def encode(
 
 
 def decode(codes: np.ndarray, scales: np.ndarray, axis: int = 0, dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
-    """scale × code, in `dtype`; ValueError where codes, scales and axis do not fit each other, or a scale is no size."""
+    """scale × code, in `dtype`; ValueError where codes, scales and axis do not fit, or a scale is not positive."""
     if not _fit(codes, scales, axis) or codes.dtype != np.int8 or scales.dtype != np.float32:
         raise ValueError(
             f"{codes.dtype} codes of shape {codes.shape} do not fit {scales.dtype} scales of shape {scales.shape}"
