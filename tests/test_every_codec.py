@@ -117,6 +117,14 @@ def test_codes_and_scales_that_do_not_fit_each_other(group_size):
     assert on_grid(np.zeros((3, 3)), scales) is None
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
+def test_scales_are_positive_and_finite(scale):
+    codes, scales = encode(np.arange(12.0).reshape(2, 6), QUANTIZERS["absmax"].scales)
+    scales[1] = scale
+    with pytest.raises(ValueError, match="a scale of codes is not positive, or not finite"):
+        decode(codes, scales)
+
+
 def test_mse_clips_where_that_helps():
     """One weight far from all others: absmax spends its codes on the empty range."""
     rows = np.append(np.random.default_rng(0).standard_normal(999), 6.0)[None]

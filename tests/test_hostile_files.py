@@ -1,7 +1,4 @@
-"""Files with a right checksum that somebody made: they give a model or the error of a file, in little memory.
-
-The number of mutated files is that of the environment variable MUTATED_FILES.
-"""
+"""Files with right digests that somebody made: they give a model or the error of a file, in little memory."""
 
 import json
 import os
@@ -25,7 +22,7 @@ from lifecycle.store import bundle_reader, limits
 from lifecycle.store.adapters.sklearn import steps
 
 from .forged_files import forged
-from .mutated_files import Memory, nested, read_mutated_files
+from .mutated_files import Memory, nested, print_report, read_mutated_files
 from .test_old_files import FILES
 
 MAX_GROWTH = 100e6  # bytes; the files below have 40 MB at most, and the arrays in a manifest take up to 100 MB
@@ -225,12 +222,17 @@ def test_columns_and_categories_are_not_multiplied(rows, tmp_path):
     assert memory.growth() < MAX_GROWTH
 
 
-def test_mutated_files(tmp_path):
-    reader = read_mutated_files(tmp_path, int(os.environ.get("MUTATED_FILES", "400")))
+@pytest.mark.parametrize("count", [1000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+def test_mutated_files(count, tmp_path):
+    reader = read_mutated_files(tmp_path, count, seed=count)
+    print_report(reader)
     assert reader.faults == []
     assert reader.largest[0] < MAX_GROWTH
-    outcomes = {outcome.partition(": ")[2] for outcome in reader.outcomes}
-    assert outcomes == {"loaded", "file error"}
+    ways = ("check", "load", "load into", "checkpoint", "inspect")
+    assert {f"{way}: {outcome}" for way in ways for outcome in ("loaded", "file error")} <= set(reader.outcomes)
+    assert sum(n > 0 for n in reader.errors.values()) > 40  # sentences, so that many checks are reached
+    if count > 1000:
+        assert reader.slow == []  # calls of more than a second of the processor
 
 
 def test_a_mutation_that_is_a_fault_is_found(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ import lifecycle.torch as lt
 from lifecycle.store import header, json_values, limits
 from lifecycle.store.files import write_atomically
 
-from .forged_files import forged
+from .forged_files import forged, joined, parts_of
 from .networks import ReferenceLSTM, reference_cnn, run
 
 
@@ -808,6 +808,16 @@ def test_a_layout_that_a_weight_cannot_have(tmp_path):
     data = (tmp_path / "m").read_bytes()
     (tmp_path / "m").write_bytes(forged(data, lambda m: m["config"]["channels_last"].append("layers.0.weight")))
     with pytest.raises(lc.CorruptBundle, match=r"layers\.0\.weight has 2 dimensions"):
+        lc.load(tmp_path / "m")
+
+
+def test_a_scale_that_is_not_a_number_is_refused(tmp_path):
+    lc.save(lc.quantize(lt.MLP(4, 3), activations=None), tmp_path / "m")
+    header, manifest, tensors = parts_of((tmp_path / "m").read_bytes())
+    begin, end = header["layers.0.weight.scales"]["data_offsets"]
+    tensors = tensors[:begin] + np.full((end - begin) // 4, np.nan, np.float32).tobytes() + tensors[end:]
+    (tmp_path / "m").write_bytes(joined(header, manifest, tensors))
+    with pytest.raises(lc.CorruptBundle, match="a scale of codes is not positive, or not finite"):
         lc.load(tmp_path / "m")
 
 

@@ -85,11 +85,13 @@ def encode(
 
 
 def decode(codes: np.ndarray, scales: np.ndarray, axis: int = 0, dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
-    """scale × code, in `dtype`; ValueError where codes, scales and axis do not fit each other."""
+    """scale × code, in `dtype`; ValueError where codes, scales and axis do not fit, or a scale is not positive."""
     if not _fit(codes, scales, axis) or codes.dtype != np.int8 or scales.dtype != np.float32:
         raise ValueError(
             f"{codes.dtype} codes of shape {codes.shape} do not fit {scales.dtype} scales of shape {scales.shape}"
         )
+    if not ((scales > 0) & (scales < np.inf)).all():
+        raise ValueError("a scale of codes is not positive, or not finite")
     work = np.float64 if np.dtype(dtype) == np.float64 else np.float32
     return (codes.astype(work) * _broadcast(scales, codes.shape, axis).astype(work)).astype(dtype)
 

@@ -25,6 +25,7 @@ _HEAD = re.compile(re.escape(DIGEST_PREFIX) + rb'([0-9a-f]{64})\\",\\"format\\":
 _DIGEST_BEGIN = len(DIGEST_PREFIX)
 _DIGEST_END = _DIGEST_BEGIN + len(DIGEST_PLACEHOLDER)
 _FIELDS = {"sha256", "format", "config", "arrays", "sections", "graph", "facts", "metadata", "versions"}
+_FIELDS_OF_1 = _FIELDS - {"sections", "graph", "facts"}
 _FIELDS_OF_ARRAY = {"dtype", "shape", "codec", "parts"}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TOO_LARGE = "{} needs more memory than there is: its arrays, or what its manifest asks for, are too large"
@@ -240,6 +241,8 @@ def _check_digests(file: _File, sections: dict[str, Section], expected: dict[str
 
 def _check_manifest(name: str, manifest: dict[str, Any], sections: dict[str, Section], version: int) -> None:
     """CorruptBundle or ValueError unless the manifest describes these sections, as `bundle.write` does."""
+    if not manifest.keys() >= _FIELDS_OF_1 or (version > 1 and manifest.keys() != _FIELDS):
+        raise ValueError(f"its fields are not those of format {version}")
     dicts = manifest["config"], manifest["arrays"], manifest["versions"], manifest["metadata"] or {}
     if not all(isinstance(value, dict) for value in dicts):
         raise CorruptBundle(f"the manifest of {name} is malformed")
@@ -247,13 +250,11 @@ def _check_manifest(name: str, manifest: dict[str, Any], sections: dict[str, Sec
         raise CorruptBundle(f"the manifest of {name} names no kind of model")
     used = []
     for array_name, entry in manifest["arrays"].items():
-        if version > 1 and entry.keys() != _FIELDS_OF_ARRAY:
-            raise ValueError(f"the entry of {array_name} has other fields than those of format 2")
-        _check_entry(array_name, entry)
+        _check_entry(array_name, entry, version)
         used += entry["parts"].values()
     if version > 1:
-        if manifest.keys() != _FIELDS or not isinstance(manifest["facts"] or {}, dict):
-            raise ValueError("its fields are not those of format 2")
+        if not isinstance(manifest["facts"] or {}, dict):
+            raise ValueError("its facts are no object")
         if not all(isinstance(text, str) for text in manifest["versions"].values()):
             raise ValueError("the versions are not strings")
         used += _checked_graph(manifest, sections)
@@ -262,14 +263,20 @@ def _check_manifest(name: str, manifest: dict[str, Any], sections: dict[str, Sec
         raise CorruptBundle(f"the manifest of {name} does not list the arrays of the file")
 
 
-def _check_entry(name: str, entry: dict[str, Any]) -> None:
+def _check_entry(name: str, entry: Any, version: int) -> None:
     """ValueError unless an array of the manifest says how it is stored as `bundle.write` does."""
     if not limits.is_name(name):
         raise ValueError(f"the name {name[:100]!r} is empty, too long, or does not print")
+    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS_OF_ARRAY:
+        raise ValueError(f"the entry of {name} is malformed")
+    if version > 1 and entry.keys() != _FIELDS_OF_ARRAY:
+        raise ValueError(f"the entry of {name} has other fields than those of format 2")
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
         raise ValueError(f"the dtype of {name} is none that this library stores")
     check_shape(name, entry["shape"])
     codec, parts = entry["codec"], entry["parts"]
+    if not isinstance(parts, dict) or not all(isinstance(key, str) for key in parts.values()):
+        raise ValueError(f"the parts of {name} are malformed")
     if codec is None and set(parts) != {""}:
         raise ValueError(f"{name} is stored as it is, and has the parts {', '.join(parts)}")
     if codec is not None and not (isinstance(codec, str) and len(parts) <= limits.MAX_PARTS):
