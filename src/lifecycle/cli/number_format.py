@@ -10,6 +10,7 @@ _EXPONENT = r"([eE][+-]?\d+)?"
 # a number in groups of thousands does not begin with zero: 0,125 and 0.125 have a decimal mark
 _DECIMAL_COMMA = re.compile(rf"[+-]?([1-9]\d{{0,2}}(\.\d{{3}})+|\d+)(,\d*)?{_EXPONENT}|[+-]?,\d+{_EXPONENT}")
 _GROUPING_COMMAS = re.compile(rf"[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d*)?{_EXPONENT}")
+_COMMA_OR_POINTS = re.compile(r",|\..*\.")
 _DECIMAL_POINT_ONLY = re.compile(r"[+-]?\d+\.(\d{1,2}|\d{4,})")  # the most frequent numbers of that kind
 _LEADING_ZERO = re.compile(r"[+-]?0\d+")
 
@@ -69,8 +70,11 @@ def decide_number_format(columns: Mapping[str, Iterable[str | None]]) -> tuple[N
     1,234,567 have decimal points; 1,000 and 76.586 can be either. A column that holds mostly numbers counts for the
     format of most of its evidence; the format of most columns is that of the table.
     """
+    texts = ("\n".join(v for v in column if v is not None) for column in columns.values())
+    if not any(_COMMA_OR_POINTS.search(text) for text in texts):  # quick, and most tables end here
+        return DECIMAL_POINTS, []
     distinct = _distinct(columns)
-    if not any(("," in v or v.count(".") > 1) and is_number(v) for values in distinct.values() for v in values):
+    if not any(_COMMA_OR_POINTS.search(v) and is_number(v) for values in distinct.values() for v in values):
         return DECIMAL_POINTS, []
     commas, points, either = _evidence(distinct)
     if _weight(commas) > _weight(points):

@@ -43,7 +43,8 @@ def as_csv(predictions: Iterable[Predictions]) -> Iterator[str]:
     for columns in predictions:
         lines = [",".join(map(_quoted, columns))] if is_first else []
         missing = "" if len(columns) > 1 else '""'  # an empty line would be no row
-        lines += map(",".join, zip(*(_as_texts(values, missing) for values in columns.values()), strict=True))
+        texts = [_as_texts(values, missing) for values in columns.values()]
+        lines += texts[0] if len(texts) == 1 else map(",".join, zip(*texts, strict=True))
         yield "\n".join([*lines, ""])
         is_first = False
 

@@ -132,7 +132,8 @@ def _parquet_rows(path: str, model: Any) -> Iterator[Rows]:
     parquet = import_optional("pyarrow.parquet", "reading a parquet file", "parquet")
     name = os.path.basename(path)
     with open(path, "rb") as file, _one_sentence_on_damage(name):
-        source = parquet.ParquetFile(file, buffer_size=_BUFFER)  # a row group may be as long as the file
+        # a row group may be as long as the file, and would be read as a whole
+        source = parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
         schema = source.schema_arrow
         columns = ModelColumns(model, schema.names)
         for kind, names in (("numbers", columns.numeric), ("words", columns.words)):
