@@ -4,9 +4,7 @@ import platform
 import sys
 from importlib import metadata
 
-_PACKAGES = (
-    "numpy numba llvmlite scipy scikit-learn safetensors tqdm joblib torch onnx onnxruntime matplotlib pandas"
-).split()
+_PACKAGES = ("numpy numba llvmlite scipy scikit-learn tqdm joblib torch onnx onnxruntime matplotlib pandas").split()
 
 
 def show_versions() -> None:
