@@ -63,7 +63,7 @@ def save(model: Any, path: str | os.PathLike, *, example: Any = None, metadata: 
     UserWarning
         The file holds neither the class of the model nor a graph, so that only ``load(path, into=…)`` will open it.
     """
-    model, facts = _without_result(model)
+    model, facts = model_of_result(model)
     adapter = adapters.adapter_for(model)
     try:
         with limits.budget():
@@ -84,7 +84,7 @@ def save(model: Any, path: str | os.PathLike, *, example: Any = None, metadata: 
     write(Path(path), config, arrays, metadata, small=True, graph=graph, facts=facts or None)
 
 
-def _without_result(model: Any) -> tuple[Any, dict[str, Any]]:
+def model_of_result(model: Any) -> tuple[Any, dict[str, Any]]:
     """The model of a result of `compress`, and what the file says of it; any other model as it is."""
     if not type(model).__module__.startswith("lifecycle.compression."):
         return model, {}
