@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from lifecycle.cli.csv_tables import CsvReader, number_format_of, read_table
@@ -246,6 +246,8 @@ NUMBER_LIKE = st.text("0123456789+-eE.,_ \tinfaxyT\xa0１", min_size=1, max_size
 
 
 @settings(deadline=None, max_examples=300)
+@example(["1,5 "], NumberFormat(",", "."))
+@example(["1,5"], NumberFormat(".", ","))
 @given(
     st.lists(
         st.one_of(

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -105,9 +105,7 @@ def test_predictions_come_back_from_every_format(saved, tmp_path, monkeypatch):
     out = {suffix: tmp_path / f"out.{suffix}" for suffix in ("csv", "parquet", "npy")}
     words = np.array(["setosa", "versicolor", "größte Blüte 花"], dtype=object)[y]
     for labels in (y, y == 1, y.astype(float), words):
-        tree = DecisionTreeClassifier(max_depth=3, random_state=0).fit(
-            X, labels.astype(str) if labels is words else labels
-        )
+        tree = DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, labels)
         predicted = saved(tree)
         for path in out.values():
             assert predicted("rows.csv", "--out", str(path)) == 0
@@ -138,6 +136,7 @@ VALUES = st.one_of(
 )
 
 
+@example([np.array([1.5, np.nan])], "p")
 @given(st.lists(VALUES, min_size=1, max_size=3), st.text('p,"\n', min_size=1))
 def test_csv_is_written_as_pandas_does(columns, name):
     n = min(map(len, columns))
@@ -250,11 +249,12 @@ def test_columns_of_parquet_have_types(table, saved, tmp_path, capsys):
         sizes.astype("Int64").mask(frame["size"].isna()),
         sizes.map(lambda v: Decimal(int(v))),
         sizes > 0,
+        sizes.astype(int).astype("category"),
     ):
         rows = frame.assign(size=column)
         rows.assign(**{"site, side": frame["site, side"].astype("category")}).to_parquet(tmp_path / "rows.parquet")
         assert predicted("rows.parquet", "--out", str(tmp_path / "out.csv")) == 0
-        expected = model.predict(rows.assign(size=column.astype("Float64").astype("float64")))
+        expected = model.predict(rows.assign(size=column.to_numpy(float, na_value=np.nan)))
         assert pandas.read_csv(tmp_path / "out.csv")["prediction"].tolist() == expected.tolist()
     capsys.readouterr()
     for rows, sentence in [
@@ -293,7 +293,7 @@ def test_outputs_of_a_bare_module(saved, tmp_path, capsys, monkeypatch):
     lt = pytest.importorskip("lifecycle.torch")
     small_chunks(monkeypatch)
     X = np.random.default_rng(0).normal(size=(20, 1, 8, 8)).astype(np.float32)
-    np.save(tmp_path / "rows.npy", X)
+    np.save(tmp_path / "rows.npy", X.astype(">f4"))
     net = lt.CNN(1, 3, 8, channels=(4,), hidden=(8,)).eval()
     predicted = saved(net)
     assert predicted("rows.npy", "--out", str(tmp_path / "out.csv")) == 0

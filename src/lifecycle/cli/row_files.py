@@ -169,8 +169,6 @@ def _holds(kind: str, arrow_type: Any) -> bool:
 
 def _as_series(column: Any, is_words: bool) -> Any:
     """A column of a batch as float64, or as str and None."""
-    if hasattr(column, "dictionary_decode"):
-        column = column.dictionary_decode()
     if is_words:
         return import_pandas().Series(column.to_pylist(), dtype=object)
     return import_pandas().Series(column.cast("float64", safe=False).to_numpy(zero_copy_only=False))
