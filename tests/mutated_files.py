@@ -106,6 +106,8 @@ def _damaged(data, rng):
 def _mutate_entry(header, rng):
     """Place, dtype or shape of a tensor: places that overlap or leave a gap, and sizes that do not fit."""
     entries = [entry for name, entry in header.items() if name != "__metadata__"]
+    if not entries:
+        return
     entry, other = rng.choice(entries), rng.choice(entries)
     kind = rng.random()
     try:
@@ -145,7 +147,10 @@ NUMBERS = [
 
 def _mutate_numbers(header, tensors, rng):
     """One number of a tensor, or all: a scale that is NaN, a feature that no row has, a wrong place in a tree."""
-    name = rng.choice([name for name in header if name != "__metadata__"])
+    names = [name for name in header if name != "__metadata__"]
+    if not names:
+        return
+    name = rng.choice(names)
     try:
         (begin, end), dtype = header[name]["data_offsets"], np.dtype(_NAMES[header[name]["dtype"]])
         values = np.frombuffer(tensors, dtype, (end - begin) // dtype.itemsize, begin)

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import struct
 import tempfile
 import tracemalloc
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import lifecycle as lc
+from lifecycle.codecs import list_codecs
 from lifecycle.store import bundle, bundle_reader, files, header, json_memory, limits, sections
+from lifecycle.store.adapters import _ADAPTER_OF_KIND, CHECKPOINT
 
 from .forged_files import digests_of, forged, joined, parts_of, signed
 from .mutated_files import Memory
@@ -403,6 +406,11 @@ def test_a_graph_that_is_not_made_of_bytes(data, tmp_path):
     refused(tmp_path / "f", joined(entries, manifest, tensors), "the graph is not made of bytes")
 
 
+def test_truth_values_are_stored_as_0_and_1(tmp_path):
+    write(tmp_path / "f", {"truth": np.array([0, 2, 255], np.uint8).view(bool)})
+    assert read(tmp_path / "f").tensors["truth"].view(np.uint8).tolist() == [0, 1, 1]
+
+
 def test_a_truth_value_that_is_neither_true_nor_false(data, tmp_path):
     entries, manifest, tensors = parts_of(data)
     begin, _ = entries["truth"]["data_offsets"]
@@ -678,3 +686,51 @@ def test_the_sizes_of_shapes():
         else:
             with pytest.raises(ValueError, match="the shape of a is malformed"):
                 header.check_shape("a", shape)
+
+
+# -- the page about the format -----------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "format.md"
+FROZEN = Path(__file__).parent / "files" / "format2" / "with-graph.safetensors"
+
+
+def test_the_reader_of_the_page_reads_what_we_write(tmp_path):
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    names = {}
+    exec(compile(code, "format.md", "exec"), names)
+    write(tmp_path / "f", graph=b"abc", facts={"a": 1})
+    large = {"large": np.random.default_rng(0).integers(0, 256, 2**25 + 3, np.uint8)}
+    write(tmp_path / "large", large)
+    for path in [tmp_path / "f", tmp_path / "large", *FROZEN.parent.glob("*.safetensors")]:
+        manifest, tensors = names["read"](path)
+        ours = read(path)
+        assert manifest == ours.manifest
+        assert list(tensors) == list(ours.tensors)
+        for name, tensor in tensors.items():
+            assert (tensor.dtype, tensor.shape) == (ours.tensors[name].dtype, ours.tensors[name].shape)
+            assert tensor.tobytes() == ours.tensors[name].tobytes(), name
+    assert [len(digests) for digests in read(tmp_path / "large").manifest["sections"].values()] == [3]
+    data = bytearray((tmp_path / "f").read_bytes())
+    for place in range(0, len(data), 13):
+        data[place] ^= 1
+        (tmp_path / "f").write_bytes(data)
+        with pytest.raises((AssertionError, KeyError, ValueError)):
+            names["read"](tmp_path / "f")
+        data[place] ^= 1
+
+
+def test_the_page_names_tests_that_exist():
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", PAGE.read_text(encoding="utf-8")))
+    assert len(named) > 15
+    assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
+def test_the_page_lists_fields_kinds_and_codecs():
+    text = PAGE.read_text(encoding="utf-8")
+    fields = re.search(r"exactly these fields:\n\n(.*?)\n\n", text, re.DOTALL)[1]
+    assert re.findall(r"^\| `(\w+)`", fields, re.MULTILINE) == list(read(FROZEN).manifest)
+    kinds = set(re.findall(r"`([\w.]+)`", text))
+    assert set(_ADAPTER_OF_KIND) | {CHECKPOINT} <= kinds
+    assert {name for name, codec in list_codecs().items() if codec.LOSSLESS} <= kinds
+    assert {f"`{stored}`" for stored in header.DTYPES.values()} <= set(re.findall(r"`\w+`", text))

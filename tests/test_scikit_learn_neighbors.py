@@ -206,7 +206,9 @@ DENSE = [
     (config("class", "RadiusNeighborsClassifier"), "class must be one of"),
     (param("n_neighbors", 10**12), "n_neighbors=1000000000000 is not between"),
     (param("n_neighbors", "many"), "n_neighbors='many'"),
+    (param("n_neighbors", True), "n_neighbors=True"),
     (param("n_jobs", 10**6), "n_jobs=1000000"),
+    (param("n_jobs", True), "n_jobs=True"),
     (param("metric", "os.system"), "metric"),
     (param("metric", "pyfunc"), "is no distance of rows"),
     (param("metric", "precomputed"), "is no distance of rows"),
@@ -285,6 +287,8 @@ def test_mutated_files_that_are_loaded_predict(flowers, tmp_path):
                 model = lc.load(tmp_path / "a")
             except (lc.CorruptBundle, lc.UnsupportedModel):
                 continue
+            if model.n_features_in_ != rows.shape[1]:
+                continue  # empty columns of sparse rows, of which there may be any number
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of values that overflow
                 answers(model, rows)

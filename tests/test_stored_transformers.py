@@ -673,7 +673,7 @@ def test_mutated_pipelines_that_are_loaded_predict(tmp_path):
             try:
                 quiet(lambda again=again, X=X: again.predict(X))
                 predicted += 1
-            except ValueError:
+            except (ValueError, OverflowError):  # also of a code for missing values that its dtype cannot hold
                 pass
     assert predicted > 50
     assert memory.growth() < 250e6

@@ -5,7 +5,7 @@ import sys
 from importlib import metadata
 
 _PACKAGES = (
-    "numpy numba llvmlite scipy scikit-learn safetensors tqdm joblib torch onnx onnxruntime matplotlib pandas pyarrow"
+    "numpy numba llvmlite scipy scikit-learn tqdm joblib torch onnx onnxruntime matplotlib pandas pyarrow"
 ).split()
 
 

@@ -91,6 +91,8 @@ def _tensors(arrays: Mapping[str, np.ndarray], small: bool) -> tuple[dict[str, n
         if dtype not in DTYPES:
             raise UnsupportedModel(f"{name} is of dtype {given.dtype}, which cannot be stored")
         array = np.asarray(given, dtype=given.dtype.newbyteorder("<"), order="C")
+        if dtype == "bool":
+            array = array.view(np.uint8) != 0  # each as 0 or 1
         codec, parts = pack(array) if small else (None, {"": array})
         keys = {part: f"{name}:{part}" if codec else name for part in parts}
         if name in (METADATA, GRAPH) or not all(limits.is_name(key) and key not in tensors for key in keys.values()):

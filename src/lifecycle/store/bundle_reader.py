@@ -181,6 +181,8 @@ def _read_and_check(file: _File, sha256: str | None) -> Bundle:
     try:
         manifest, _ = parse_json(metadata.pop(MANIFEST), allowance)
         _check_manifest(name, manifest, sections, version)
+        if version == 1:
+            manifest = {field: manifest[field] for field in _FIELDS_OF_1} | {"graph": None, "facts": None}
     except (CorruptBundle, limits.ExceedsLimit):
         raise
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
@@ -333,7 +335,7 @@ def arrays_of(bundle: Bundle) -> dict[str, np.ndarray]:
 
 def graph_of(bundle: Bundle) -> bytes | None:
     """The bytes of the ONNX graph that `bundle.write` was given; None where there is none."""
-    return bundle.tensors[GRAPH].tobytes() if bundle.manifest.get("graph") is not None else None
+    return None if bundle.manifest["graph"] is None else bundle.tensors[GRAPH].tobytes()
 
 
 @contextmanager

@@ -114,8 +114,8 @@ def inspect(path: str | os.PathLike) -> Inspection:
         model, complete = adapters.describe(config)
         versions = {str(k): str(v) for k, v in manifest["versions"].items()}
         kind, metadata = config["kind"], manifest["metadata"]
-        graph = tensors[GRAPH].nbytes if manifest.get("graph") is not None else None
-        facts = manifest.get("facts") or {}
+        graph = None if manifest["graph"] is None else tensors[GRAPH].nbytes
+        facts = manifest["facts"] or {}
         return Inspection(
             path.name, bundle.size, bundle.sha256(), kind, model, complete, arrays, metadata, versions, graph, facts
         )

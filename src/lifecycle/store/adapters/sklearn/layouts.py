@@ -6,11 +6,11 @@ import numpy as np
 
 from lifecycle.store import limits
 
-_MAX_GAPS = 1_000_000  # bytes between rows or columns that are kept: of matrices that are products' small ones
+_MAX_GAPS = 1_000_000  # bytes of memory between the rows or columns of a matrix; more are not kept for a last bit
 
 
 def strides_of(array: np.ndarray) -> list[int] | None:
-    """The strides of a matrix in items; None where its rows lie one after another, or its items are not neighbours."""
+    """The strides of a matrix in items; None where its rows lie one after another, or no items are neighbours."""
     if array.ndim != 2 or min(array.shape) < 2 or array.flags.c_contiguous:
         return None
     strides = [stride // array.itemsize for stride in array.strides]

@@ -85,14 +85,18 @@ def _check(model: Any) -> None:
 def _check_params(model: Any, n_rows: int) -> None:
     """ValueError for what makes a prediction fail, or take more than its rows."""
     n_neighbors, metric_params, n_jobs = model.n_neighbors, model.metric_params, model.n_jobs
-    if not isinstance(n_neighbors, (int, np.integer)) or not 1 <= n_neighbors <= n_rows:
+    if not _is_integer(n_neighbors) or not 1 <= n_neighbors <= n_rows:
         raise ValueError(f"n_neighbors={n_neighbors!r} is not between 1 and its number of rows, {n_rows}")
     if isinstance(model.metric, str) and model.metric in ("precomputed", "pyfunc"):
         raise ValueError(f"metric={model.metric!r} is no distance of rows")
     if metric_params is not None and not all(map(_is_numeric, metric_params.values())):
         raise ValueError("metric_params are not numbers or arrays of numbers")
-    if n_jobs is not None and not (isinstance(n_jobs, (int, np.integer)) and -_MAX_JOBS <= n_jobs <= _MAX_JOBS):
+    if n_jobs is not None and not (_is_integer(n_jobs) and -_MAX_JOBS <= n_jobs <= _MAX_JOBS):
         raise ValueError(f"n_jobs={n_jobs!r} is not between {-_MAX_JOBS} and {_MAX_JOBS}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _is_numeric(value: Any) -> bool:
