@@ -158,7 +158,7 @@ def _mutate_numbers(header, tensors, rng):
             where = rng.randrange(len(values)) if rng.random() < 0.6 else slice(None)
             with np.errstate(all="ignore"):
                 values[where] = np.array(rng.choice(NUMBERS)).astype(dtype)
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         raise TypeError("an edit removed what this one needs") from None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -52,6 +53,8 @@ MADE = {
     ).fit(X, y),
     "encoder": lambda X, y: make_pipeline(OneHotEncoder(sparse_output=False), linear()).fit(X, y),
     "columns": lambda X, y: make_pipeline(ColumnTransformer([("a", "passthrough", [0])]), linear()).fit(X, y),
+    "forest": lambda X, y: RandomForestRegressor(2, max_depth=2, random_state=0).fit(X, y),
+    "boosting": lambda X, y: HistGradientBoostingRegressor(max_iter=2, min_samples_leaf=2).fit(X, y),
     "mlp": lambda X, y: lt.MLP(2, 2),
     "rnn": lambda X, y: lt.RNN(2, 2),
     "cnn": lambda X, y: lt.CNN(1, 2, 8, channels=4),
@@ -150,11 +153,20 @@ def shape(value):
     return edit
 
 
+def without_leaves(manifest):
+    for name in list(manifest["arrays"]):
+        if name.startswith("leaf_"):
+            manifest["arrays"][name.replace("leaf_", "x_")] = manifest["arrays"].pop(name)
+
+
 FITTED = ("config", "fitted")
 SCALER = ("config", "root", "transformer", "fitted")
 # name: (model, edit, what the error says); every file is small, and asked for gigabytes, minutes, or a bare error
 CRAFTED = {
     "target of 10^12 columns": ("target", at(*SCALER, "n_features_in_")(10**12), "more than"),
+    "a forest of 6,000,000 columns": ("forest", at("config", "trees", "n_features")(6_000_000), "100,000,000 bytes"),
+    "boosting of 60,000 columns": ("boosting", at("config", "trees", "n_features")(60_000), "100,000,000 bytes"),
+    "a forest without leaves": ("forest", without_leaves, "'leaf_value' is missing"),
     "scaler of -1 columns": ("target", at(*SCALER, "n_features_in_")(-1), "malformed"),
     "26,000 encoded columns": ("encoder", categories(26_000, 1), "25,000 columns"),
     "categories as text of 1 GB": ("encoder", at(*STEPS, 0, 1, "params", "dtype")("V1000000000"), "dtype V1000000000"),

@@ -70,7 +70,7 @@ def decode(numbers: dict[str, Any], arrays: dict[str, np.ndarray]) -> TreeEnsemb
         is_categorical = _bits("is_categorical", arrays, n_splits)
         splits.category_set[is_categorical] = _integers("category_set", arrays, int(is_categorical.sum()))
     leaf = _integers("leaf", arrays, n_leaves) if "leaf" in arrays else np.arange(n_leaves, dtype=np.int32)
-    n_rows = len(arrays[next(k for k in ("leaf_size", "leaf_value_code", "leaf_value") if k in arrays)])
+    n_rows = len(arrays[next((k for k in ("leaf_size", "leaf_value_code") if k in arrays), "leaf_value")])
     sizes = _integers("leaf_size", arrays, n_rows) if "leaf_size" in arrays else np.ones(n_rows, np.int32)
     start = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     n_values = int(start[-1])
