@@ -64,14 +64,17 @@ class Flag(NamedTuple):
             raise ValueError(f"{name} is malformed")
 
 
+_MODULES = {"numpy": "numpy", "feature_selection": "sklearn.feature_selection"}  # of functions
+
+
 class Functions(NamedTuple):
     """The functions of a module that an argument may be: a file has their names."""
 
-    module: str
+    module: str  # a key of the table
     names: tuple[str, ...]
 
     def named(self, name: Any) -> Any:
-        return getattr(import_module(self.module), one_of("the function", name, self.names))
+        return getattr(import_module(_MODULES[self.module]), one_of("the function", name, self.names))
 
     def name_of(self, function: Any) -> str | None:
         """The name of a function; None if it is none of these."""
