@@ -9,6 +9,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -505,3 +506,12 @@ def test_a_certificate_that_is_of_another_model_is_not_kept(tmp_path):
     result = lc.compress(model, X[900:], y[900:], max_drop=0.05, random_state=0, progress=False)
     lc.save(replace(result, model=model, candidates=[]), tmp_path / "model.lc")  # as where nothing passed
     assert not lc.inspect(tmp_path / "model.lc").facts
+
+
+def test_a_file_of_this_version_of_the_format_gives_the_same_predictions():
+    """It holds a pipeline of scikit-learn with its graph, and its probabilities for some rows in the metadata."""
+    path = Path(__file__).parent / "files" / "format2" / "predictor.safetensors"
+    X = fitted("Pipeline")[1][100:105]
+    wanted = lc.inspect(path).metadata["probabilities"]
+    np.testing.assert_allclose(lc.load_predictor(path).predict_proba(X), wanted, rtol=1e-9)
+    np.testing.assert_allclose(lc.load(path).predict_proba(X), wanted, rtol=1e-9)
