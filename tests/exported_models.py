@@ -77,6 +77,14 @@ def mixed_table():
     return table, ((table.a + (table.word == "x")) > 0.3).astype(int).to_numpy()
 
 
+@cache
+def named_columns():
+    """Names that are none in Python, or that graphs use, a column of whole numbers and one of truth values."""
+    frame, y = load_iris(return_X_y=True, as_frame=True)
+    frame = frame.assign(label=np.arange(len(y)) % 3, variable=y > 1)
+    return frame, (y == 2).to_numpy()
+
+
 def columns():
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     return ColumnTransformer([("n", numbers, ["a", "b"]), ("w", OneHotEncoder(handle_unknown="ignore"), ["word"])])
@@ -118,6 +126,18 @@ MODELS = {
         lambda: make_pipeline(SimpleImputer(), RandomForestClassifier(9, random_state=0)),
         cancer_with_missing,
     ),
+    "Pipeline, names": (lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)), named_columns),
+    "Pipeline, imputed names": (lambda: make_pipeline(SimpleImputer(), lc.LinearClassifier()), named_columns),
+    "Pipeline, categories of whole numbers": (
+        lambda: make_pipeline(
+            ColumnTransformer([("l", OneHotEncoder(handle_unknown="ignore"), ["label"])], remainder="passthrough"),
+            Ridge(),
+        ),
+        named_columns,
+    ),
+    "Ridge, names": (lambda: Ridge(), named_columns),
+    "RandomForestClassifier, names": (lambda: RandomForestClassifier(9, random_state=0), named_columns),
+    "Pipeline of an estimator": (lambda: make_pipeline(Ridge()), diabetes),
     "Pipeline of columns": (lambda: make_pipeline(columns(), lc.LinearClassifier()), mixed_table),
     "Pipeline of columns, boosting": (
         lambda: make_pipeline(columns(), HistGradientBoostingClassifier(max_iter=9)),

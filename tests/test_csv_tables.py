@@ -2,14 +2,15 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from lifecycle.cli.csv_tables import number_format_of, read_table, write_table
-from lifecycle.cli.number_format import NumberFormat, as_numbers
+from lifecycle.cli.csv_tables import CsvReader, number_format_of, read_table
+from lifecycle.cli.number_format import NUMBER_FORMATS, NumberFormat, as_number, as_numbers
 
 from .csv_files import written
 
@@ -48,14 +49,6 @@ def test_what_stands_in_quotes_separates_nothing(tmp_path):
     assert list(table.columns) == ["x, in cm", "y, in cm"]
     one = read_table(written(tmp_path, "a\n1\n\n3\n"))
     assert one["a"].tolist() == ["1", None, "3"]
-
-
-def test_a_table_is_written_whole(tmp_path):
-    table = read_table(written(tmp_path, "a,b\n1,x\n2,\n"))
-    write_table(table, tmp_path / "again.csv")
-    assert (tmp_path / "again.csv").read_bytes().splitlines() == [b"a,b", b"1,x", b"2,"]
-    with pytest.raises(OSError, match="no folder"):
-        write_table(table, tmp_path / "no" / "again.csv")
 
 
 @pytest.mark.parametrize(
@@ -217,3 +210,100 @@ def test_a_frame_comes_back_from_every_dialect_and_encoding(tmp_path, delimiter,
             np.testing.assert_array_equal(as_numbers(table[name], number_format), expected)
         else:
             assert table[name].tolist() == [v or None for v in frame[name]]
+
+
+def in_blocks(content, size, numeric=(), number_format=NUMBER_FORMATS[0]):
+    """The table of a file that is read in blocks; all columns are text, but for numeric ones."""
+    reader = CsvReader(io.BufferedReader(io.BytesIO(content)), "table.csv", size)
+    words = [c for c in reader.first if c not in numeric]
+    return pandas.concat(list(reader.tables(numeric, words, number_format)), ignore_index=True)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_where_blocks_end_changes_nothing(tmp_path, encoding, data):
+    delimiter, end = data.draw(st.sampled_from(",;\t|")), data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    n = data.draw(st.integers(1, 3))
+    quoting = data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator=end)
+    writer.writerow(["é", "b", "c"][:n])  # whose encoding is decided
+    for row in data.draw(st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=12)):
+        if end != "\r":  # after such a blank line pandas drops a delimiter with which a row begins
+            out.write(data.draw(st.sampled_from(["", "", end, f"  {end}"])))
+        writer.writerow(row)
+    out.write(data.draw(st.sampled_from(["", end, f" {end}{end}", "last"])))
+    content = f"sep={delimiter}{end}{out.getvalue()}".encode(encoding)
+    assume(encoding != "cp1252" or not is_utf8(content))
+    whole = read_table(written(tmp_path, content))
+    # the first block ends after the names, or later
+    size = data.draw(st.integers(len(f'sep={delimiter}{end}"é"{end}'.encode(encoding)), len(content)))
+    pandas.testing.assert_frame_equal(in_blocks(content, size), whole.astype(object), check_dtype=False)
+
+
+NUMBER_LIKE = st.text("0123456789+-eE.,_ \tinfaxyT\xa0１", min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=300)
+@example(["1,5 "], NumberFormat(",", "."))
+@example(["1,5"], NumberFormat(".", ","))
+@given(
+    st.lists(
+        st.one_of(
+            NUMBER_LIKE, st.floats(width=64).map(repr), st.integers().map(str), st.floats().map("{:,.3f}".format)
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(NUMBER_FORMATS),
+)
+def test_pandas_reads_as_numbers_what_the_rule_does(values, number_format):
+    values = [v.lstrip(" ") for v in values]
+    assume(all(v not in MISSING and v.strip() for v in values))
+    content = "\n".join(["n|w", *(f"{v}|w" for v in values)]).encode()
+    column = in_blocks(content, -1, ["n"], number_format)["n"]
+    if column.dtype.kind in "iuf":
+        np.testing.assert_array_equal(column, [as_number(v, number_format) for v in values])
+    else:
+        assert column.tolist() == values
+
+
+def test_a_column_is_text_only_in_the_blocks_with_other_values():
+    content = b"a,b\n" + b"1,x\n" * 50 + b"True,x\n" + b"0.5,x\n" * 50 + b"1_0,x\n" + b"9" * 25 + b",x\n"
+    reader = CsvReader(io.BufferedReader(io.BytesIO(content)), "table.csv", 40)
+    columns = [table["a"] for table in reader.tables(["a"], ["b"], NUMBER_FORMATS[0])]
+    assert {c.dtype.kind for c in columns} == {"i", "f", "O"}
+    assert [v for c in columns if c.dtype == object for v in c if not re.fullmatch(r"1|0\.5", v)] == [
+        "True",
+        "1_0",
+        "9" * 25,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "late", "sentence"),
+    [
+        ("a,b", b"1,2,3\n", "is no CSV table: row 41 has 3 values, but there are 2 names"),
+        ("a,b", b'1,"2\n', "is no CSV table: .*EOF inside string"),
+        ("é,b", b"1,\xe9\n", "is no text in UTF-8 in row 41, column 'b'"),
+        ("é,b", b'"1\n2",\n\n\xe9', "is no text in UTF-8 in row 42, column 'é'"),
+        ("a,b", b"1,\x81\n", "is no text in UTF-8 in row 41, column 'b'"),
+        ("a,b", b"1\0,2\n", "holds NUL characters in row 41, column 'a'"),
+        ("a,,", b"1,,x\n", "holds 'x' in row 41, column 3, which has no name"),
+    ],
+)
+def test_a_late_row_that_contradicts_the_first_block_is_named(names, late, sentence):
+    early = names + "\n" + "1,2\n" * 20 + "\n" * 3 + "3,4\n" * 20
+    if names.endswith(","):
+        early = early.replace(",2", ",").replace(",4", ",")
+    with pytest.raises(ValueError, match=f"^table.csv {sentence}"):
+        in_blocks(early.encode() + late + b"5,\n" * 9, 40)
+
+
+def test_text_that_is_ascii_at_first_may_be_in_both_encodings():
+    early = b"a,b\n" + b"1,x\n" * 30
+    assert in_blocks(early + "2,é\n".encode(), 30)["b"].iloc[-1] == "é"
+    with pytest.warns(UserWarning, match="table.csv: the text is no UTF-8 and was read as Windows-1252"):
+        table = in_blocks(early + "2,é\n3,ü\n".encode("cp1252"), 30)
+    assert table["b"].tolist()[-2:] == ["é", "ü"]

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
 
 import lifecycle as lc
 from lifecycle.linear import newton
@@ -227,3 +228,14 @@ def test_newton_cg_solves_quadratic_functions_of_any_scale(dtype):
     for m in (0, 1, 3):
         np.testing.assert_allclose(x[m], np.linalg.solve(H[m], b[m]), rtol=1e-4)
     assert not x[2].any()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-12])
+def test_features_that_depend_on_each_other_need_no_penalty(alpha):
+    rng = np.random.RandomState(0)
+    X, y = rng.standard_normal((600, 20)) @ rng.standard_normal((20, 60)), rng.randint(10, size=600)
+    model = lc.LinearClassifier(alpha=alpha).fit(X, y)  # 610 variables, which Newton steps without Hessians solve
+    twin = LogisticRegression(C=1e10, max_iter=5000).fit(X, y)
+    losses = [log_loss(y, one.predict_proba(X)) for one in (model, twin)]
+    assert losses[0] <= losses[1] + 1e-4 * np.log(10)
+    assert np.abs(model.coef_).max() < 1.0

@@ -14,12 +14,31 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold, f_regression
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, TweedieRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    SplineTransformer,
+    StandardScaler,
+)
 from torch import nn
 
 import lifecycle as lc
@@ -50,6 +69,17 @@ def columns():
     numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     return ColumnTransformer([("numbers", numbers, ["height", "weight"]), ("words", words, ["work"])])
+
+
+def transformers_of_numbers():
+    return [
+        *(RobustScaler(), MaxAbsScaler(), Normalizer(), Binarizer(), PowerTransformer(), VarianceThreshold(0.01)),
+        *(PCA(1, random_state=0), TruncatedSVD(1, random_state=0), SelectKBest(f_regression, k=1)),
+        *(QuantileTransformer(n_quantiles=5), SelectPercentile(f_regression, percentile=50)),
+        KBinsDiscretizer(3, encode="onehot-dense", strategy="uniform"),
+        make_pipeline(MinMaxScaler(), PolynomialFeatures((1, 2)), FunctionTransformer(np.square)),
+        SplineTransformer(3, degree=2, extrapolation="continue"),
+    ]
 
 
 def fitted(name):
@@ -99,6 +129,21 @@ def fitted(name):
             return lc.quantize(lt.TorchClassifier(lt.MLP, module__hidden=(8,), **SHORT).fit(X, classes))
         case "pipeline":
             return make_pipeline(columns(), linear).fit(table(), classes)
+        case "sklearn-k-neighbors":
+            return KNeighborsClassifier(4, weights="distance").fit(X, classes)
+        case "pipeline-numbers":
+            imputed = ColumnTransformer([("numbers", SimpleImputer(), ["height", "weight"])])
+            return make_pipeline(imputed, make_union(*transformers_of_numbers()), Ridge()).fit(table(), y)
+        case "pipeline-words":
+            texts = {
+                "tfidf": TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), max_features=9, dtype=np.float32),
+                "counts": make_pipeline(CountVectorizer(analyzer="char"), TfidfTransformer()),
+                "hashes": HashingVectorizer(n_features=5),
+            }
+            codes = ("codes", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["work"])
+            parts = [*((name, step, "work") for name, step in texts.items()), codes]
+            neighbors = KNeighborsClassifier(3)
+            return make_pipeline(ColumnTransformer(parts, sparse_threshold=1.0), neighbors).fit(table(), classes)
         case "pipeline-torch":
             inner = lt.TorchRegressor(lt.MLP(5, 1, hidden=(4,)), **SHORT)
             outer = TransformedTargetRegressor(inner, transformer=StandardScaler())

@@ -1,5 +1,8 @@
 """export_onnx: the graph answers as its model does, or is not written."""
 
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -22,9 +25,12 @@ def run(path, X):
     """Outputs by name, of onnxruntime alone: the graph's inputs are the columns, or all of X."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     inputs = session.get_inputs()
-    if hasattr(X, "columns"):
-        feeds = {one.name: X[[one.name]].to_numpy() for one in inputs}
+    if hasattr(X, "columns") and len(inputs) > 1:
+        columns = (X.iloc[:, [k]] for k in range(X.shape[1]))
+        numbers = [c.to_numpy() if c.dtypes.iloc[0].kind not in "biuf" else c.to_numpy(np.float64) for c in columns]
+        feeds = {one.name: column for one, column in zip(inputs, numbers, strict=True)}
     else:
+        X = X.to_numpy(np.float64) if hasattr(X, "columns") else X
         feeds = {inputs[0].name: X}
     return dict(zip((one.name for one in session.get_outputs()), session.run(None, feeds), strict=True))
 
@@ -92,11 +98,30 @@ def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path, what, change
     assert caught.value.report.max_rel_error > RTOL
 
 
-def test_rows_whose_best_scores_are_equal_but_for_rounding_are_ties(tmp_path):
+@pytest.mark.parametrize(
+    ("scores", "tied"),
+    [
+        ([0.5, 0.5 + 1e-16, 0.0], True),
+        ([0.5, 0.5 + 1e-9], False),
+        ([1e3, 1e3 + 1e-10], True),
+        ([0.0], True),
+        ([1e-9], False),
+    ],
+)
+def test_rows_whose_best_scores_are_equal_but_for_rounding_are_ties(scores, tied):
+    assert is_tie(np.array(scores)) == tied
+
+
+def test_ties_are_no_flips(monkeypatch, tmp_path):
     X, y = iris()
-    forest = RandomForestClassifier(3, max_depth=1, random_state=0).fit(X, y)
-    report = lc.export_onnx(forest, tmp_path / "model.onnx", X)
-    assert report.label_flips == 0
+    forest = RandomForestClassifier(8, random_state=0).fit(X, y)
+    predict = type(forest).predict
+    assert lc.export_onnx(forest, tmp_path / "model.onnx", X).ties == 0
+    monkeypatch.setattr(
+        type(forest), "predict", lambda self, X: np.roll(predict(self, X), 1) if len(X) > 1 else predict(self, X)
+    )
+    monkeypatch.setattr("lifecycle.onnx.export.is_tie", lambda scores: True)
+    assert lc.export_onnx(forest, tmp_path / "model.onnx", X).ties > 0
 
 
 # -- torch ----------------------------------------------------------------------------------------------------------
@@ -227,6 +252,61 @@ def test_opset(tmp_path):
     assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 20
     with pytest.raises(ValueError, match="opset must be"):
         lc.export_onnx(model, tmp_path / "model.onnx", X, opset=9)
+
+
+def test_steps_that_pass_everything_through(tmp_path):
+    X, y = diabetes()
+    model = make_pipeline("passthrough", StandardScaler(), "passthrough", Ridge()).fit(X, y)
+    lc.export_onnx(model, tmp_path / "model.onnx", X)
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", X)["prediction"], model.predict(X))
+
+
+def test_a_network_behind_a_step_of_float64(tmp_path):
+    X, y = cancer()
+    model = make_pipeline(StandardScaler(), lt.TorchClassifier(max_epochs=2, random_state=0)).fit(X, y)
+    lc.export_onnx(model, tmp_path / "model.onnx", X)
+    np.testing.assert_array_equal(run(tmp_path / "model.onnx", X)["label"], model.predict(X))
+
+
+def test_columns_with_the_names_of_outputs_and_spaces(tmp_path):
+    model, X, _ = fitted("Pipeline, names")
+    lc.export_onnx(model, tmp_path / "model.onnx", X)
+    names = [one.name for one in onnx.load(tmp_path / "model.onnx").graph.input]
+    assert names == [
+        "sepal length (cm)",
+        "sepal width (cm)",
+        "petal length (cm)",
+        "petal width (cm)",
+        "column_4",
+        "variable",
+    ]
+
+
+def test_values_of_any_scale_are_compared(monkeypatch, tmp_path):
+    X, y = diabetes()
+    model = Ridge().fit(X, 1e-9 * y)
+    converted = linear.convert
+
+    def wrong(model, example, opset):
+        found = converted(model, example, opset)
+        (intercept,) = (one for one in found.model.graph.initializer if one.name == "intercept_")
+        array = onnx.numpy_helper.to_array(intercept) * 1.01
+        intercept.CopyFrom(onnx.numpy_helper.from_array(array, "intercept_"))
+        return found
+
+    monkeypatch.setattr(linear, "convert", wrong)
+    with pytest.raises(lc.ParityError):
+        lc.export_onnx(model, tmp_path / "model.onnx", X)
+
+
+def test_exports_of_several_threads(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    level = logging.root.manager.disable
+    with ThreadPoolExecutor(3) as pool:
+        paths = [tmp_path / f"{k}.onnx" for k in range(6)]
+        list(pool.map(lambda path: lc.export_onnx(net, path, np.zeros((2, 4), "f4")), paths))
+    assert all(path.exists() for path in paths)
+    assert logging.root.manager.disable == level
 
 
 def test_a_pipeline_with_a_step_that_nobody_converts(tmp_path):

@@ -6,6 +6,8 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -14,8 +16,11 @@ import pandas as pd
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from torch import nn
 
 import lifecycle as lc
@@ -194,13 +199,17 @@ def test_requests_of_the_inference_protocol(tmp_path):
     [
         ({"name": "Y"}, "takes the inputs X"),
         ({"shape": [4, 5]}, r"takes \[-1, 4\]"),
-        ({"shape": [5, 4]}, "has 16 values"),
+        ({"shape": [5, 4]}, "not as its shape says"),
+        ({"data": [1.0] * 15}, "has 15 values"),
+        ({"data": [[1.0] * 2] * 8}, "not as its shape says"),
+        ({"data": [float("nan")] * 16}, "missing values"),
+        ({"data": [10**400] * 16}, "too large"),
         ({"shape": [True, 4]}, "list of sizes"),
         ({"datatype": "INT64"}, "takes FP64"),
         ({"datatype": "FP12"}, "unknown datatype"),
         ({"data": ["a"] * 16}, "must be numbers"),
         ({"data": None}, "must be a list"),
-        ({"data": [[1.0] * 4, 1.0, 2.0, 3.0]}, "nested unevenly"),
+        ({"data": [[1.0] * 4, 1.0, 2.0, 3.0]}, "not as its shape says"),
     ],
 )
 def test_requests_that_do_not_fit(changes, sentence, tmp_path):
@@ -341,6 +350,15 @@ def large():
     return model_of([helper.make_node("ConstantOfShape", ["s"], ["Y"])], [shape])
 
 
+def sized(op, **attributes):
+    return model_of([helper.make_node(op, [], ["Y"], **attributes)])
+
+
+def of_constant(**attributes):
+    return model_of([helper.make_node("Constant", [], ["s"], **attributes),
+                     helper.make_node("ConstantOfShape", ["s"], ["Y"])])  # fmt: skip
+
+
 def negative():
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[-1, 2])
     return model_of([helper.make_node("MatMul", ["X", "w"], ["Y"])], [tensor])
@@ -349,6 +367,8 @@ def negative():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (lambda: sized("RandomNormal", shape=[10**6, 10**6]), "operator RandomNormal"),
+        (lambda: of_constant(value_ints=[10**6, 10**6]), "asks ConstantOfShape for much memory"),
         (outside, "data outside of the file"),
         (in_an_attribute, "data outside of the file"),
         (loop, "operator Loop"),
@@ -406,10 +426,82 @@ def test_random_changes_of_a_graph_end_in_named_errors(tmp_path):
     assert refused > 100
 
 
-def test_regressors_and_arrays_of_lists(tmp_path):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["LogisticRegression", "Ridge", "Pipeline", "Ridge, names"])
+def test_values_that_the_model_refuses_are_refused(name, value, tmp_path):
+    model, X, _, path = saved(tmp_path, name)
+    rows = rows_of(X, np.arange(3))
+    if hasattr(rows, "iloc"):
+        rows = rows.astype(float)
+        rows.iloc[1, 2] = value
+    else:
+        rows[1, 2] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        model.predict(rows)
+    with pytest.raises(ValueError, match=r"(feature 2|'petal length \(cm\)') has (missing|infinite) values"):
+        lc.load_predictor(path).predict(rows)
+
+
+def test_a_column_that_is_imputed_may_lack_values_and_another_may_not(tmp_path):
+    _, X, _, path = saved(tmp_path, "Pipeline of columns")
+    predictor = lc.load_predictor(path)
+    assert predictor.interface.may_be_missing == [0, 1]
+    assert len(predictor.predict(X.assign(b=np.nan))) == len(X)
+
+
+def test_a_column_of_whole_numbers_takes_no_fractions(tmp_path):
+    _, X, _, path = saved(tmp_path, "Pipeline, categories of whole numbers")
+    with pytest.raises(ValueError, match="the column 'label' must hold integers"):
+        lc.load_predictor(path).predict(X.assign(label=0.5))
+
+
+def test_unknown_categories_that_the_model_refuses_are_a_value_error(tmp_path):
+    table, y = mixed_table()
+    steps = ColumnTransformer([("w", OneHotEncoder(), ["word"]), ("n", "passthrough", ["a"])])
+    model = make_pipeline(steps, Ridge()).fit(table, y)
+    lc.save(model, tmp_path / "model.lc", example=table)
+    with pytest.raises(ValueError, match="unknown categories"):
+        model.predict(table.assign(word="other"))
+    with pytest.raises(ValueError, match="the graph refuses these rows"):
+        lc.load_predictor(tmp_path / "model.lc").predict(table.assign(word="other"))
+
+
+def test_several_threads_predict_the_same(tmp_path):
+    _, X, _, path = saved(tmp_path, "MLPClassifier")
+    predictor = lc.load_predictor(path)
+    wanted = predictor.predict(X)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(predictor.predict, [X] * 16):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_regressors_are_no_classifiers(tmp_path):
     *_, path = saved(tmp_path, "Ridge")
     predictor = lc.load_predictor(path)
     with pytest.raises(AttributeError, match="no classifier"):
         _ = predictor.classes_
     assert isinstance(lc.load(path), Ridge)
     assert not hasattr(predictor, "predict_proba")
+
+
+def test_a_result_of_compress_keeps_its_certificate(tmp_path):
+    X, y = digits()
+    model = lc.LinearClassifier().fit(X[:900], y[:900])
+    result = lc.compress(model, X[900:], y[900:], max_drop=0.05, random_state=0, progress=False)
+    assert result.best is not None
+    lc.save(result, tmp_path / "model.lc", example=X[:50], metadata={"data": "digits"})
+    inspected = lc.inspect(tmp_path / "model.lc")
+    assert inspected.facts["certificate"]["bound"] == result.certificate.bound
+    assert inspected.facts["certificate"]["rows_hash"] == result.certificate.rows_hash
+    assert inspected.facts["parity"]["label_flips"] == 0
+    assert inspected.metadata == {"data": "digits"}
+    assert "certificate.max_drop: 0.05" in repr(inspected)
+    np.testing.assert_array_equal(lc.load(tmp_path / "model.lc").predict(X), result.model.predict(X))
+
+
+def test_a_certificate_that_is_of_another_model_is_not_kept(tmp_path):
+    X, y = digits()
+    model = lc.LinearClassifier().fit(X[:900], y[:900])
+    result = lc.compress(model, X[900:], y[900:], max_drop=0.05, random_state=0, progress=False)
+    lc.save(replace(result, model=model, candidates=[]), tmp_path / "model.lc")  # as where nothing passed
+    assert not lc.inspect(tmp_path / "model.lc").facts

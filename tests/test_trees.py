@@ -467,10 +467,12 @@ def test_tables_with_categories_in_a_file(tmp_path):
 
 def test_several_targets_in_a_file(tmp_path):
     X, y = load_digits(return_X_y=True)
-    model = RandomForestClassifier(5, random_state=0).fit(X, np.stack([y, y % 3], axis=1))
-    for one in (model, flat(model)):
-        lc.save(one, tmp_path / "model.lc")
-        np.testing.assert_array_equal(lc.load(tmp_path / "model.lc").predict(X), model.predict(X))
+    words = np.array([["a", "zero"], ["b", "one"], ["c", "two"]])  # of two widths
+    for targets in (np.stack([y, y % 3], axis=1), words[y % 3]):
+        model = RandomForestClassifier(5, random_state=0).fit(X, targets)
+        for one in (model, flat(model)):
+            lc.save(one, tmp_path / "model.lc")
+            np.testing.assert_array_equal(lc.load(tmp_path / "model.lc").predict(X), model.predict(X))
 
 
 def test_a_forest_in_a_pipeline_in_a_file(tmp_path):

@@ -4,7 +4,9 @@ import platform
 import sys
 from importlib import metadata
 
-_PACKAGES = ("numpy numba llvmlite scipy scikit-learn tqdm joblib torch onnx onnxruntime matplotlib pandas").split()
+_PACKAGES = (
+    "numpy numba llvmlite scipy scikit-learn tqdm joblib torch onnx onnxruntime matplotlib pandas pyarrow"
+).split()
 
 
 def show_versions() -> None:

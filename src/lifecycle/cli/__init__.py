@@ -50,10 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("file", metavar="FILE")
     inspect.set_defaults(run=_inspect)
 
-    predict = commands.add_parser("predict", help="predict the rows of a CSV file with a saved model")
+    predict = commands.add_parser(
+        "predict", help="predict the rows of a .csv, .parquet or .npy file with a saved model"
+    )
     predict.add_argument("file", metavar="FILE")
-    predict.add_argument("data", metavar="DATA.csv")
-    predict.add_argument("--out", metavar="PREDICTIONS.csv", help="file to write (default: the terminal)")
+    predict.add_argument("data", metavar="DATA", help="rows: .parquet, .npy (an array), or any other name for CSV")
+    predict.add_argument(
+        "--out",
+        metavar="PREDICTIONS",
+        help="file to write: .parquet, .npy, or any other name for CSV (default: CSV to the terminal)",
+    )
     predict.set_defaults(run=_predict)
 
     warmup = commands.add_parser("warmup", help="compile the usual kernels into the cache, for container images")
@@ -78,22 +84,24 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     import lifecycle as lc
-    from lifecycle.cli.csv_tables import write_table
-    from lifecycle.cli.prediction import number_format_in, predict_table, read_rows
+    from lifecycle.cli.prediction import load_model, number_format_in
+    from lifecycle.cli.prediction_files import as_csv, write_predictions
+    from lifecycle.cli.row_files import open_rows, predict_in_chunks
 
     for given in (options.file, options.data):
         if options.out is not None and os.path.exists(options.out) and os.path.samefile(options.out, given):
             raise ValueError(f"--out {options.out} would overwrite what is read; give another file")
-    model, metadata = lc.load(options.file), lc.inspect(options.file).metadata
-    table = read_rows(options.data, model, number_format_in(metadata))
-    for note in table.attrs["notes"]:
-        print(f"lifecycle: {options.data}: {note}", file=sys.stderr)
-    predictions = predict_table(model, table)
-    if options.out is None:
-        predictions.to_csv(sys.stdout, index=False)
-    else:
-        write_table(predictions, options.out)
-        print(f"wrote {options.out}: {len(predictions):,} predictions")
+    model, metadata = load_model(options.file), lc.inspect(options.file).metadata
+    with open_rows(options.data, model, number_format_in(metadata)) as rows:
+        for note in rows.notes:
+            print(f"lifecycle: {options.data}: {note}", file=sys.stderr)
+        if options.out is None:
+            progress = False if sys.stdout.isatty() else None
+            for text in as_csv(predict_in_chunks(model, rows, progress)):
+                sys.stdout.write(text)
+        else:
+            n_rows = write_predictions(predict_in_chunks(model, rows), options.out)
+            print(f"wrote {options.out}: {n_rows:,} predictions")
     return 0
 
 

@@ -1,43 +1,43 @@
-"""CSV files as tables of text, and their columns as categories.
+"""CSV files as tables of text and numbers, whole or in blocks of rows, and their columns as categories.
 
 A column in which every value is a number is numeric; every other column is categorical. Both are read from the same
 text, so that a model recognizes its columns in another file.
 """
 
-import codecs
-import csv
 import io
 import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lifecycle._display import import_optional
-from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat, decide_number_format, is_number
-from lifecycle.store.files import write_atomically
+from lifecycle._threads import map_ordered
+from lifecycle.cli.csv_text import (
+    Characters,
+    NotText,
+    delimiter_of,
+    end_of_first_row,
+    end_of_last_row,
+    records,
+    without_first_lines,
+    without_last_lines,
+    without_line_end,
+)
+from lifecycle.cli.number_format import DECIMAL_POINTS, NumberFormat, decide_number_format
 
-_DELIMITERS = ";\t|,"  # commas last: they are the most likely to stand within a value
-_SAMPLED_ROWS = 1000  # that decide the delimiter
-_BLANK_LINES = re.compile(r"([\s,;|]*[\r\n])?")
-_SEP_LINE = re.compile(r'"?sep=(\t|(?![\w"])[!-~])"?[,;\t|]* *(\r\n?|\n|$)', re.IGNORECASE)  # as Excel reads it
-_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_SHOWN = 20  # characters of a value
+_AHEAD = 4  # blocks that are in memory at once, parsed on threads
 
 
 def import_pandas() -> Any:
     """pandas, or an ImportError that names the extra."""
-    return import_optional("pandas", "reading a CSV file")
+    return import_optional("pandas", "reading a table")
 
 
 def read_table(path: str | os.PathLike, decide_format: Callable = decide_number_format) -> Any:
-    """A CSV file as a DataFrame of text; what pandas takes for missing ("", NA, null, …) is missing.
-
-    The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252. Blank lines before the column names and at
-    the end are skipped. A line such as ``sep=;`` names the delimiter; otherwise it is that of commas, semicolons, tabs
-    and bars under which the most rows have as many values as there are names, quotes parsed.
+    """A whole CSV file as a DataFrame of text, as `CsvReader` reads it.
 
     Parameters
     ----------
@@ -56,40 +56,13 @@ def read_table(path: str | os.PathLike, decide_format: Callable = decide_number_
     OSError
         There is no such file, or it cannot be read.
     ValueError
-        It is no table: not text, without rows, with a row longer than the line of names, or with a duplicate name.
+        As of `CsvReader`.
     """
-    pandas = import_pandas()
-    name = os.path.basename(os.fspath(path))
     with open(path, "rb") as file:
-        text, notes = _decoded(file.read(), name)
-    text, delimiter = _without_first_lines(text)
-    text = _without_last_lines(text)
-    if not text:
-        raise ValueError(f"{name} is empty: a table needs a line of column names and a line for each row")
-    options = {"sep": delimiter or _delimiter(text), "dtype": str, "skipinitialspace": True, "header": None}
-    try:
-        names = pandas.read_csv(io.StringIO(text), nrows=1, keep_default_na=False, **options)
-        header = [v.strip() for v in names.iloc[0]]
-        # in a table of one column an empty line is a missing value
-        frame = pandas.read_csv(io.StringIO(text), skip_blank_lines=len(header) > 1, **options)
-    except pandas.errors.ParserError as error:
-        raise ValueError(f"{name} is no CSV table: {str(error).strip()}") from None
-    if len(frame) < 2:
-        raise ValueError(f"{name} has a line of column names, but no row")
-    table = frame.iloc[1:].reset_index(drop=True).astype(object)
-    table = table.where(table.notna(), None)
-    nameless = [k for k, column in enumerate(header) if not column]
-    empty = [k for k in nameless if table[k].isna().all()]
-    if len(nameless) - len(empty) > 1:
-        notes.append(f"{len(nameless) - len(empty)} columns without a name are left out")
-        empty = nameless
-    table = table.drop(columns=empty)
-    table.columns = [column for k, column in enumerate(header) if k not in empty]
-    for column in table.columns:
-        if header.count(column) > 1 and column:
-            raise ValueError(f"{name} has the column name {column!r} twice; give each column a name of its own")
+        reader = CsvReader(file, os.path.basename(os.fspath(path)))
+    table = reader.first
     number_format, decided = decide_format({column: table[column] for column in table.columns})
-    table.attrs = {"number_format": tuple(number_format), "notes": notes + decided}
+    table.attrs = {"number_format": tuple(number_format), "notes": reader.notes + decided}
     return table
 
 
@@ -98,83 +71,212 @@ def number_format_of(table: Any) -> NumberFormat:
     return NumberFormat(*table.attrs.get("number_format", DECIMAL_POINTS))
 
 
-def _decoded(data: bytes, name: str) -> tuple[str, list[str]]:
-    """The text of a file, and a sentence where its encoding is a guess."""
-    encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
-    notes = []
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
+class CsvReader:
+    """A CSV file in blocks of whole rows; what pandas takes for missing ("", NA, null, …) is missing.
+
+    The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252. Blank lines before the column names and at
+    the end are skipped. A line such as ``sep=;`` names the delimiter; otherwise it is that of commas, semicolons, tabs
+    and bars under which the most rows have as many values as there are names, quotes parsed. A row with fewer values
+    ends with missing ones. The first block decides, and a later row that contradicts it is an error.
+
+    Parameters
+    ----------
+    file : buffered binary file
+    name : str
+    block : int, default=-1
+        Bytes of a block, about; -1: the whole file.
+
+    Attributes
+    ----------
+    first : pandas.DataFrame
+        The first block as text: str, and None where missing.
+    notes : list of str
+        Sentences about what was decided.
+    n_bytes : int
+        That were read.
+
+    Raises
+    ------
+    ValueError
+        It is no table: not text, without rows, with a row longer than the line of names, or with a duplicate name.
+        Rows are counted from 1, after the names.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, block: int = -1):
+        self._name, self._characters = name, Characters(file, name, block)
+        self._header: list[str] = []
+        self._first_block = ""
+        self._n_rows = 0  # that `tables` has given
+        self._empty: list[int] = []  # columns without a name and without values
+        self.notes = self._characters.notes
+        pandas = import_pandas()
         try:
-            if encoding != "utf-8":
-                raise
-            text = data.decode("cp1252")
-        except UnicodeDecodeError:
-            raise ValueError(f"{name} is no text in UTF-8: save it as CSV in UTF-8") from None
-        notes.append("the text is no UTF-8 and was read as Windows-1252")
-    if "\0" in text:
-        raise ValueError(f"{name} holds NUL characters: it is no text")
-    return text, notes
+            frame = self._read_first_block()
+        except pandas.errors.ParserError as error:
+            raise self._no_table(self._first_block, error) from None
+        except NotText as error:
+            raise self._no_text(error) from None
+        if not len(frame):
+            raise ValueError(f"{name} has a line of column names, but no row")
+        self._columns = self._named_columns(frame)
+        self.first = pandas.DataFrame({name: _as_text(frame[k]) for name, k in self._columns.items()})
+
+    @property
+    def n_bytes(self) -> int:
+        return self._characters.n_bytes
+
+    def tables(self, numeric: Collection[str], words: Collection[str], number_format: NumberFormat) -> Iterator[Any]:
+        """All blocks as DataFrames of these columns, once.
+
+        A numeric column is float64 or integer where pandas reads each value of the block as a number, and else text as
+        in `first`; columns of words are text.
+        """
+        numbers, texts = ({name: self._columns[name] for name in names} for names in (numeric, words))
+
+        def parse(block: str) -> Any:
+            try:
+                frame = self._rows(block, dtype=dict.fromkeys(texts.values(), str), decimal=number_format.decimal)
+                if others := [k for k in numbers.values() if frame[k].dtype.kind not in "iuf"]:
+                    frame[others] = self._rows(block, dtype=str, usecols=others)
+            except import_pandas().errors.ParserError as error:
+                return error
+            return frame
+
+        for blocks in self._read_ahead():
+            for block, frame in zip(blocks, list(map_ordered(parse, blocks, sum(map(len, blocks)))), strict=True):
+                if isinstance(frame, Exception):
+                    raise self._no_table(block, frame)
+                self._check_empty(frame)
+                columns = ((name, frame[k]) for name, k in (numbers | texts).items())
+                yield import_pandas().DataFrame(
+                    {name: column if column.dtype.kind in "iuf" else _as_text(column) for name, column in columns}
+                )
+                self._n_rows += len(frame)
+
+    def _read_ahead(self) -> Iterator[list[str]]:
+        """All blocks, several at a time."""
+        blocks: list[str] = []
+        try:
+            for block in chain([self._first_block], self._blocks):
+                blocks.append(block)
+                if len(blocks) == _AHEAD:
+                    yield blocks
+                    blocks = []
+        except NotText as error:
+            yield blocks
+            raise self._no_text(error) from None
+        yield blocks
+
+    def _read_first_block(self) -> Any:
+        """Decide the delimiter and the header; returns the rows of the first block, as text."""
+        text, delimiter = self._from_names_on()
+        self._delimiter = delimiter or delimiter_of(text)
+        while not (end := end_of_first_row(text, self._delimiter)) and not self._characters.ended:
+            text = self._read(text)
+        names, text = (text[:end], text[end:]) if end else (text, "")
+        self._header = [v.strip() for v in self._parsed(names, nrows=1, keep_default_na=False, dtype=str).iloc[0]]
+        self._blocks = self._split(text)
+        self._first_block = next(self._blocks, "")
+        return self._rows(self._first_block, dtype=str)
+
+    def _from_names_on(self) -> tuple[str, str | None]:
+        """The first characters from the line of names on, and the delimiter if a line before it names one."""
+        read, text, delimiter = "", "", None
+        while not text.strip():
+            if self._characters.ended:
+                raise ValueError(f"{self._name} is empty: a table needs a line of column names and a line for each row")
+            read = self._read(read)
+            text, delimiter = without_first_lines(read)
+        return text, delimiter
+
+    def _split(self, text: str) -> Iterator[str]:
+        """The text and the rest of the file in blocks of whole rows."""
+        while True:
+            ended = self._characters.ended
+            end = len(text) if ended else end_of_last_row(text, self._delimiter)
+            block = without_last_lines(text[:end])
+            if block.strip(" "):
+                yield block
+                text = without_line_end(text[len(block) :])
+            if ended:
+                return
+            text = self._read(text)
+
+    def _read(self, text: str) -> str:
+        """The text with the next characters of the file; raises `NotText`."""
+        try:
+            return text + self._characters.read()
+        except NotText as error:
+            error.before = text + error.before
+            raise
+
+    def _parsed(self, text: str, **options: Any) -> Any:
+        """The rows of a text, with numbers for the names of the columns."""
+        pandas = import_pandas()
+        if tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1):
+            options["float_precision"] = "round_trip"  # from 3.1 on numbers are always rounded to the nearest
+        options |= {"sep": self._delimiter, "skipinitialspace": True, "header": None}
+        return pandas.read_csv(io.BytesIO(text.encode()), engine="c", low_memory=False, **options)
+
+    def _rows(self, block: str, **options: Any) -> Any:
+        """The rows of a block, with numbers for the names of the columns."""
+        n = len(self._header)
+        # the first row sets the number of columns; in a table of one column an empty line is a missing value
+        text = f"{self._delimiter.join('0' * n)}\n{block}"
+        return self._parsed(text, skip_blank_lines=n > 1, **options).iloc[1:].reset_index(drop=True)
+
+    def _records(self, text: str) -> list[list[str]]:
+        """The rows of a text, with as many values as stand there."""
+        rows = records(text, self._delimiter, blank=True)
+        return [row for row in rows if len(self._header) == 1 or row not in ([], [""])]
+
+    def _no_table(self, block: str, error: Exception) -> ValueError:
+        """The error for a block that pandas cannot parse, after `_n_rows` rows."""
+        n, rows = len(self._header), enumerate(self._records(block), self._n_rows + 1)
+        longer = [(k, len(row)) for k, row in rows if len(row) > n]
+        reason = f"row {longer[0][0]:,} has {longer[0][1]} values, but there are {n} names" if longer else str(error)
+        return ValueError(f"{self._name} is no CSV table: {reason.strip()}")
+
+    def _no_text(self, error: NotText) -> ValueError:
+        """The error for bytes that are no text, after `_n_rows` rows."""
+        place = ""
+        if self._header:
+            rows = self._records(f"{error.before}x")
+            column = self._header[min(len(rows[-1]), len(self._header)) - 1]
+            place = f" in row {self._n_rows + len(rows):,}, column {column!r}"
+        return ValueError(f"{self._name} {str(error).format(place)}")
+
+    def _named_columns(self, frame: Any) -> dict[str, int]:
+        """The names of the columns that the table has, and their numbers."""
+        nameless = [k for k, column in enumerate(self._header) if not column]
+        left_out = self._empty = [k for k in nameless if frame[k].isna().all()]
+        if len(nameless) - len(left_out) > 1:
+            self.notes.append(f"{len(nameless) - len(left_out)} columns without a name are left out")
+            left_out, self._empty = nameless, []
+        columns: dict[str, int] = {}
+        for k, column in enumerate(self._header):
+            if k in left_out:
+                continue
+            if column in columns:
+                raise ValueError(
+                    f"{self._name} has the column name {column!r} twice; give each column a name of its own"
+                )
+            columns[column] = k
+        return columns
+
+    def _check_empty(self, frame: Any) -> None:
+        for k in self._empty:
+            if (present := frame[k].notna()).any():
+                row = int(np.argmax(present))
+                raise ValueError(
+                    f"{self._name} holds {str(frame[k].iloc[row])[:_SHOWN]!r} in row {self._n_rows + row + 1:,}, "
+                    f"column {k + 1}, which has no name, and was left out because it is empty in the rows before"
+                )
 
 
-def _without_first_lines(text: str) -> tuple[str, str | None]:
-    """The text from the line of names on, and the delimiter if a line before it names one."""
-    text = text[_BLANK_LINES.match(text).end() :]  # type: ignore[union-attr]
-    declared = _SEP_LINE.match(text)
-    if declared is None:
-        return text, None
-    text = text[declared.end() :]
-    return text[_BLANK_LINES.match(text).end() :], declared[1]  # type: ignore[union-attr]
-
-
-def _without_last_lines(text: str) -> str:
-    """The text without the blank lines at its end; a last value keeps its trailing spaces."""
-    end_of_line = re.compile(r"[\r\n]").search(text, len(text.rstrip(" \r\n")))
-    return text if end_of_line is None else text[: end_of_line.start()]
-
-
-@contextmanager
-def _values_of_any_length(text: str) -> Iterator[None]:
-    """Let the csv module read values of more than 131,072 characters, its limit, which holds for the whole process."""
-    limit = csv.field_size_limit()
-    csv.field_size_limit(max(limit, len(text)))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _records(text: str, delimiter: str, n: int) -> list[list[str]]:
-    """The first n rows that are not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    with _values_of_any_length(text):
-        return list(islice((row for row in reader if row), n))
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter under which names and rows agree."""
-    samples = {d: records for d in _DELIMITERS if (records := _records(text, d, _SAMPLED_ROWS + 1))}
-    candidates = [d for d, (names, *_) in samples.items() if len(names) > 1]
-    if not any(len(row) > 1 for d in candidates for row in samples[d][1:]):
-        # one column, whose name may hold a delimiter
-        whole = [d for d, rows in samples.items() if all(len(row) == 1 for row in rows)]
-        return (whole or candidates or list(_DELIMITERS))[0]
-
-    def agreement(delimiter: str) -> tuple[float, float, int]:
-        names, *rows = samples[delimiter]
-        if not rows:  # a quote that this delimiter opens is never closed
-            return 0, 0, 0
-        n_equal = sum(len(row) == len(names) for row in rows)
-        others = [d for d in candidates if d != delimiter]
-        divided = sum(any(d in v for d in others) and not is_number(v) for row in rows for v in row if v)
-        return n_equal / len(rows), -divided / sum(map(len, rows)), len(names)
-
-    return max(candidates, key=agreement)
-
-
-def write_table(table: Any, path: str | os.PathLike) -> None:
-    """A DataFrame as a CSV file, whole or not at all."""
-    write_atomically(path, table.to_csv(index=False).encode("utf-8"))
+def _as_text(column: Any) -> Any:
+    """A column as objects: str, and None where missing."""
+    return import_pandas().Series(column.to_numpy(object, na_value=None), dtype=object)
 
 
 def as_categories(column: Any) -> Any:

@@ -10,6 +10,8 @@ _EXPONENT = r"([eE][+-]?\d+)?"
 # a number in groups of thousands does not begin with zero: 0,125 and 0.125 have a decimal mark
 _DECIMAL_COMMA = re.compile(rf"[+-]?([1-9]\d{{0,2}}(\.\d{{3}})+|\d+)(,\d*)?{_EXPONENT}|[+-]?,\d+{_EXPONENT}")
 _GROUPING_COMMAS = re.compile(rf"[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d*)?{_EXPONENT}")
+_COMMA_OR_POINTS = re.compile(r",|\..*\.")
+_DECIMAL_POINT_ONLY = re.compile(r"[+-]?\d+\.(\d{1,2}|\d{4,})")  # the most frequent numbers of that kind
 _LEADING_ZERO = re.compile(r"[+-]?0\d+")
 
 
@@ -23,13 +25,14 @@ class NumberFormat(NamedTuple):
 DECIMAL_POINTS = NumberFormat()
 _DECIMAL_POINTS_GROUPED, _DECIMAL_COMMAS = NumberFormat(".", ","), NumberFormat(",", ".")
 NUMBER_FORMATS = (DECIMAL_POINTS, _DECIMAL_POINTS_GROUPED, _DECIMAL_COMMAS)
-_NAMES = {".": "points", ",": "commas"}
+NAMES = {".": "points", ",": "commas"}
 
 
 def as_number(value: str, number_format: NumberFormat = DECIMAL_POINTS) -> float | None:
     """The value of a number; None if it is none in this format."""
     if "_" in value:  # Python reads 1_000 as a number
         return None
+    value = value.strip()
     if number_format.decimal == "," and ("," in value or "." in value):
         if not _DECIMAL_COMMA.fullmatch(value):
             return None
@@ -67,8 +70,11 @@ def decide_number_format(columns: Mapping[str, Iterable[str | None]]) -> tuple[N
     1,234,567 have decimal points; 1,000 and 76.586 can be either. A column that holds mostly numbers counts for the
     format of most of its evidence; the format of most columns is that of the table.
     """
+    texts = ("\n".join(v for v in column if v is not None) for column in columns.values())
+    if not any(_COMMA_OR_POINTS.search(text) for text in texts):  # quick, and most tables end here
+        return DECIMAL_POINTS, []
     distinct = _distinct(columns)
-    if not any(("," in v or v.count(".") > 1) and is_number(v) for values in distinct.values() for v in values):
+    if not any(_COMMA_OR_POINTS.search(v) and is_number(v) for values in distinct.values() for v in values):
         return DECIMAL_POINTS, []
     commas, points, either = _evidence(distinct)
     if _weight(commas) > _weight(points):
@@ -114,7 +120,7 @@ def decide_number_format_as_trained(
         if number_format.decimal != trained.decimal:
             evidence = commas if number_format.decimal == "," else points
             notes = notes or [f"numbers have decimal points, such as {_first(evidence, '')}"]
-            notes.append(f"the model was trained on a table with decimal {_NAMES[trained.decimal]}")
+            notes.append(f"the model was trained on a table with decimal {NAMES[trained.decimal]}")
         return number_format, notes
     if not either:
         return trained, []
@@ -124,13 +130,13 @@ def decide_number_format_as_trained(
     if _weight(contradicting) > _weight(agreeing):
         raise ValueError(
             f"{_first(either, '')} can have a decimal mark or separate thousands: the model was trained on a table "
-            f"with decimal {_NAMES[trained.decimal]}, and {_first(contradicting, '')} speaks against them; leave that "
+            f"with decimal {NAMES[trained.decimal]}, and {_first(contradicting, '')} speaks against them; leave that "
             "column out if it holds no number, or write all numbers as in the training data"
         )
     example = _first(either, ",") or _first(either, ".")
     if trained == DECIMAL_POINTS or (trained.decimal == "." and not _first(either, ",")):
         return trained, []  # what is written as usual, and what is refused as a number, needs no note
-    return trained, [f"{example} is read with decimal {_NAMES[trained.decimal]}, as in the training data"]
+    return trained, [f"{example} is read with decimal {NAMES[trained.decimal]}, as in the training data"]
 
 
 def is_number(value: str) -> bool:
@@ -145,22 +151,25 @@ def _distinct(columns: Mapping[str, Iterable[str | None]]) -> dict[str, set[str]
 def _evidence(
     distinct: Mapping[str, Collection[str]],
 ) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
-    """The values, by column, that have decimal commas, that have decimal points, and that can have either."""
+    """The values, by column, that have decimal commas, that have decimal points, and that can have either.
+
+    In no order: what is decided does not depend on it.
+    """
     commas: dict[str, list[str]] = {}
     points: dict[str, list[str]] = {}
     either: dict[str, list[str]] = {}
     for name, values in distinct.items():
-        numbers = sorted(filter(is_number, values))
-        if 2 * len(numbers) < len(values):
+        with_point = [v for v in values if _DECIMAL_POINT_ONLY.fullmatch(v)]
+        others = filter(is_number, set(values).difference(with_point))
+        numbers = [(v, as_number(v, _DECIMAL_COMMAS), as_number(v, _DECIMAL_POINTS_GROUPED)) for v in others]
+        if 2 * (len(with_point) + len(numbers)) < len(values):
             continue
-        for value in numbers:
-            with_comma, with_point = as_number(value, _DECIMAL_COMMAS), as_number(value, _DECIMAL_POINTS_GROUPED)
-            if with_point is None:
-                commas.setdefault(name, []).append(value)
-            elif with_comma is None:
-                points.setdefault(name, []).append(value)
-            elif with_comma != with_point:
-                either.setdefault(name, []).append(value)
+        with_comma = [v for v, comma, point in numbers if point is None]
+        with_point += [v for v, comma, point in numbers if comma is None]
+        with_either = [v for v, comma, point in numbers if None not in (comma, point) and comma != point]
+        for evidence, found in ((commas, with_comma), (points, with_point), (either, with_either)):
+            if found:
+                evidence[name] = found
     for name in commas.keys() & points.keys():
         del (points if len(commas[name]) >= len(points[name]) else commas)[name]
     return commas, points, either
@@ -172,5 +181,6 @@ def _weight(evidence: Mapping[str, list[str]]) -> tuple[int, int]:
 
 
 def _first(values: Mapping[str, list[str]], mark: str) -> str:
-    """The first value with this mark, and its column; "" if there is none."""
-    return next((f"{v!r} in {name!r}" for name, column in values.items() for v in column if mark in v), "")
+    """The first value in the alphabet that has this mark, and its column; "" if there is none."""
+    first = ((min((v for v in column if mark in v), default=None), name) for name, column in values.items())
+    return next((f"{v!r} in {name!r}" for v, name in first if v is not None), "")

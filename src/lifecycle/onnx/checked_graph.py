@@ -12,9 +12,13 @@ import numpy as np
 from lifecycle._check import CorruptBundle
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-_REFUSED = ("Loop", "Scan", "If", "SequenceMap", "Optional", "OptionalGetElement", "ImageDecoder", "StringNormalizer")
+_REFUSED = (
+    *("Loop", "Scan", "If", "SequenceMap", "Optional", "OptionalGetElement", "ImageDecoder", "StringNormalizer"),
+    *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"),
+    *("HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix"),
+)
 # whose outputs have sizes that numbers in the graph decide
-_SIZED = ("ConstantOfShape", "Expand", "Tile", "Range", "RandomNormal", "RandomUniform", "Pad", "Resize", "OneHot")
+_SIZED = ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike")
 _MAX_NODES, _MAX_ELEMENTS, _MAX_OPSET = 100_000, 10**8, 64
 _IN_MEMORY = "arrays of the same file"
 
@@ -46,7 +50,7 @@ def check(name: str, data: bytes) -> Any:
             for tensor in ([attribute.t] if attribute.HasField("t") else []) + list(attribute.tensors):
                 _check_tensor(name, tensor)
         if node.op_type == "Constant":
-            constants.update((node.output[0], a.t) for a in node.attribute if a.HasField("t"))
+            constants.update((node.output[0], _constant(a)) for a in node.attribute)
         if node.op_type in _SIZED:
             for source in node.input:
                 if source in constants:
@@ -62,6 +66,16 @@ def _require(holds: bool, name: str, what: str) -> None:
 def _check_tensor(name: str, tensor: Any) -> None:
     _require(not tensor.external_data and not tensor.data_location, name, "names data outside of the file")
     _require(all(0 <= n < 2**40 for n in tensor.dims), name, "has an initializer of a malformed shape")
+
+
+def _constant(attribute: Any) -> Any:
+    """The tensor of a Constant, of which ONNX has several forms."""
+    import onnx
+
+    if attribute.HasField("t"):
+        return attribute.t
+    numbers = list(attribute.ints) or [attribute.i]
+    return onnx.helper.make_tensor("constant", onnx.TensorProto.INT64, [len(numbers)], numbers)
 
 
 def _largest(tensor: Any) -> float:

@@ -1,14 +1,25 @@
 """From a model to a graph: which converter takes it, and what the converter gives."""
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.onnx.interface import CLASSIFIER, LABEL, PREDICTION, PROBABILITIES, REGRESSOR, SCORES, Interface, Tensor
+from lifecycle.onnx.interface import (
+    CLASSIFIER,
+    LABEL,
+    MODULE,
+    PREDICTION,
+    PROBABILITIES,
+    REGRESSOR,
+    SCORES,
+    Interface,
+    Tensor,
+)
 from lifecycle.store import adapters
 
 _CONVERTERS = {
@@ -22,6 +33,7 @@ _CONVERTERS = {
     adapters.SKLEARN_PIPELINE: "pipeline",
 }
 _FLOATS = (np.float32, np.float64)
+_MAX_TRIED = 500  # features that are tried one by one with a missing value
 
 
 @dataclass(frozen=True)
@@ -48,15 +60,56 @@ def convert(model: Any, kind: str, example: Any, opset: int | None = None) -> Co
         raise UnsupportedModel(f"a {type(model).__name__} cannot be exported to ONNX")
     module = import_module(f"lifecycle.onnx.converters.{_CONVERTERS[kind]}")
     converted: Conversion = module.convert(model, example, opset)
-    return converted
+    if converted.interface.task == MODULE:
+        return converted
+    accepted = _accepted(model, example, converted.interface.by_column)
+    return replace(converted, interface=replace(converted.interface, **accepted))
+
+
+def _accepted(model: Any, example: Any, by_column: bool) -> dict[str, Any]:
+    """Which features of a table a model accepts missing and infinite values in, and which hold integers alone."""
+    if hasattr(example, "tocsr"):
+        example = example.toarray()
+    is_frame = hasattr(example, "iloc")
+    table: Any = example if is_frame else np.asarray(example)
+    if table.ndim != 2 or (not is_frame and table.dtype.kind not in "biuf"):
+        return {}
+    kinds = [getattr(dtype, "kind", "O") for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
+    numeric = [k for k, kind in enumerate(kinds) if kind in "biuf"]
+
+    def accepts(features: Sequence[int], value: float) -> bool:
+        if is_frame:
+            row = table.iloc[[0]].copy()
+            for k in features:
+                row.isetitem(k, [value])
+        else:
+            row = table[:1].astype(np.float64)
+            row[:, list(features)] = value
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                model.predict(row)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    missing = numeric
+    if numeric and not accepts(numeric, np.nan):
+        missing = [k for k in numeric if accepts([k], np.nan)] if len(numeric) <= _MAX_TRIED else []
+    integers = [k for k in numeric if kinds[k] in "biu"] if by_column else []
+    infinite = bool(numeric) and accepts(numeric[:1], np.inf)
+    return {"may_be_missing": missing, "may_be_infinite": infinite, "are_integers": integers}
 
 
 def check_table(model: Any, example: Any) -> np.ndarray:
     """The example as an array of numbers in float32 or float64, which becomes the dtype of the graph's input."""
     if hasattr(example, "tocsr"):
         example = example.toarray()
-    if hasattr(example, "to_numpy"):
-        example = example.to_numpy()
+    if hasattr(example, "iloc"):
+        try:
+            example = example.to_numpy(dtype=_dtype_of(example), na_value=np.nan)
+        except (TypeError, ValueError):
+            raise ValueError(f"example must be a table of numbers, as this {type(model).__name__} takes them") from None
     array = np.asarray(example)
     if array.ndim != 2 or len(array) < 2 or array.dtype.kind not in "biuf":
         raise ValueError(
@@ -66,6 +119,11 @@ def check_table(model: Any, example: Any) -> np.ndarray:
     if array.shape[1] != model.n_features_in_:
         raise ValueError(f"example has {array.shape[1]} features; the model was trained on {model.n_features_in_}")
     return array if array.dtype in _FLOATS else array.astype(np.float64)
+
+
+def _dtype_of(table: Any) -> Any:
+    """float32 where all columns have it."""
+    return np.float32 if all(dtype == np.float32 for dtype in table.dtypes) else np.float64
 
 
 def feature_names(model: Any) -> list[str] | None:
@@ -78,6 +136,8 @@ def check_classes(model: Any) -> np.ndarray:
     classes = model.classes_
     if not isinstance(classes, np.ndarray) or classes.ndim != 1:
         raise UnsupportedModel(f"a {type(model).__name__} of several targets cannot be exported to ONNX")
+    if len(classes) < 2:
+        raise UnsupportedModel(f"a {type(model).__name__} of one class cannot be exported to ONNX")
     if classes.dtype.kind == "O" and not all(isinstance(label, str) for label in classes):
         raise UnsupportedModel("classes that are neither strings nor numbers cannot be exported to ONNX")
     return classes

@@ -13,6 +13,7 @@ from lifecycle.onnx.conversion import Conversion, convert
 from lifecycle.onnx.interface import LABEL, MODULE
 from lifecycle.store import adapters
 from lifecycle.store.files import write_atomically
+from lifecycle.store.models import model_of_result
 
 BATCHES = (1, 2, 7, 64)
 RTOL, ATOL = 1e-4, 1e-5
@@ -95,7 +96,7 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     Parameters
     ----------
     model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting or Pipeline of
-        scikit-learn
+        scikit-learn, or the result of `compress`
     path : str or os.PathLike
     example : array, DataFrame, tensor, or tuple or dict of these
         Two rows or more, as the model takes them, best some real ones; the number of rows of a call stays free. The
@@ -118,6 +119,7 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     ImportError
         onnx, onnxruntime, or what a Pipeline or a module needs besides, is not installed: the extra [onnx].
     """
+    model, _ = model_of_result(model)
     kind = adapters.adapter_for(model).serialize(model)[0]["kind"]
     converted, report = checked_conversion(model, kind, example, opset)
     write_atomically(path, converted.model.SerializeToString())
@@ -168,32 +170,40 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
     n = n_rows(example)
     parts = [take_rows(example, np.arange(size) % n) for size in (*BATCHES, n)]
     extremes = [] if converted.interface.task == MODULE else _extremes(example)
-    hard = [part for part in (*converted.hard_rows, *extremes) if len(part)]
+    hard = [_like(example, part) for part in (*converted.hard_rows, *extremes) if len(part)]
     largest, relative, flips, ties, rows, excess = 0.0, 0.0, 0, 0, 0, 0.0
+    largest_of: dict[str, float] = {}  # by output, in the first part, which has rows of the example
     for part in (*parts, *hard):
         wanted = converted.reference(part)
         found = session.run(names, converted.interface.feeds(part))
-        rows += len(wanted[0])
+        rows += len(found[0])
+        shapes = [[np.shape(array) for array in arrays] for arrays in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise UnsupportedModel(f"the graph gives arrays of the shapes {shapes[0]}, and the model {shapes[1]}")
         for name, a, b in zip(names, found, wanted, strict=True):
             if name == LABEL:
                 different = np.flatnonzero(a != b.astype(a.dtype))
                 tied = [is_tie(wanted[1][row]) for row in different]
                 flips, ties = flips + len(tied) - sum(tied), ties + sum(tied)
                 continue
-            errors, sizes = _errors(np.asarray(a, np.float64), np.asarray(b, np.float64).reshape(a.shape))
-            is_large = sizes > ATOL
+            errors, sizes = _errors(np.asarray(a, np.float64), np.asarray(b, np.float64))
+            # of small numbers all are small: of an output below 1 the tolerance is relative to its largest value
+            atol = ATOL * min(1.0, largest_of.setdefault(name, float(sizes.max(initial=0.0)) or 1.0))
+            is_large = sizes > atol
             largest = max(largest, float(errors.max(initial=0.0)))
             relative = max(relative, float((errors[is_large] / sizes[is_large]).max(initial=0.0)))
-            excess = max(excess, float((errors - ATOL - RTOL * sizes).max(initial=-1.0)))
+            excess = max(excess, float(((errors - atol - RTOL * sizes) / atol).max(initial=-1.0)))
     report = ParityReport(
         rows, sum(map(len, hard)), tuple(sorted({*BATCHES, n})), largest, relative, flips, ties, RTOL, ATOL,
         str(onnxruntime.__version__),
     )  # fmt: skip
+    hint = ""
+    if any(one.dtype == "float32" for one in converted.interface.inputs) and converted.interface.task != MODULE:
+        hint = ". Give example in float64, if the model computes in float64"
     if flips or excess > 0:
         raise ParityError(
             f"the graph differs from its model on {rows:,} rows: {flips} labels, largest error {largest:.3g} "
-            f"(relative {relative:.3g}); allowed are no label and {ATOL:g} + {RTOL:g} · |value|. Give example in "
-            "float64, if the model computes in float64",
+            f"(relative {relative:.3g}); allowed are no label and {ATOL:g} + {RTOL:g} · |value|{hint}",
             report,
         )
     return report
@@ -209,6 +219,7 @@ def _errors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def is_tie(scores: np.ndarray) -> bool:
     """Whether the two largest scores of a row are equal but for rounding, or its only one is zero but for that."""
+    scores = np.atleast_1d(scores)
     if len(scores) == 1:
         return bool(abs(scores[0]) <= _TIE)
     second, first = np.sort(scores)[-2:]
@@ -236,9 +247,25 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
 
 def _extremes(example: Any) -> Sequence[Any]:
     """Rows of a table of numbers in which every column has its largest, or its smallest, value in the example."""
+    if hasattr(example, "iloc"):
+        numeric = [k for k, dtype in enumerate(example.dtypes) if getattr(dtype, "kind", "O") in "iuf"]
+        if not numeric:
+            return []
+        rows = example.iloc[[0, 1]].copy()
+        for k in numeric:
+            column = example.iloc[:, k]
+            rows.isetitem(k, type(column)([column.min(), column.max()], index=rows.index, dtype=column.dtype))
+        return [rows]
     if hasattr(example, "columns") or hasattr(example, "tocsr"):
         return []
     array = np.asarray(example)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         return []
-    return [np.stack([array.min(axis=0), array.max(axis=0)])]
+    return [np.stack([np.fmin.reduce(array, axis=0), np.fmax.reduce(array, axis=0)])]
+
+
+def _like(example: Any, rows: Any) -> Any:
+    """Rows of a table as the example has them: with its names of columns."""
+    if hasattr(example, "iloc") and isinstance(rows, np.ndarray):
+        return type(example)(rows, columns=example.columns)
+    return rows

@@ -74,9 +74,24 @@ def tensors_of(values: Any) -> list[Tensor]:
     return found
 
 
+def rename_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give the inputs of a graph these names, in their order."""
+    new = dict(zip((value.name for value in model.graph.input), names, strict=True))
+    for node in model.graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+    for value in model.graph.input:
+        value.name = new[value.name]
+
+
 def join(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
     """The graph of `first` with that of `second` behind it, whose only input is the only output of `first`."""
     first = compose.add_prefix(first, "preprocessing.", rename_inputs=False)
+    given, wanted = (one.type.tensor_type.elem_type for one in (first.graph.output[0], second.graph.input[0]))
+    if given != wanted:
+        cast = f"{first.graph.output[0].name}.cast"
+        first.graph.node.append(helper.make_node("Cast", [first.graph.output[0].name], [cast], to=wanted))
+        first.graph.output[0].name = cast
+        first.graph.output[0].type.tensor_type.elem_type = wanted
     for model in (first, second):
         model.ir_version = IR_VERSION
     merged = compose.merge_graphs(

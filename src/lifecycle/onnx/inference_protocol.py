@@ -3,6 +3,7 @@
 Source: https://github.com/kserve/open-inference-protocol, the REST part of the specification.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,7 @@ def infer(
     feeds = {one.name: _tensor(one, given[one.name]) for one in interface.inputs}
     if len({len(array) for array in feeds.values()}) > 1:
         raise ValueError("the inputs have different numbers of rows")
+    feeds = interface.checked(feeds)
     wanted = _wanted(interface, request.get("outputs"))
     outputs = [
         {"name": one.name, "shape": list(array.shape), "datatype": DATATYPES[one.dtype], "data": _data(array)}
@@ -80,14 +82,14 @@ def _tensor(one: Tensor, entry: dict[str, Any]) -> np.ndarray:
     dtype = _DTYPES.get(datatype) if isinstance(datatype, str) else None
     if dtype is None:
         raise ValueError(f"{one.name} has the unknown datatype {datatype!r}; known: {', '.join(_DTYPES)}")
-    if dtype != one.dtype and not _is_wider(dtype, one.dtype):
+    if dtype != one.dtype and not _are_both_floats(dtype, one.dtype):
         raise ValueError(f"{one.name} has the datatype {datatype}; the model takes {DATATYPES[one.dtype]}")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise ValueError(f"the shape of {one.name} must be a list of sizes")
     if len(shape) != len(one.shape) or any(w is not None and w != s for w, s in zip(one.shape, shape, strict=True)):
         wanted = ", ".join("-1" if size is None else str(size) for size in one.shape)
         raise ValueError(f"{one.name} has the shape {shape}; the model takes [{wanted}]")
-    flat = _flattened(data, len(shape))
+    flat = _flattened(data, shape)
     if len(flat) != math.prod(shape):
         raise ValueError(f"{one.name} has {len(flat)} values; its shape {shape} asks for {math.prod(shape)}")
     if one.dtype == TEXT:
@@ -101,22 +103,37 @@ def _tensor(one: Tensor, entry: dict[str, Any]) -> np.ndarray:
         limits = np.iinfo(one.dtype)
         if not all(type(value) is int and limits.min <= value <= limits.max for value in flat):
             raise ValueError(f"the data of {one.name} must be integers of the datatype {DATATYPES[one.dtype]}")
-    return np.array(flat, one.dtype).reshape(shape)
+    array: Any
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(flat, one.dtype).reshape(shape)
+    except OverflowError:
+        array = np.full(1, np.inf)
+    if array.dtype.kind == "f" and np.isinf(array).sum() > sum(map(_is_infinite, flat)):
+        raise ValueError(f"the data of {one.name} holds a number too large for {DATATYPES[one.dtype]}")
+    return array
 
 
-def _is_wider(given: str, wanted: str) -> bool:
+def _is_infinite(value: float) -> bool:
+    return isinstance(value, float) and math.isinf(value)
+
+
+def _are_both_floats(given: str, wanted: str) -> bool:
     """Whether numbers of one datatype may stand for those of another: floating-point numbers for each other."""
     return given.startswith("float") and wanted.startswith("float")
 
 
-def _flattened(data: Any, depth: int) -> list[Any]:
+def _flattened(data: Any, shape: list[int]) -> list[Any]:
+    """The values of data that are flat, or nested as the shape says."""
     if not isinstance(data, list):
         raise ValueError("the data of an input must be a list")
-    for _ in range(depth - 1):
-        if not data or not isinstance(data[0], list):
-            break
-        if not all(isinstance(part, list) for part in data):
-            raise ValueError("the data of an input is nested unevenly")
+    if not any(isinstance(part, list) for part in data):
+        return data
+    n = 1
+    for size, inner in itertools.pairwise(shape):
+        n *= size
+        if len(data) != n or not all(isinstance(part, list) and len(part) == inner for part in data):
+            raise ValueError("the data of an input is nested, and not as its shape says")
         data = [value for part in data for value in part]
     return data
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,12 @@ class Interface:
         Whether each input is a column of a table; else a table is one input.
     by_name : bool
         Whether a module takes its inputs by name.
+    may_be_missing : list of int
+        Features of a table that the model accepts NaN in.
+    may_be_infinite : bool
+        Whether the model accepts infinity in a table.
+    are_integers : list of int
+        Features that held integers alone; a step may have taken them for categories, so that others are refused.
     """
 
     task: str
@@ -67,6 +73,9 @@ class Interface:
     feature_names: list[str] | None = None
     by_column: bool = False
     by_name: bool = False
+    may_be_missing: Sequence[int] = ()
+    may_be_infinite: bool = False
+    are_integers: Sequence[int] = ()
 
     @property
     def n_features(self) -> int:
@@ -87,13 +96,15 @@ class Interface:
             "feature_names": self.feature_names,
             "by_column": self.by_column,
             "by_name": self.by_name,
+            "may_be_missing": list(self.may_be_missing),
+            "may_be_infinite": self.may_be_infinite,
+            "are_integers": list(self.are_integers),
         }
 
     @classmethod
     def from_json(cls, entry: Any) -> "Interface":
         """The interface of a file; ValueError if it is malformed."""
-        known = {"task", "inputs", "outputs", "classes", "feature_names", "by_column", "by_name"}
-        if not isinstance(entry, dict) or set(entry) != known:
+        if not isinstance(entry, dict) or set(entry) != {field.name for field in fields(cls)}:
             raise ValueError("the interface of the graph is malformed")
         inputs, outputs = ([Tensor.from_json(one) for one in entry[key]] for key in ("inputs", "outputs"))
         if not 1 <= len(inputs) <= _MAX_TENSORS or not 1 <= len(outputs) <= _MAX_TENSORS:
@@ -105,9 +116,13 @@ class Interface:
             raise ValueError("the classes of the interface are malformed")
         if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
             raise ValueError("the names of the features are malformed")
-        if not all(type(entry[key]) is bool for key in ("by_column", "by_name")):
+        if not all(type(entry[key]) is bool for key in ("by_column", "by_name", "may_be_infinite")):
             raise ValueError("the interface of the graph is malformed")
-        found = cls(task, inputs, outputs, classes, names, entry["by_column"], entry["by_name"])
+        for key in ("may_be_missing", "are_integers"):
+            if not isinstance(entry[key], list) or not all(type(k) is int and 0 <= k < 2**31 for k in entry[key]):
+                raise ValueError("the interface of the graph is malformed")
+        flags = {key: entry[key] for key in entry.keys() - {"task", "inputs", "outputs", "classes", "feature_names"}}
+        found = cls(task, inputs, outputs, classes, names, **flags)
         given = [one.name for one in outputs]
         wanted = {CLASSIFIER: ([LABEL, PROBABILITIES], [LABEL, SCORES]), REGRESSOR: ([PREDICTION],)}.get(task, (given,))
         if given not in wanted:
@@ -124,7 +139,7 @@ class Interface:
             if self.feature_names is not None and hasattr(X, "columns"):
                 check_column_names([str(name) for name in X.columns], self.feature_names)
             (only,) = self.inputs
-            return {only.name: _as_tensor(_table(X), only)}
+            return self.checked({only.name: _as_tensor(_table(X), only)})
         given = _inputs_of_module(X, [one.name for one in self.inputs] if self.by_name else None, len(self.inputs))
         found = {one.name: _as_tensor(value, one) for one, value in zip(self.inputs, given, strict=True)}
         if len({len(value) for value in found.values()}) > 1:
@@ -142,16 +157,57 @@ class Interface:
             columns = list(table.T) if table.ndim == 2 else []
         if len(columns) != len(self.inputs):
             raise ValueError(f"X must be a table of {len(self.inputs)} columns")
-        return {
-            one.name: _as_tensor(np.asarray(column).reshape(-1, 1), one)
-            for one, column in zip(self.inputs, columns, strict=True)
-        }
+        found = {}
+        for one, column in zip(self.inputs, columns, strict=True):
+            values = _numbers(column) if one.dtype != TEXT else column
+            found[one.name] = _as_tensor(np.asarray(values).reshape(-1, 1), one)
+        return self.checked(found)
+
+    def checked(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of the inputs; ValueError where a table holds what the model does not accept."""
+        if self.task != MODULE:
+            first = 0
+            for array in feeds.values():
+                if array.ndim == 2 and array.dtype.kind == "f":
+                    self._check_numbers(array, range(first, first + array.shape[1]))
+                first += array.shape[1]
+        return feeds
+
+    def _check_numbers(self, values: np.ndarray, features: Sequence[int]) -> None:
+        """ValueError unless the model accepts what the columns of `values`, these features, hold."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            strange = ~finite.all(axis=0)
+            for place in np.flatnonzero(strange).tolist():
+                k, column = features[place], values[:, place]
+                if np.isnan(column).any() and k not in self.may_be_missing:
+                    raise ValueError(f"{self._name_of(k)} has missing values, which the model does not accept")
+                if np.isinf(column).any() and not self.may_be_infinite:
+                    raise ValueError(f"{self._name_of(k)} has infinite values, which the model does not accept")
+        for place, k in enumerate(features):
+            if k in self.are_integers:
+                column = values[finite[:, place], place]
+                if not np.array_equal(column, np.rint(column)):
+                    raise ValueError(f"{self._name_of(k)} must hold integers, as the rows of the model's example")
+
+    def _name_of(self, feature: int) -> str:
+        return f"the column {self.feature_names[feature]!r}" if self.feature_names else f"the feature {feature}"
 
 
 def _table(X: Any) -> Any:
     if hasattr(X, "tocsr"):
         return X.toarray()
-    return X.to_numpy() if hasattr(X, "columns") and hasattr(X, "to_numpy") else X
+    return _numbers(X) if hasattr(X, "columns") else X
+
+
+def _numbers(values: Any) -> Any:
+    """Of a table or column of pandas, whose missing values become NaN; anything else as it is."""
+    if not hasattr(values, "iloc"):
+        return values
+    try:
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        return values.to_numpy()  # not of numbers, which is reported with its name
 
 
 def _inputs_of_module(X: Any, names: list[str] | None, n: int) -> list[Any]:
@@ -177,8 +233,11 @@ def _as_tensor(value: Any, tensor: Tensor) -> np.ndarray:
         array = array.astype(object)
     else:
         wanted = np.dtype(tensor.dtype)
-        if array.dtype.kind in "OUS" and wanted.kind == "f":
-            array = array.astype(np.float64)
+        if array.dtype == object and wanted.kind == "f":
+            try:
+                array = array.astype(np.float64)
+            except (TypeError, ValueError):
+                raise ValueError(f"{tensor.name} must be numbers of dtype {tensor.dtype}") from None
         if array.dtype.kind not in "biuf" or (wanted.kind in "iu" and array.dtype.kind == "f"):
             raise ValueError(f"{tensor.name} must be numbers of dtype {tensor.dtype}; got {array.dtype}")
         with np.errstate(over="ignore"):

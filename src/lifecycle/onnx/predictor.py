@@ -31,6 +31,8 @@ from lifecycle.store import adapters, bundle_reader
 def load_predictor(path: str | os.PathLike, *, sha256: str | None = None) -> "Predictor":
     """Open a file for predictions alone: without torch, without the class of the model, and without code of the file.
 
+    Trees, forests and boosting need no graph; those of scikit-learn's classes are read by scikit-learn.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -198,7 +200,10 @@ class _GraphPredictor(Predictor):
         self._session, self._in_memory = session, in_memory  # the session reads arrays in place
 
     def _run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        found: list[np.ndarray] = self._session.run([one.name for one in self.interface.outputs], feeds)
+        try:
+            found: list[np.ndarray] = self._session.run([one.name for one in self.interface.outputs], feeds)
+        except Exception as error:  # onnxruntime's own classes have no common base
+            raise ValueError(f"the graph refuses these rows: {str(error)[:300]}") from None
         return found
 
 
@@ -206,6 +211,18 @@ class _TreePredictor(Predictor):
     def __init__(self, name: str, model: Any):
         super().__init__(name, _interface_of_trees(model))
         self._model = model
+
+    def infer_v2(self, request: dict) -> dict:
+        self._check_one_target()
+        return super().infer_v2(request)
+
+    def metadata_v2(self) -> dict:
+        self._check_one_target()
+        return super().metadata_v2()
+
+    def _check_one_target(self) -> None:
+        if len(getattr(self._model, "labels", [None])) > 1:
+            raise UnsupportedModel("the inference protocol has no answer for a classifier of several targets")
 
     def predict(self, X: Any) -> Any:
         return self._model.predict(X)

@@ -89,7 +89,7 @@ def minimize(
         noise = 0.1 * tolerances.value_error * np.abs(points.value)
         # a direction that is far from solved predicts too little
         is_proof = there.is_accurate & solved & (is_near[functions] | there.is_exact)
-        converged = ((decrease <= tolerance[functions]) & is_proof) | (decrease <= noise)
+        converged = ((decrease <= tolerance[functions]) & is_proof) | (np.abs(decrease) <= noise)
         is_near[functions] |= decrease <= _NEAR * tolerance[functions]
         values, going = points.value.copy(), ~converged
         failed, shortened = np.zeros((2, len(functions)), bool)

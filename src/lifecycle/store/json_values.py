@@ -10,6 +10,10 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.store import limits
 
 _MAX_PARAM_BYTES = 8192  # of the arrays in an argument: a larger one is data, not a setting
+_NUMPY_TYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+# the classes that an argument such as dtype may be
+_TYPES = {"bool": bool, "int": int, "float": float, **{f"numpy.{name}": np.dtype(name).type for name in _NUMPY_TYPES}}
+_NAMES_OF_TYPES = {cls: name for name, cls in _TYPES.items()}
 
 
 class NotSerializable(TypeError):
@@ -17,7 +21,7 @@ class NotSerializable(TypeError):
 
 
 def serialize_value(value: Any) -> Any:
-    """A value as strict JSON; what JSON lacks (tuples, NaN, numpy scalars, optimizers) is tagged with "$"."""
+    """A value as strict JSON; what JSON lacks (tuples, NaN, numpy scalars and types, optimizers) is tagged with "$"."""
     if value is None or isinstance(value, (bool, str)) or type(value) is int:
         return value
     if type(value) is float:
@@ -38,6 +42,8 @@ def serialize_value(value: Any) -> Any:
         return {"$tuple": [serialize_value(v) for v in value]}
     if type(value) is dict:
         return {"$dict": [[serialize_value(k), serialize_value(v)] for k, v in value.items()]}
+    if isinstance(value, type) and value in _NAMES_OF_TYPES:
+        return {"$type": _NAMES_OF_TYPES[value]}
     cls: type = type(value)
     if _optimizers().get(cls.__name__) is cls:
         return {"$optimizer": cls.__name__, "value": serialize_value(dict(value.get_params()))}
@@ -62,6 +68,8 @@ def deserialize_value(value: Any) -> Any:
             return tuple(deserialize_value(v) for v in value["$tuple"])
         case "$dict" if isinstance(value["$dict"], list):
             return {deserialize_value(k): deserialize_value(v) for k, v in value["$dict"]}
+        case "$type" if value["$type"] in _TYPES:
+            return _TYPES[value["$type"]]
         case "$optimizer" if value["$optimizer"] in _optimizers():
             return _optimizers()[value["$optimizer"]](**deserialize_value(inner))
     raise ValueError(f"a value that no version of this library wrote: {str(value)[:60]}")

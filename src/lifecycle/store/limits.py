@@ -19,6 +19,8 @@ MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON
 MAX_WORK = 25_000  # what is built beyond the arrays of the file, in the units below
 COLUMN = 1  # a column that a transformer learned from; about 200 µs
 PART = 5  # a step of a pipeline, a part of a ColumnTransformer, a layer without arrays of its own; about 1 ms
+COLUMNS_PER_UNIT = 50  # columns of a row that the file has no array of, of one unit; a row of all has 10 MB
+MAX_TERMS = 2_000_000  # of vocabularies; a short one takes up to 200 bytes in memory
 MAX_DEPTH_OF_STEPS = 5  # scikit-learn visits what is inside of a step up to three times for each step around it
 MAX_MESSAGE = 600  # characters of an error, which may quote the file
 
@@ -33,7 +35,7 @@ _remaining: ContextVar[dict[str, int] | None] = ContextVar("what a file may stil
 @contextmanager
 def budget() -> Iterator[None]:
     """Bound what is built inside the block, which is for one file; outside of one nothing is bounded."""
-    token = _remaining.set({"bytes": MAX_ARRAY_BYTES, "work": MAX_WORK})
+    token = _remaining.set({"bytes": MAX_ARRAY_BYTES, "work": MAX_WORK, "terms": MAX_TERMS})
     try:
         yield
     finally:
@@ -49,6 +51,11 @@ def spend_work(amount: int) -> None:
     """Account for what is built of the JSON alone."""
     parts, columns = MAX_WORK // PART, MAX_WORK // COLUMN
     _spend("work", amount, f"it has more than {parts:,} steps, parts or layers, or {columns:,} columns, without arrays")
+
+
+def spend_terms(amount: int) -> None:
+    """Account for the terms of a vocabulary."""
+    _spend("terms", amount, f"its vocabularies have more than {MAX_TERMS:,} terms")
 
 
 def check_depth_of_steps(depth: int) -> None:

@@ -30,7 +30,8 @@ def save(model: Any, path: str | os.PathLike, *, example: Any = None, metadata: 
         a search or a path has recorded (``scores_``, ``coefs_paths_``, ``mse_path_`` …); the optimizer of an MLP
         starts anew. Of trees, forests and boosting what predicting needs is stored, not the numbers of samples and the
         impurities of nodes, of which ``feature_importances_`` and ``partial_dependence`` are made, nor the bins with
-        which ``warm_start`` of HistGradientBoosting goes on. Of a module of another class only the state dict is
+        which ``warm_start`` of HistGradientBoosting goes on. Nearest-neighbors models are stored with their rows, and
+        pipelines with the steps that the documentation lists. Of a module of another class only the state dict is
         stored, and `load` needs ``into=module``. Arguments of an estimator that are not plain values (a function, a
         user's module) or that hold data (rows for early_stopping, arrays above 8 kB) are not stored either: `load`
         needs ``into=estimator``. An estimator's ``module=lt.CNN(…)`` object is stored by its arguments: after loading,
@@ -62,7 +63,7 @@ def save(model: Any, path: str | os.PathLike, *, example: Any = None, metadata: 
     UserWarning
         The file holds neither the class of the model nor a graph, so that only ``load(path, into=…)`` will open it.
     """
-    model, facts = _without_result(model)
+    model, facts = model_of_result(model)
     adapter = adapters.adapter_for(model)
     try:
         with limits.budget():
@@ -83,7 +84,7 @@ def save(model: Any, path: str | os.PathLike, *, example: Any = None, metadata: 
     write(Path(path), config, arrays, metadata, small=True, graph=graph, facts=facts or None)
 
 
-def _without_result(model: Any) -> tuple[Any, dict[str, Any]]:
+def model_of_result(model: Any) -> tuple[Any, dict[str, Any]]:
     """The model of a result of `compress`, and what the file says of it; any other model as it is."""
     if not type(model).__module__.startswith("lifecycle.compression."):
         return model, {}

@@ -5,7 +5,7 @@ two products with X, made for all models together. That of the multinomial loss 
 v (diag(p) − p pᵀ) to the scores of a row in between.
 
 The preconditioner comes from the second moments S of the training set's own features, which are seen from their means:
-c_k S + α I for output k, with its mean curvature c_k. Up to 500 features, or up to 2,000 where that pays, it is
+c_k S + α I for output k, with its mean curvature c_k. Up to 500 features, and of more where that pays, it is
 inverted by the eigenvalues of S, once for all penalties and curvatures; beyond, by the diagonal of S. Products are in
 float32, which a direction does not need to exceed, unless features are too large for it or too far from zero;
 objectives and gradients are in float64.
@@ -36,8 +36,9 @@ from lifecycle.solvers.convergence import Tolerances
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
 _KEPT_CHUNK_ELEMENTS = 1 << 20  # of rows that are read once: fewer chunks take less time to start
 _KEPT_ELEMENTS = 1 << 24  # of X, up to which its rows are read once for all products, and are in memory twice
-_MAX_DECOMPOSED = 2_000  # features of a preconditioner with eigenvectors
-_DECOMPOSITION_COST = 0.1  # n · outputs · models, in squares of the features, from which these vectors pay
+_LEAST_EIGENVALUE = 1e-7  # of second moments, relative to the largest
+_MAX_DECOMPOSED = 1 << 23  # elements of the eigenvectors of all training sets
+_DECOMPOSITION_COST = 0.1  # n · outputs · models, in squares of the features of all sets, from which these vectors pay
 _BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
 _VALUE_ERROR = 1e-14  # relative, of an objective
 _ACCURATE_SHARE = 1e-2  # of the parabola's curvature, up to which a predicted decrease is that of the objective
@@ -101,7 +102,7 @@ def minimize_together(
     iterations = newton_cg.minimize(objective.evaluate, hessian, theta, numbers, tolerances)
     for i, (functions, values, done, failed, shortened, decrease) in enumerate(iterations, 1):
         # rounding ends a line search, too
-        converged[functions[done | (failed & (decrease <= 1e3 * _VALUE_ERROR * np.abs(values)))]] = True
+        converged[functions[done | (failed & (np.abs(decrease) <= 1e3 * _VALUE_ERROR * np.abs(values)))]] = True
         gap[functions] = decrease
         shares[functions] = np.where(shortened, np.minimum(4.0 * shares[functions], 1.0), 0.25 * shares[functions])
         for m, value in zip(functions.tolist(), values.tolist(), strict=True):
@@ -129,16 +130,20 @@ def _preconditioners(problem: Problem) -> dict[int, Any]:
     of_sets = {}
     for k in sets.tolist():
         eigenvalues, vectors = np.linalg.eigh(moments[k].covariance[:-1, :-1])
-        of_sets[k] = vectors, np.maximum(eigenvalues, 0.0)
+        # what is left of zero by rounding would become the largest inverse, of the noise of float32
+        of_sets[k] = vectors, np.maximum(eigenvalues, _LEAST_EIGENVALUE * eigenvalues[-1])
     return of_sets
 
 
 def _decomposition_pays(problem: Problem) -> bool:
     """Whether the eigenvalues of the second moments save more products than they cost: the cube of the features."""
     n, p = problem.design.n_samples, problem.design.n_features
-    if p > min(_MAX_DECOMPOSED, n) or (problem.design.sparse and p > FEW_FEATURES):
+    if p <= FEW_FEATURES:
+        return p <= n
+    n_sets = len(np.unique(problem.train_set))
+    if p > n or problem.design.sparse or n_sets * p**2 > _MAX_DECOMPOSED:
         return False
-    return p <= FEW_FEATURES or _DECOMPOSITION_COST * p**2 <= n * problem.n_outputs * problem.n_models
+    return _DECOMPOSITION_COST * n_sets * p**2 <= n * problem.n_outputs * problem.n_models
 
 
 def _move(
@@ -226,7 +231,7 @@ class TruncatedHessians(Curvatures):
     def __init__(
         self,
         preconditioners: dict[int, Any],
-        kept: dict[tuple[int, int], tuple[Any, np.ndarray]],
+        kept: dict[tuple[int, int], tuple[Any, Any]],
         objective: FullObjective,
         shares: np.ndarray,
         theta: np.ndarray,
@@ -282,10 +287,11 @@ class TruncatedHessians(Curvatures):
             by_coef[i] += l2_weight[i] * coef[i]
         return objective.pack(by_coef, by_intercept, self.dtype)
 
-    def _read_with_weights(self, chunk: tuple[int, int]) -> tuple[Any, np.ndarray]:
+    def _read_with_weights(self, chunk: tuple[int, int]) -> tuple[Any, Any]:
         """Rows of X as an argument of `multiply`, and their shares in the mean of each training set, (sets, rows)."""
-        design = self.problem.design
-        weights = (self.problem.weights.read(*chunk, self.dtype) / self.dtype.type(design.n_samples)).T
+        design, weights = self.problem.design, None
+        if self.problem.multinomial:  # the curvatures of other losses hold them
+            weights = (self.problem.weights.read(*chunk, self.dtype) / self.dtype.type(design.n_samples)).T
         X = self._read(chunk)
         if self._keeps_rows:
             X = DenseRows(X, np.ascontiguousarray(X.T))

@@ -10,13 +10,12 @@ from lifecycle.onnx.interface import LABEL, PROBABILITIES
 
 
 def append_label(
-    build: GraphBuilder, scores: str, classes: np.ndarray, n_scores: int, *, zero_is_second: bool = False
+    build: GraphBuilder, scores: str, classes: np.ndarray, n_scores: int, dtype: Any, *, zero_is_second: bool = False
 ) -> str:
     """The class of the largest score, the first of equal ones; of one score the second class where it is positive."""
     if n_scores == 1:
         flat = build.node("Squeeze", scores, build.constant(np.array([1])))
-        # the constant has the dtype of the scores
-        zero = build.node("Sub", flat, flat)
+        zero = build.constant(np.zeros((), dtype))
         positive = build.node("GreaterOrEqual" if zero_is_second else "Greater", flat, zero)
         code = build.node("Cast", positive, to=7)  # int64
     else:

@@ -44,7 +44,7 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
         return Conversion(build.model(inputs, interface.outputs), interface, lambda X: [np.asarray(model.predict(X))])
     classes = check_classes(model)
     scores = build.node("Gemm", "X", weight, intercept, transB=1)
-    append_label(build, scores, classes, len(matrix))
+    append_label(build, scores, classes, len(matrix), dtype)
     probabilities = _probabilities(model, len(classes))
     if probabilities is None:
         build.node("Identity", scores, output=SCORES)

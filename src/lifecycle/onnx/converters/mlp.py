@@ -35,7 +35,7 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     if hasattr(model, "classes_"):
         classes = check_classes(model)
         if model.out_activation_ == "softmax":
-            append_label(build, values, classes, len(classes))
+            append_label(build, values, classes, len(classes), dtype)
             softmax(build, values, dtype)
         elif len(classes) == 2 and model.coefs_[-1].shape[1] == 1:
             second = build.node("Sigmoid", values)

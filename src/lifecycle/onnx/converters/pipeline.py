@@ -10,7 +10,8 @@ from lifecycle._check import UnsupportedModel
 from lifecycle._display import import_optional
 from lifecycle.onnx.conversion import Conversion, classifier_reference, feature_names
 from lifecycle.onnx.conversion import convert as convert_model
-from lifecycle.onnx.graph import ML, ML_OPSET, OPSET, join, tensors_of
+from lifecycle.onnx.export import compare, n_rows
+from lifecycle.onnx.graph import ML, ML_OPSET, OPSET, join, rename_inputs, tensors_of
 from lifecycle.onnx.interface import CLASSIFIER, PROBABILITIES, TEXT, Interface, Tensor
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
 
@@ -20,27 +21,46 @@ _DOUBLE = 11  # of ONNX's data types
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     if not is_a(model, "Pipeline"):
         raise UnsupportedModel(f"a {type(model).__name__} cannot be exported to ONNX: export its regressor_")
-    estimator, steps = model.steps[-1][1], model[:-1]
+    estimator = model.steps[-1][1]
+    steps = [(name, step) for name, step in model.steps[:-1] if step is not None and step != "passthrough"]
     if is_a(estimator, "Pipeline"):
         raise UnsupportedModel("a Pipeline at the end of another one cannot be exported to ONNX: make one of both")
-    if len(example) < 2:
+    if n_rows(example) < 2:
         raise ValueError("example must hold two rows or more")
     adapter = estimator_adapter(estimator)
     if adapter is None:
         raise UnsupportedModel(f"a {type(estimator).__name__} cannot be exported to ONNX")
-    inputs = _inputs(example)
-    preprocessing = _convert_steps(steps, inputs, opset)
-    (features,) = tensors_of(preprocessing.graph.output)
-    transformed = _dense(steps.transform(example)).astype(features.dtype)
     kind = adapter.serialize(estimator)[0]["kind"]
+    if not steps:
+        return convert_model(estimator, kind, example, opset)
+    preprocessing, inputs = _convert_steps(type(model)(steps), example, opset)
+    (features,) = tensors_of(preprocessing.graph.output)
+    transformed = _dense(type(model)(steps).transform(example)).astype(features.dtype)
     of_estimator = convert_model(estimator, kind, transformed, opset)
+    compare(of_estimator, transformed)  # on rows that are hard for it, which no row of the example may become
     names = feature_names(model) if hasattr(example, "columns") else None
+    graph = join(preprocessing, of_estimator.model)
+    inputs = _with_names(graph, inputs, names)
     interface = Interface(
         of_estimator.interface.task, inputs, of_estimator.interface.outputs, of_estimator.interface.classes,
         names, by_column=hasattr(example, "columns"),
     )  # fmt: skip
-    graph = join(preprocessing, of_estimator.model)
     return Conversion(graph, interface, _reference(model, interface))
+
+
+def _with_names(graph: Any, inputs: Sequence[Tensor], names: list[str] | None) -> list[Tensor]:
+    """The inputs, and those of the graph, with the names of the columns, where nothing else in the graph has them."""
+    if names is None:
+        return list(inputs)
+    taken = {name for node in graph.graph.node for name in (*node.input, *node.output)} | {
+        one.name for one in (*graph.graph.initializer, *graph.graph.output)
+    }
+    wanted = {
+        one.name: name if name and name not in taken and names.count(name) == 1 else one.name
+        for one, name in zip(inputs, names, strict=True)
+    }
+    rename_inputs(graph, [wanted[value.name] for value in graph.graph.input])
+    return [Tensor(wanted[one.name], one.dtype, one.shape) for one in inputs]
 
 
 def _reference(model: Any, interface: Interface) -> Any:
@@ -56,22 +76,28 @@ def _dense(X: Any) -> np.ndarray:
 
 
 def _inputs(example: Any) -> list[Tensor]:
-    """A column of a DataFrame each, or the whole array."""
-    if hasattr(example, "columns"):
-        return [Tensor(str(name), _dtype(example[name].to_numpy()), (None, 1)) for name in example.columns]
+    """A column of a DataFrame each, by their number, or the whole array."""
+    if hasattr(example, "iloc"):
+        columns = [example.iloc[:, k] for k in range(example.shape[1])]
+        return [Tensor(f"column_{k}", _dtype(column), (None, 1)) for k, column in enumerate(columns)]
     array = _dense(example)
     return [Tensor("X", _dtype(array), (None, *array.shape[1:]))]
 
 
-def _dtype(array: np.ndarray) -> str:
-    if array.dtype.kind in "fiub":
-        return "float32" if array.dtype == np.float32 else "float64"
-    if all(isinstance(value, str) for value in array.flat):
+def _dtype(values: Any) -> str:
+    kind = getattr(values.dtype, "kind", "O")
+    if kind in "fiub":
+        return "float32" if values.dtype == np.float32 else "float64"
+    if all(isinstance(value, str) for value in np.asarray(values, object).flat):
         return TEXT
-    raise ValueError("a column of example holds neither numbers nor strings alone")
+    name = getattr(values, "name", None)
+    where = "example" if name is None else f"the column {name!r} of example"
+    raise ValueError(f"{where} holds neither numbers nor strings alone; a graph takes no missing values of strings")
 
 
-def _convert_steps(steps: Any, inputs: Sequence[Tensor], opset: int | None) -> Any:
+def _convert_steps(steps: Any, example: Any, opset: int | None) -> tuple[Any, list[Tensor]]:
+    """The graph of the steps, and its inputs."""
+    inputs = _inputs(example)
     import_optional("skl2onnx", "the export of a Pipeline", extra="onnx")
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
@@ -79,14 +105,18 @@ def _convert_steps(steps: Any, inputs: Sequence[Tensor], opset: int | None) -> A
     from sklearn.impute import SimpleImputer
 
     types = {"float32": FloatTensorType, "float64": DoubleTensorType, TEXT: StringTensorType}
-    declared = [(one.name, types[one.dtype]([None, *one.shape[1:]])) for one in inputs]
+    names = [str(name) for name in example.columns] if hasattr(example, "iloc") else [one.name for one in inputs]
+    declared = [(name, types[one.dtype]([None, *one.shape[1:]])) for name, one in zip(names, inputs, strict=True)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return convert_sklearn(
+            found = convert_sklearn(
                 steps, initial_types=declared, target_opset={"": OPSET if opset is None else opset, ML: ML_OPSET},
                 custom_conversion_functions={SimpleImputer: _convert_imputer},
             )  # fmt: skip
+            # skl2onnx changes names that are none in Python; the order stays
+            rename_inputs(found, [one.name for one in inputs])
+            return found, inputs
     except (MissingConverter, MissingShapeCalculator) as error:
         raise UnsupportedModel(f"skl2onnx cannot export a step of this Pipeline: {str(error)[:300]}") from None
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
@@ -100,10 +130,12 @@ def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
 
     imputer = operator.raw_operator
     of_doubles = all(isinstance(one.type, DoubleTensorType) for one in operator.inputs)
-    if not of_doubles or len(operator.inputs) > 1 or not np.isnan(imputer.missing_values):
+    if not of_doubles or not np.isnan(imputer.missing_values):
         get_converter("SklearnImputer")(scope, operator, container)
         return
-    values, missing, statistics = operator.inputs[0].full_name, *map(scope.get_unique_variable_name, ("nan", "mean"))
+    values, missing, statistics = map(scope.get_unique_variable_name, ("values", "nan", "mean"))
+    names = [one.full_name for one in operator.inputs]
+    container.add_node("Concat", names, values, axis=1, name=scope.get_unique_operator_name("Concat"))
     learned = np.asarray(imputer.statistics_, np.float64)
     if np.isnan(learned).any():
         raise NotImplementedError("a SimpleImputer that drops columns without values")

@@ -2,9 +2,10 @@
 
 import copy
 import logging
+import threading
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
 
@@ -26,6 +27,10 @@ from lifecycle.onnx.interface import MODULE, PREDICTION, PROBABILITIES, Interfac
 from lifecycle.torch.batches import to_batches
 from lifecycle.torch.modules import unwrap
 from lifecycle.torch.quantized import QuantizedModule
+
+_one_at_a_time = threading.Lock()
+_DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+           torch.float16, torch.float32, torch.float64)  # fmt: skip
 
 
 class _Classifier(nn.Module):
@@ -74,13 +79,21 @@ def _convert_module(model: nn.Module, example: Any, opset: int | None) -> Conver
     net = _prepared(model)
     by_name = isinstance(example, dict)
     values = list(example.values()) if by_name else list(example) if isinstance(example, tuple) else [example]
-    tensors = [torch.as_tensor(value) for value in values]
+    tensors = [torch.as_tensor(value).detach().cpu() for value in values]
     if any(t.ndim < 1 or len(t) < 2 for t in tensors) or len({len(t) for t in tensors}) != 1:
         raise ValueError("example must hold two rows or more, as many in each input")
     names = [str(name) for name in example] if by_name else [f"input_{k}" for k in range(len(tensors))]
-    names = ["input"] if names == ["input_0"] else names
-    with torch.no_grad():
-        out = net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
+    names = ["input"] if len(names) == 1 and not by_name else names
+    try:
+        with torch.no_grad():
+            out = net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(f"example does not fit the module: {str(error).splitlines()[0]}") from None
+    if any(t.dtype not in _DTYPES for t in (*tensors, *_flat(out))) or any(t.ndim < 1 for t in _flat(out)):
+        raise UnsupportedModel(
+            "a module can be exported to ONNX if its inputs and outputs have rows, and are integers, booleans, or of "
+            "float16, float32 or float64"
+        )
     n_outputs = len(_flat(out))
     outputs = ["output"] if n_outputs == 1 else [f"output_{k}" for k in range(n_outputs)]
     graph = _export(net, tensors, names, outputs, opset, by_name)
@@ -95,7 +108,7 @@ def _convert_module(model: nn.Module, example: Any, opset: int | None) -> Conver
 def _module_reference(net: nn.Module, names: list[str], by_name: bool) -> Callable[[Any], list[np.ndarray]]:
     def reference(X: Any) -> list[np.ndarray]:
         values = list(X.values()) if by_name else list(X) if isinstance(X, tuple) else [X]
-        tensors = [torch.as_tensor(value) for value in values]
+        tensors = [torch.as_tensor(value).detach().cpu() for value in values]
         with torch.no_grad():
             out = net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
         return [t.numpy() for t in _flat(out)]
@@ -155,6 +168,19 @@ def _append_classes(graph: Any, classes: np.ndarray, label: Tensor) -> None:
     graph.graph.output[0].CopyFrom(value)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings, the log of each operator that is not simplified, and what is printed, in the whole process."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+
+
 def _export(
     net: nn.Module, tensors: list[torch.Tensor], names: list[str], outputs: list[str], opset: int | None, by_name: bool
 ) -> Any:
@@ -162,11 +188,8 @@ def _export(
     rows = torch.export.Dim("batch", min=1)
     shapes: Any = {name: {0: rows} for name in names} if by_name else tuple({0: rows} for _ in names)
     given: dict[str, Any] = {"kwargs": dict(zip(names, tensors, strict=True))} if by_name else {}
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # of onnxscript, for each operator that it does not simplify
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.simplefilter("ignore")
+        with _one_at_a_time, _quiet():
             program = torch.onnx.export(
                 net, () if by_name else tuple(tensors), dynamo=True, dynamic_shapes=shapes, external_data=False,
                 opset_version=OPSET if opset is None else opset, input_names=names, output_names=outputs,
@@ -177,8 +200,6 @@ def _export(
         raise UnsupportedModel(
             f"torch.onnx cannot export this {type(net).__name__}: {(reason or [type(error).__name__])[0][:300]}"
         ) from None
-    finally:
-        logging.disable(level)
     model = program.model_proto  # type: ignore[union-attr]
     model.ir_version = min(model.ir_version, IR_VERSION + 1)
     for node in model.graph.node:  # where a module's code stands on the machine that exports it

@@ -54,7 +54,7 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
             build.model(inputs, interface.outputs), interface, lambda X: [np.asarray(model.predict(X))], hard_rows
         )
     classes = check_classes(flat)
-    append_label(build, sums, classes, ensemble.n_outputs, zero_is_second=flat.zero_is_second)
+    append_label(build, sums, classes, ensemble.n_outputs, np.float32, zero_is_second=flat.zero_is_second)
     if flat.link == "softmax":
         build.node("Softmax", sums, axis=1, output=PROBABILITIES)
     elif flat.link == "identity":

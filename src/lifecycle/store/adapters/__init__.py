@@ -34,6 +34,7 @@ TORCH_MODULE, TORCH_ESTIMATOR = "torch.module", "torch.estimator"
 LINEAR_ESTIMATOR = "linear.estimator"
 SKLEARN_PIPELINE = "sklearn.pipeline"
 SKLEARN_LINEAR_MODEL, SKLEARN_MLP, SKLEARN_TREES = "sklearn.linear_model", "sklearn.mlp", "sklearn.trees"
+SKLEARN_NEIGHBORS = "sklearn.neighbors"
 TREE_MODEL = "trees"
 CHECKPOINT = "checkpoint"
 
@@ -45,6 +46,7 @@ _ADAPTER_OF_KIND = {
     SKLEARN_LINEAR_MODEL: "lifecycle.store.adapters.sklearn.linear_models",
     SKLEARN_MLP: "lifecycle.store.adapters.sklearn.mlp",
     SKLEARN_TREES: "lifecycle.store.adapters.sklearn.trees",
+    SKLEARN_NEIGHBORS: "lifecycle.store.adapters.sklearn.neighbors",
     TREE_MODEL: "lifecycle.store.adapters.trees",
 }
 # package of a class or of one of its bases -> adapter; the first match of the first base wins
@@ -57,8 +59,8 @@ _ADAPTER_OF_PACKAGE = {
 }
 _SUPPORTED = (
     "a torch nn.Module, a TorchClassifier, TorchRegressor, LinearClassifier or LinearRegressor, a linear model, "
-    "MLPClassifier, MLPRegressor, tree, forest or boosting of scikit-learn, or a scikit-learn Pipeline with one of "
-    "these at its end"
+    "MLPClassifier, MLPRegressor, tree, forest, boosting or k-nearest-neighbors model of scikit-learn, or a "
+    "scikit-learn Pipeline with one of these at its end"
 )
 MAX_INPUTS = 16_384  # of a weight whose second moments are computed: they take 2 GiB
 COMPUTED = "computed"  # kind of a weight that is computed from other parameters and cannot be replaced

@@ -1,8 +1,8 @@
 """The adapter of scikit-learn's estimators, and of its pipelines around one of them or of this library.
 
 `lifecycle.store.adapters.Adapter` documents its functions. The weights are those of the final estimator, which has an
-adapter of its own: `linear_models` and `mlp` are those of scikit-learn's estimators. How the steps before it are stored
-is in `steps` and `transformers`.
+adapter of its own: `linear_models`, `mlp`, `trees` and `neighbors` are those of scikit-learn's. How the steps before it
+are stored is in `steps` and `transformers`.
 """
 
 import copy as _copy
@@ -14,7 +14,8 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel
 from lifecycle.store.adapters import SKLEARN_PIPELINE, Adapter, Encode, Layer, QuantizationOptions
-from lifecycle.store.adapters.sklearn import linear_models, mlp, trees
+from lifecycle.store.adapters.sklearn import linear_models, mlp, neighbors, trees
+from lifecycle.store.adapters.sklearn.columns import check_copies
 from lifecycle.store.adapters.sklearn.steps import deserialize_step, estimator_adapter, is_a, serialize_step
 
 
@@ -36,7 +37,7 @@ def _adapter_and_estimator(model: Any) -> tuple[Adapter, Any]:
         adapter = estimator_adapter(estimator)
         if adapter is not None:
             return adapter, estimator
-    own = ", ".join(sorted((*linear_models.CLASSES, *mlp.CLASSES, *trees.CLASSES)))
+    own = ", ".join(sorted((*linear_models.CLASSES, *mlp.CLASSES, *trees.CLASSES, *neighbors.CLASSES)))
     raise UnsupportedModel(
         f"a {type(estimator).__name__} is not supported; what is, alone, at the end of a scikit-learn Pipeline, or in "
         f"a TransformedTargetRegressor: an estimator of this library, and of scikit-learn (no subclass of these): {own}"
@@ -187,6 +188,7 @@ def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return adapter.serialize(model)
     arrays: dict[str, np.ndarray] = {}
     root = serialize_step(model, "", arrays)
+    check_copies(model)
     return {"kind": SKLEARN_PIPELINE, "class": type(model).__name__, "missing": _missing(root), "root": root}, arrays
 
 
@@ -206,6 +208,7 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
         model = deserialize_step(config["root"], "", arrays, final)
         if arrays:
             raise ValueError(f"the file holds arrays that no step has: {', '.join(list(arrays)[:5])}")
+        check_copies(model)
     except BaseException:
         if before is not None:
             vars(final).clear()

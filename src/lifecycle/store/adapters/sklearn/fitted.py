@@ -17,7 +17,7 @@ from lifecycle.store.adapters.labels import check_classes
 from lifecycle.store.adapters.sklearn.transformers import changed_params
 
 _LEARNED = ("classes_", "feature_names_in_")
-_COPIES_OF_CLASSES = 4  # that are in memory while they are checked
+_COPIES_OF_CLASSES = 4  # as wide as the widest, that are in memory while they are checked
 
 
 def check_fitted(estimator: Any, attribute: str, check: Callable[[Any], None]) -> Any:
@@ -42,7 +42,7 @@ def serialize(estimator: Any, records: tuple[str, ...]) -> tuple[dict[str, Any],
         raise UnsupportedModel(f"a {name} after set_fit_request or set_score_request cannot be stored: leave them out")
     params, missing = json_values.serialize_params(changed_params(estimator))
     attributes = {k: _without_numpy(getattr(estimator, k)) for k in (*_LEARNED, *records) if hasattr(estimator, k)}
-    limits.spend_bytes(_COPIES_OF_CLASSES * getattr(attributes.get("classes_"), "nbytes", 0))
+    _spend_classes(attributes.get("classes_"))
     fitted, arrays = json_values.serialize_attributes(name, attributes)
     binarizer = vars(estimator).get("_label_binarizer")
     config = {
@@ -86,15 +86,32 @@ def deserialize(
     if classes is not None:
         if not is_classifier(model):
             raise ValueError(f"a {cls.__name__} has no classes_")
+        _spend_classes(classes)
         for labels in classes if isinstance(classes, list) else [classes]:
-            limits.spend_bytes(_COPIES_OF_CLASSES * getattr(labels, "nbytes", 0))
             check_classes(labels)
+        if isinstance(classes, list):
+            classes = _of_one_width(classes)
         if neg_label is not None:
             binarizer = _label_binarizer(classes, config["multilabel"], config["sparse_labels"], neg_label)
             model._label_binarizer = binarizer
         if not hasattr(cls, "classes_"):  # it is a property of RidgeClassifier before scikit-learn 1.7
             model.classes_ = classes
     return model
+
+
+def _spend_classes(classes: Any) -> None:
+    """Account for the copies of the classes of a target, or of several."""
+    arrays = [labels for labels in (classes if isinstance(classes, list) else [classes]) if hasattr(labels, "itemsize")]
+    widest = max((labels.itemsize for labels in arrays), default=0)
+    limits.spend_bytes(_COPIES_OF_CLASSES * widest * sum(labels.size for labels in arrays))
+
+
+def _of_one_width(classes: list[np.ndarray]) -> list[np.ndarray]:
+    """Strings of several targets as wide as the longest: scikit-learn predicts them all in the dtype of the first."""
+    if any(labels.dtype.kind != "U" for labels in classes):
+        return classes
+    widest = max((labels.dtype for labels in classes), key=lambda dtype: dtype.itemsize)
+    return [labels.astype(widest) for labels in classes]
 
 
 def _without_numpy(value: Any) -> Any:

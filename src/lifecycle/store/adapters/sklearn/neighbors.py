@@ -1,0 +1,173 @@
+"""The adapter of k-nearest-neighbors models; `lifecycle.store.adapters.Adapter` documents its functions.
+
+Their training rows are stored, and `load` fits the model to them again, which makes the same search tree. They have no
+weights: compression changes nothing of them.
+"""
+
+import copy as _copy
+import warnings
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lifecycle._check import UnsupportedModel
+from lifecycle.store import json_values
+from lifecycle.store.adapters import SKLEARN_NEIGHBORS, Layer
+from lifecycle.store.adapters.coefficients import (
+    channels_last,
+    first_trees,
+    fold_batch_norms,
+    integer_layers,
+    remove_channels,
+)
+from lifecycle.store.adapters.labels import check_feature_names
+from lifecycle.store.adapters.sklearn import fitted
+
+__all__ = [
+    "CLASSES",
+    "channels_last",
+    "copy",
+    "deserialize",
+    "first_trees",
+    "fold_batch_norms",
+    "integer_layers",
+    "is_supported",
+    "layers",
+    "quantize_layers",
+    "read_weight",
+    "remove_channels",
+    "replace_weight",
+    "second_moments",
+    "serialize",
+    "squared_gradients",
+    "tensors",
+]
+
+CLASSES = dict.fromkeys(("KNeighborsClassifier", "KNeighborsRegressor"), "sklearn.neighbors")
+_SPARSE = ("data", "indices", "indptr")
+_MAX_JOBS = 256  # threads that a file may ask for
+
+
+def is_supported(model: Any) -> bool:
+    return fitted.is_of_class(model, CLASSES)
+
+
+def layers(model: Any) -> list[Layer]:
+    _check_fitted(model)
+    return []
+
+
+def _refuse_weights(model: Any, *arguments: Any, **options: Any) -> NoReturn:
+    raise UnsupportedModel(f"a {type(model).__name__} has training rows and no weights: it is stored as it is")
+
+
+read_weight = replace_weight = quantize_layers = second_moments = squared_gradients = _refuse_weights
+
+
+def copy(model: Any) -> Any:
+    return _copy.copy(_check_fitted(model))  # its rows are never written to
+
+
+def tensors(model: Any) -> dict[str, np.ndarray]:
+    return serialize(model)[1]
+
+
+def _check_fitted(model: Any) -> Any:
+    return fitted.check_fitted(model, "n_samples_fit_", _check)
+
+
+def _check(model: Any) -> None:
+    if not hasattr(model, "n_features_in_"):
+        raise ValueError("it was fitted to a tree or to another model: fit it to rows")
+    _check_params(model, model.n_samples_fit_)
+
+
+def _check_params(model: Any, n_rows: int) -> None:
+    """ValueError for what makes a prediction fail, or take more than its rows."""
+    n_neighbors, metric_params, n_jobs = model.n_neighbors, model.metric_params, model.n_jobs
+    if not _is_integer(n_neighbors) or not 1 <= n_neighbors <= n_rows:
+        raise ValueError(f"n_neighbors={n_neighbors!r} is not between 1 and its number of rows, {n_rows}")
+    if isinstance(model.metric, str) and model.metric in ("precomputed", "pyfunc"):
+        raise ValueError(f"metric={model.metric!r} is no distance of rows")
+    if metric_params is not None and not all(map(_is_numeric, metric_params.values())):
+        raise ValueError("metric_params are not numbers or arrays of numbers")
+    if n_jobs is not None and not (_is_integer(n_jobs) and -_MAX_JOBS <= n_jobs <= _MAX_JOBS):
+        raise ValueError(f"n_jobs={n_jobs!r} is not between {-_MAX_JOBS} and {_MAX_JOBS}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, (int, float)) or getattr(getattr(value, "dtype", None), "kind", "O") in "biuf"
+
+
+def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    config, arrays = fitted.serialize(_check_fitted(model), ())
+    rows, targets = model._fit_X, model._y
+    if not isinstance(targets, np.ndarray):
+        raise UnsupportedModel(f"a {type(model).__name__} with sparse targets cannot be stored")
+    if hasattr(model, "classes_"):  # the targets are numbers of classes
+        targets = targets.astype(np.min_scalar_type(targets.max()))
+    arrays["targets"] = targets
+    if hasattr(rows, "indptr"):
+        arrays.update({f"rows.{part}": np.asarray(getattr(rows, part)) for part in _SPARSE})
+    else:
+        arrays["rows"] = np.asarray(rows)
+    return {**config, "kind": SKLEARN_NEIGHBORS, "n_features": int(model.n_features_in_)}, arrays
+
+
+def _pop_rows(arrays: dict[str, np.ndarray], n_features: Any) -> Any:
+    """The training rows; ValueError unless they are a matrix, or parts of a CSR matrix that fit each other."""
+    if type(n_features) is not int or not 1 <= n_features < 2**31:
+        raise ValueError("the number of columns is malformed")
+    if "rows" in arrays:
+        rows = arrays.pop("rows")
+        if rows.ndim != 2 or rows.shape[1] != n_features:
+            raise ValueError(f"the rows have the shape {rows.shape}, and {n_features} columns")
+        return rows
+    from scipy.sparse import csr_array
+
+    data, indices, indptr = (arrays.pop(f"rows.{part}") for part in _SPARSE)
+    if any(part.ndim != 1 for part in (data, indices, indptr)) or any(
+        part.dtype not in (np.int32, np.int64) for part in (indices, indptr)
+    ):
+        raise ValueError("the parts of the sparse rows are malformed")
+    if len(indptr) < 2 or indptr[0] != 0 or indptr[-1] != len(data) or (indptr[1:] < indptr[:-1]).any():
+        raise ValueError("the sparse rows do not begin one after another")
+    if len(indices) != len(data) or (indices < 0).any() or (indices >= n_features).any():
+        raise ValueError(f"the sparse rows have values outside of their {n_features} columns")
+    return csr_array((data, indices, indptr), shape=(len(indptr) - 1, n_features))
+
+
+def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any = None) -> Any:
+    cls = fitted.class_named(config["class"], CLASSES)
+    rows, targets = _pop_rows(arrays, config["n_features"]), arrays.pop("targets")
+    model = fitted.deserialize(config, arrays, cls, (), into)
+    names, classes = getattr(model, "feature_names_in_", None), getattr(model, "classes_", None)
+    check_feature_names(names, rows.shape[1])
+    if targets.ndim not in (1, 2) or not targets.size or len(targets) != rows.shape[0]:
+        raise ValueError(f"there are {rows.shape[0]} rows, and targets of the shape {targets.shape}")
+    _check_params(model, rows.shape[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the first fit warned
+        model.fit(rows, targets)
+    if cls.__name__ == "KNeighborsClassifier":
+        if targets.dtype.kind != "u" or not _are_numbers_of(classes, targets, model.classes_):
+            raise ValueError("the targets are not numbers of the classes")
+        model.classes_ = classes
+    if names is not None:
+        model.feature_names_in_ = names
+    return model if into is None else json_values.become(into, model)
+
+
+def _are_numbers_of(classes: Any, targets: np.ndarray, found: Any) -> bool:
+    """Whether what a fit to numbers of classes has found are all these numbers, of one target or of several."""
+    several = isinstance(classes, list)
+    if classes is None or targets.ndim != (2 if several else 1):
+        return False
+    lists, numbers = (classes, found) if several else ([classes], [found])
+    return len(lists) == len(numbers) and all(
+        np.array_equal(n, np.arange(len(labels))) for labels, n in zip(lists, numbers, strict=True)
+    )
