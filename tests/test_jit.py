@@ -350,7 +350,7 @@ def test_without_compilation_kernels_are_the_same_python_functions():
         y = np.digitize(X[:, 0] + 0.3 * X[:, 1], [-0.5, 0.5])
         for rows in (X, sparse.csr_array(X)):
             # newton goes on to its minimum: before it, the rounding of its products in float32 shows
-            for optimizer, max_iter in (("sgd", 3), ("newton", 20)):
+            for optimizer, max_iter in (("sgd", 3), ("newton", 40)):
                 model = lc.LinearClassifier(optimizer=optimizer, max_iter=max_iter, tol=None, random_state=0)
                 print(*model.fit(rows, y).coef_.ravel())
         two = {"train": [np.arange(30), np.arange(10, 40)], "params": [{}] * 2}
