@@ -35,7 +35,7 @@ from lifecycle.solvers.convergence import Tolerances
 
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
 _KEPT_CHUNK_ELEMENTS = 1 << 20  # of rows that are read once: fewer chunks take less time to start
-_KEPT_ELEMENTS = 1 << 24  # of X, up to which its rows are read once for all products, and are in memory twice
+_KEPT_ELEMENTS = 1 << 21  # of X, up to which its rows are read once for all products, and take 16 MB more
 _LEAST_EIGENVALUE = 1e-7  # of second moments, relative to the largest
 _MAX_DECOMPOSED = 1 << 23  # elements of the eigenvectors of all training sets
 _DECOMPOSITION_COST = 0.1  # n · outputs · models, in squares of the features of all sets, from which these vectors pay
