@@ -36,7 +36,7 @@ from lifecycle.solvers.convergence import Tolerances
 _CHUNK_ELEMENTS = 1 << 18  # of X and of scores: a chunk stays in the cache between its two products
 _KEPT_CHUNK_ELEMENTS = 1 << 20  # of rows that are read once: fewer chunks take less time to start
 _KEPT_ELEMENTS = 1 << 21  # of X, up to which its rows are read once for all products, and take 16 MB more
-_LEAST_EIGENVALUE = 1e-7  # of second moments, relative to the largest
+_LEAST_EIGENVALUE = 1e-7  # of second moments, relative to the variance that the same features had if uncorrelated
 _MAX_DECOMPOSED = 1 << 23  # elements of the eigenvectors of all training sets
 _DECOMPOSITION_COST = 0.1  # n · outputs · models, in squares of the features of all sets, from which these vectors pay
 _BATCH_ELEMENTS = 1 << 25  # of coefficients and scores of models that are minimized together
@@ -129,9 +129,11 @@ def _preconditioners(problem: Problem) -> dict[int, Any]:
     moments = moments_by_train_set(problem)
     of_sets = {}
     for k in sets.tolist():
-        eigenvalues, vectors = np.linalg.eigh(moments[k].covariance[:-1, :-1])
-        # what is left of zero by rounding would become the largest inverse, of the noise of float32
-        of_sets[k] = vectors, np.maximum(eigenvalues, _LEAST_EIGENVALUE * eigenvalues[-1])
+        covariance = moments[k].covariance[:-1, :-1]
+        eigenvalues, vectors = np.linalg.eigh(covariance)
+        # an eigenvalue that is zero but for rounding would have the largest inverse, of the noise of float32
+        without_correlation = np.diagonal(covariance) @ vectors**2
+        of_sets[k] = vectors, np.maximum(eigenvalues, _LEAST_EIGENVALUE * without_correlation)
     return of_sets
 
 
