@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 import lifecycle as lc
@@ -314,3 +315,12 @@ def test_a_pipeline_with_a_step_that_nobody_converts(tmp_path):
     inner = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), Ridge())).fit(X, y)
     with pytest.raises(lc.UnsupportedModel, match="make one of both"):
         lc.export_onnx(inner, tmp_path / "model.onnx", X)
+
+
+def test_trees_of_many_levels_are_refused_before_onnxruntime_reads_them(tmp_path):
+    X = np.arange(1500.0)[:, None]
+    model = DecisionTreeClassifier(random_state=0).fit(X, np.arange(1500) % 2)
+    if model.get_depth() <= 1000:  # alternating classes make a chain
+        pytest.fail("the tree is not deep")
+    with pytest.raises(lc.UnsupportedModel, match="more than 1,000 levels"):
+        lc.export_onnx(model, tmp_path / "model.onnx", X)

@@ -19,7 +19,7 @@ _REFUSED = (
 )
 # whose outputs have sizes that numbers in the graph decide
 _SIZED = ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike")
-_MAX_NODES, _MAX_ELEMENTS, _MAX_OPSET = 100_000, 10**8, 64
+_MAX_NODES, _MAX_ELEMENTS, _MAX_OPSET = 5_000, 10**8, 64
 _IN_MEMORY = "arrays of the same file"
 
 

@@ -1,6 +1,5 @@
 """What a graph takes and gives, and how these stand for what a model takes and gives."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,8 +13,13 @@ CLASSIFIER, REGRESSOR, MODULE = "classifier", "regressor", "module"
 LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "prediction"
 TEXT = "str"  # dtype of a tensor of strings
 _DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", TEXT)
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,500}")
+_MAX_NAME = 500  # characters
 _MAX_TENSORS = 10_000
+
+
+def is_name(name: str) -> bool:
+    """Whether an input or output may have a name: one that a terminal can print."""
+    return 1 <= len(name) <= _MAX_NAME and name.isprintable()
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Tensor:
         if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape"}:
             raise ValueError("an input or output is malformed")
         name, shape = entry["name"], entry["shape"]
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_name(name):
             raise ValueError("the name of an input or output is malformed")
         sizes = [n for n in shape if n is not None]
         if not 1 <= len(shape) <= 8 or not all(type(n) is int and 0 <= n < 2**31 for n in sizes):

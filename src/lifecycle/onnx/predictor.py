@@ -26,6 +26,7 @@ from lifecycle.onnx.interface import (
     Tensor,
 )
 from lifecycle.store import adapters, bundle_reader
+from lifecycle.store.limits import shorten
 
 
 def load_predictor(path: str | os.PathLike, *, sha256: str | None = None) -> "Predictor":
@@ -128,7 +129,7 @@ class Predictor:
 
     def __repr__(self) -> str:
         rows = [
-            ("predictor", f"{self.name}, a {self.interface.task}"),
+            ("predictor", f"{shorten(self.name)}, a {self.interface.task}"),
             *(("input", _describe(one)) for one in self.interface.inputs[:20]),
             *(("output", _describe(one)) for one in self.interface.outputs[:20]),
         ]

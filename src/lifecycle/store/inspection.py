@@ -51,7 +51,7 @@ class Inspection:
         if self.kind == adapters.CHECKPOINT:
             how_to_load = ": load_checkpoint reads it"
         properties = [
-            ("file", f"{self.name}, {self.bytes:,} bytes"),
+            ("file", f"{shorten(self.name, _WIDTH)}, {self.bytes:,} bytes"),
             ("sha256", self.sha256),
             ("model", f"{shorten(self.model, _WIDTH)} ({shorten(self.kind, _WIDTH)}){how_to_load}"),
             ("saved with", shorten(", ".join(f"{k} {v}" for k, v in self.versions.items()), _WIDTH)),
@@ -95,7 +95,7 @@ class Inspection:
 def _flattened(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from _flattened(inner, f"{name}.{key}" if name else str(key))
+            yield from _flattened(inner, shorten(f"{name}.{key[:_WIDTH]}" if name else key[:_WIDTH], _WIDTH))
     else:
         yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 

@@ -78,6 +78,8 @@ def deserialize_value(value: Any) -> Any:
 def _array(value: Any, dtype: np.dtype) -> np.ndarray:
     objects = np.array(value, dtype=object)
     longest = max((len(v) for v in objects.flat if isinstance(v, str)), default=0)
+    if dtype.kind == "U" and not dtype.itemsize:
+        raise ValueError("an array in the manifest has strings of no width")
     if dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1):
         raise ValueError("an array in the manifest requests longer strings than it holds")
     limits.spend_bytes(objects.size * dtype.itemsize)

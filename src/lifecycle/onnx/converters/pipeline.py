@@ -12,7 +12,7 @@ from lifecycle.onnx.conversion import Conversion, classifier_reference, feature_
 from lifecycle.onnx.conversion import convert as convert_model
 from lifecycle.onnx.export import compare, n_rows
 from lifecycle.onnx.graph import ML, ML_OPSET, OPSET, join, rename_inputs, tensors_of
-from lifecycle.onnx.interface import CLASSIFIER, PROBABILITIES, TEXT, Interface, Tensor
+from lifecycle.onnx.interface import CLASSIFIER, PROBABILITIES, TEXT, Interface, Tensor, is_name
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
 
 _DOUBLE = 11  # of ONNX's data types
@@ -56,7 +56,7 @@ def _with_names(graph: Any, inputs: Sequence[Tensor], names: list[str] | None) -
         one.name for one in (*graph.graph.initializer, *graph.graph.output)
     }
     wanted = {
-        one.name: name if name and name not in taken and names.count(name) == 1 else one.name
+        one.name: name if is_name(name) and name not in taken and names.count(name) == 1 else one.name
         for one, name in zip(inputs, names, strict=True)
     }
     rename_inputs(graph, [wanted[value.name] for value in graph.graph.input])

@@ -27,6 +27,7 @@ from lifecycle.trees import TreeEnsemble
 from lifecycle.trees.preorder import right_children
 
 _MAX_HARD_ROWS = 510
+_MAX_DEPTH = 1_000  # onnxruntime walks nodes by recursion while it reads a graph
 
 
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
@@ -36,6 +37,8 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
         raise UnsupportedModel(
             "trees with splits by categories cannot be exported to ONNX; load_predictor runs their file without a graph"
         )
+    if _is_deeper(ensemble, _MAX_DEPTH):
+        raise UnsupportedModel(f"trees with more than {_MAX_DEPTH:,} levels cannot be exported to ONNX")
     X = check_table(model, example)
     build = GraphBuilder(opset)
     inputs = [Tensor("X", str(X.dtype), (None, X.shape[1]))]
@@ -122,6 +125,18 @@ def _numbers(ensemble: TreeEnsemble) -> tuple[np.ndarray, ...]:
     left[is_split] = node[is_split] + 1
     right_of[is_split] = np.asarray(right)[is_split] - starts[tree][is_split]
     return tree, node, left, right_of
+
+
+def _is_deeper(ensemble: TreeEnsemble, depth: int) -> bool:
+    """Whether a path from a root passes through more than so many splits."""
+    roots, right = right_children(ensemble.is_leaf, ensemble.n_trees)
+    level = np.asarray(roots)
+    for _ in range(depth + 1):
+        level = level[~ensemble.is_leaf[level]]
+        if not level.size:
+            return False
+        level = np.concatenate([level + 1, np.asarray(right)[level]])
+    return True
 
 
 def _rows_at_thresholds(ensemble: TreeEnsemble, X: np.ndarray, allow_missing: bool) -> np.ndarray:

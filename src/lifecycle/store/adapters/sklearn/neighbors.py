@@ -79,18 +79,24 @@ def _check_fitted(model: Any) -> Any:
 def _check(model: Any) -> None:
     if not hasattr(model, "n_features_in_"):
         raise ValueError("it was fitted to a tree or to another model: fit it to rows")
-    _check_params(model, model.n_samples_fit_)
+    _check_params(model, model.n_samples_fit_, model.n_features_in_)
 
 
-def _check_params(model: Any, n_rows: int) -> None:
+_METRIC_SHAPES = {"p": (0,), "w": (1,), "V": (1,), "VI": (2,)}  # dimensions, each of the number of features
+
+
+def _check_params(model: Any, n_rows: int, n: int) -> None:
     """ValueError for what makes a prediction fail, or take more than its rows."""
     n_neighbors, metric_params, n_jobs = model.n_neighbors, model.metric_params, model.n_jobs
     if not _is_integer(n_neighbors) or not 1 <= n_neighbors <= n_rows:
         raise ValueError(f"n_neighbors={n_neighbors!r} is not between 1 and its number of rows, {n_rows}")
     if isinstance(model.metric, str) and model.metric in ("precomputed", "pyfunc"):
         raise ValueError(f"metric={model.metric!r} is no distance of rows")
-    if metric_params is not None and not all(map(_is_numeric, metric_params.values())):
-        raise ValueError("metric_params are not numbers or arrays of numbers")
+    for name, value in (metric_params or {}).items():
+        # others reach loops that do not compare them with the rows
+        shapes = _METRIC_SHAPES.get(name, ())
+        if not _is_numeric(value) or np.shape(value) not in [tuple(n for _ in range(d)) for d in shapes]:
+            raise ValueError(f"metric_params are not numbers that fit {n} features: {name!r}")
     if n_jobs is not None and not (_is_integer(n_jobs) and -_MAX_JOBS <= n_jobs <= _MAX_JOBS):
         raise ValueError(f"n_jobs={n_jobs!r} is not between {-_MAX_JOBS} and {_MAX_JOBS}")
 
@@ -149,7 +155,7 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
     check_feature_names(names, rows.shape[1])
     if targets.ndim not in (1, 2) or not targets.size or len(targets) != rows.shape[0]:
         raise ValueError(f"there are {rows.shape[0]} rows, and targets of the shape {targets.shape}")
-    _check_params(model, rows.shape[0])
+    _check_params(model, *rows.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the first fit warned
         model.fit(rows, targets)

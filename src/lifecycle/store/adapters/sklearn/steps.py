@@ -88,6 +88,8 @@ def deserialize_step(
             raise ValueError(f"a step is {config['word']!r}")
         return config["word"]
     if "model" in config:
+        if config["model"]["kind"] == adapters.SKLEARN_PIPELINE:  # which is a step itself, at its own depth
+            raise ValueError("a pipeline stands in the place of a model")
         adapter = adapters.adapter_for_kind(config["model"]["kind"])
         return adapter.deserialize(config["model"], pop_prefixed(remaining, path), into)
     name = config["class"]

@@ -299,7 +299,9 @@ TRANSFORMERS = {
             "singular_values_": Numbers(("components",)),
         },
         restore=partial(
-            refit, rows=_TWO_COLUMNS, during={"n_components": 1, "algorithm": "randomized", "random_state": 0}
+            refit,
+            rows=_TWO_COLUMNS,
+            during={"n_components": 1, "algorithm": "randomized", "n_iter": 1, "n_oversamples": 1, "random_state": 0},
         ),
         n_outputs=_n_components,
     ),
