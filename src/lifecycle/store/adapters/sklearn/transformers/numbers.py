@@ -30,7 +30,7 @@ _UFUNCS = Functions(
     ),
 )
 _SCORES = Functions(
-    "feature_selection",
+    "sklearn.feature_selection",
     ("chi2", "f_classif", "f_regression", "mutual_info_classif", "mutual_info_regression", "r_regression"),
 )
 

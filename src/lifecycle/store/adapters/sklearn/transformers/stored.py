@@ -64,7 +64,7 @@ class Flag(NamedTuple):
             raise ValueError(f"{name} is malformed")
 
 
-_MODULES = {"numpy": "numpy", "feature_selection": "sklearn.feature_selection"}  # of functions
+_MODULES = {"numpy": "numpy", "sklearn.feature_selection": "sklearn.feature_selection"}  # of functions
 
 
 class Functions(NamedTuple):
