@@ -212,3 +212,12 @@ def test_standardized_features_have_no_preconditioner_however_rare_they_are():
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     statistics = FeatureStatistics(DesignMatrix(X), SampleWeights(np.ones((50_000, 1)), np.float64), True)
     np.testing.assert_array_equal(statistics.preconditioner, 1.0)
+
+
+def test_columns_that_vary_first_in_many_places_are_told_by_all_threads():
+    generator, X = np.random.default_rng(0), np.zeros((8_000, 800))
+    X[generator.integers(0, 8_000, size=(8, 800)), np.arange(800)] = 1.0
+    weights, mean = SampleWeights(np.ones((8_000, 1)), np.float64), X.mean(axis=0)
+    for _ in range(300):  # indices of an array that another thread changed were out of bounds in one of seventy
+        center = FeatureStatistics(DesignMatrix(X), weights, True).center
+        np.testing.assert_allclose(center[0], mean, rtol=1e-12)

@@ -62,7 +62,8 @@ class FeatureStatistics:
             for k in np.flatnonzero(constant.any(axis=1)):
                 in_set = np.flatnonzero(weights[:, k] > 0)
                 for some in (in_set[:_FEW_ROWS], in_set):  # a few rows tell most features that vary
-                    candidates = np.flatnonzero(constant[k])
+                    # of a copy: flatnonzero counts first, and its indices are garbage where a thread changes the array
+                    candidates = np.flatnonzero(constant[k].copy())
                     if candidates.size:
                         equal = (X[some[:, None], candidates] == first[k, candidates]).all(axis=0)
                         constant[k, candidates[~equal]] = False  # by whatever thread
