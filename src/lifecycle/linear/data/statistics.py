@@ -57,20 +57,19 @@ class FeatureStatistics:
         first = np.stack([self.design.X[in_set.argmax()] for in_set in (self.weights.counts != 0).T])
         constant = np.ones(sums.shape, bool)
 
-        def weighted_sums(rows: tuple[int, int]) -> np.ndarray:
-            X, weights = self.design.read(*rows), self.weights.read(*rows)
-            for k in np.flatnonzero(constant.any(axis=1)):
+        def weighted_sums(rows: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+            X, weights, still = self.design.read(*rows), self.weights.read(*rows), constant.copy()
+            for k in np.flatnonzero(still.any(axis=1)):
                 in_set = np.flatnonzero(weights[:, k] > 0)
                 for some in (in_set[:_FEW_ROWS], in_set):  # a few rows tell most features that vary
-                    # of a copy: flatnonzero counts first, and its indices are garbage where a thread changes the array
-                    candidates = np.flatnonzero(constant[k].copy())
+                    candidates = np.flatnonzero(still[k])
                     if candidates.size:
-                        equal = (X[some[:, None], candidates] == first[k, candidates]).all(axis=0)
-                        constant[k, candidates[~equal]] = False  # by whatever thread
-            return weights.T @ X
+                        still[k, candidates] = (X[some[:, None], candidates] == first[k, candidates]).all(axis=0)
+            return weights.T @ X, still
 
-        for of_chunk in self._map_chunks(weighted_sums):
+        for of_chunk, still in self._map_chunks(weighted_sums):
             sums += of_chunk
+            constant &= still
         return np.where(constant, first, sums / self.design.n_samples)
 
     @cached_property
@@ -219,7 +218,7 @@ class FeatureStatistics:
             sums += of_chunk
         return np.maximum(sums / self.design.n_samples - offset**2, 0.0)
 
-    def _map_chunks(self, work: Callable[[tuple[int, int]], np.ndarray]) -> Iterator[np.ndarray]:
+    def _map_chunks(self, work: Callable[[tuple[int, int]], Any]) -> Iterator[Any]:
         """work(rows) for chunks of rows on threads, in the order of the rows."""
         with single_threaded_blas():
             yield from map_ordered(work, list(self.design.sum_chunks()), self.design.n_stored * self.weights.n_sets)
