@@ -243,7 +243,9 @@ def test_directions_of_models_that_are_solved_together_undo_the_product_with_the
     if objective.problem.multinomial:  # what all classes share changes nothing, but for the penalty
         coef, intercept = coef - coef.mean(axis=1, keepdims=True), intercept - intercept.mean(axis=1, keepdims=True)
     v = objective.pack(coef, intercept)
-    direction, solved = hessians.newton_direction(products.multiply(v, np.arange(len(models))), np.zeros(len(models)))
+    direction, solved = hessians.newton_direction(
+        products.multiply(v, np.arange(len(models))), *np.zeros((2, len(models)))
+    )
     assert solved.all()
     coef, intercept = objective.unpack(direction)
     if objective.problem.multinomial:

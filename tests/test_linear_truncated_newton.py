@@ -199,10 +199,11 @@ class Quadratic:
         class Hessian:
             is_accurate = np.ones(len(functions), bool)
 
-            is_exact = False
+            def newton_direction(self, gradient, tolerance, progress):
+                return newton_cg.conjugate_gradients(self, gradient, tolerance, progress)
 
-            def newton_direction(self, gradient, residual):
-                return newton_cg.conjugate_gradients(self, gradient, residual)
+            def bound_decrease(self, r, places):
+                return np.full(len(r), np.inf)
 
             def multiply(self, v, places):
                 return np.einsum("mij,mj->mi", parent.H[functions[places]], v).astype(parent.dtype)

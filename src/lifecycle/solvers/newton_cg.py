@@ -2,12 +2,18 @@
 
 At x with gradient g and Hessian H, a direction s solves H s = −g. It predicts a decrease of −½ gᵀs, and a backtracking
 line search shortens the step where it brings less. Conjugate gradients with a preconditioner M (a truncated Newton
-method) stop at a residual r with
+method) end with a residual r at iteration i, which lowers the quadratic model from q(i − 1) to q(i), where
 
-    rᵀM⁻¹r ≤ η² gᵀM⁻¹g.
+    rᵀM⁻¹r ≤ η² gᵀM⁻¹g    or    q(i − 1) − q(i) ≤ −ν q(i) / i    or    ½ rᵀH⁻¹r ≤ tolerance.
 
-They store no Hessian: each iteration takes one product with it, for all functions together. Sources: Dembo & Steihaug
-(1983); Nocedal & Wright, Numerical Optimization (2006), algorithms 3.2, 5.3 and 7.1.
+The second holds where the model falls by less than a share ν of its mean fall so far: an ill-conditioned Hessian would
+take many more iterations for the first, which lower the function hardly. The share is ½ at first, and halves where
+the predicted decrease falls slowly from step to step. It shows no minimum: where the decrease is within the tolerance
+one of the others decides. The third, of which a bound from above is computed, is what the model could fall further; a
+function without such a bound may have no minimum, and its directions are solved to the first. No Hessian is stored:
+each iteration takes one product with it, for all functions together. Sources: Dembo & Steihaug (1983); Nash & Sofer
+(1990), Assessing a search direction within a truncated-Newton method; Nocedal & Wright, Numerical Optimization (2006),
+algorithms 3.2, 5.3 and 7.1.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +24,9 @@ import numpy as np
 from lifecycle.solvers.convergence import Tolerances
 from lifecycle.solvers.line_search import Points, backtracking
 
-_RESIDUAL, _RESIDUAL_AT_FIRST = 0.1, 0.3  # η; a looser one first saves up to half of the products
-_NEAR = 1e2  # predicted decrease, in tolerances, from which on directions are computed to the smaller residual
+_RESIDUAL = 0.1  # η
+_PROGRESS = 0.5  # ν at first
+_SLOW = 0.5  # share of the predicted decrease of the step before, beyond which ν is halved
 _MAX_INNER = 500  # conjugate gradients for one direction
 
 
@@ -27,19 +34,24 @@ class Hessian(Protocol):
     """The Hessians of some functions where these are.
 
     is_accurate : bool, (m,), whether they are about those of the functions, and not larger to shorten steps
-    is_exact : whether directions are solved exactly, whatever residual is asked for
     """
 
     is_accurate: np.ndarray
-    is_exact: bool
 
-    def newton_direction(self, gradient: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """About −H⁻¹ g of each function, (m, variables), and whether it is as near as asked for, (m,)."""
+    def newton_direction(
+        self, gradient: np.ndarray, tolerance: np.ndarray, progress: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """About −H⁻¹ g of each function, (m, variables), and whether it shows by its predicted decrease that the
+        function has a minimum within the tolerance, or has none there, (m,).
+
+        tolerance : (m,), of the decrease
+        progress : (m,), ν
+        """
         ...
 
 
 class HessianProducts(Protocol):
-    """Products with Hessians, and preconditioners; `places` are numbers within the functions."""
+    """Products with Hessians, preconditioners and bounds; `places` are numbers within the functions."""
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v, (len(places), variables)."""
@@ -47,6 +59,10 @@ class HessianProducts(Protocol):
 
     def precondition(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
         """M⁻¹ r, (len(places), variables)."""
+        ...
+
+    def bound_decrease(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """A bound of ½ rᵀH⁻¹r from above, (len(places),), which may be infinite."""
         ...
 
 
@@ -79,18 +95,16 @@ def minimize(
     points = Points(functions, x[functions], *evaluate(x[functions], functions))
     points = points.select(np.isfinite(points.value))
     tolerance = np.broadcast_to(tolerances.predicted_decrease, len(x))
-    is_near = np.zeros(len(x), bool)
+    progress, last = np.full(len(x), _PROGRESS), np.full(len(x), np.inf)
     while points.functions.size:
         functions = points.functions
         there = hessian(points.x, functions)
-        residual = np.where(is_near[functions], _RESIDUAL, _RESIDUAL_AT_FIRST)
-        direction, solved = there.newton_direction(points.gradient, residual)
+        direction, solved = there.newton_direction(points.gradient, tolerance[functions], progress[functions])
         decrease = -0.5 * (points.gradient * direction).sum(axis=1)
+        progress[functions] *= np.where(decrease > _SLOW * last[functions], 0.5, 1.0)
+        last[functions] = decrease
         noise = 0.1 * tolerances.value_error * np.abs(points.value)
-        # a direction that is far from solved predicts too little
-        is_proof = there.is_accurate & solved & (is_near[functions] | there.is_exact)
-        converged = ((decrease <= tolerance[functions]) & is_proof) | (np.abs(decrease) <= noise)
-        is_near[functions] |= decrease <= _NEAR * tolerance[functions]
+        converged = ((decrease <= tolerance[functions]) & there.is_accurate & solved) | (np.abs(decrease) <= noise)
         values, going = points.value.copy(), ~converged
         failed, shortened = np.zeros((2, len(functions)), bool)
         points, direction = points.select(going), direction[going]
@@ -105,25 +119,29 @@ def minimize(
 
 
 def conjugate_gradients(
-    hessian: HessianProducts, gradient: np.ndarray, residual: np.ndarray
+    hessian: HessianProducts, gradient: np.ndarray, tolerance: np.ndarray, progress: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """About −H⁻¹ g of each function, (m, variables), and whether the residual is as small as `residual`, (m,), asks."""
+    """About −H⁻¹ g of each function, (m, variables), and whether an end of the iterations was reached, (m,)."""
     places = np.arange(len(gradient))
     r = hessian.precondition(-gradient, places)
     direction = np.zeros_like(r)
     r, z = (-gradient).astype(r.dtype), r
     p, rz = z.copy(), _dot(r, z)
-    limit = residual**2 * rz
+    limit, decrease = _RESIDUAL**2 * rz, np.zeros(len(rz))
     places = np.flatnonzero(rz > 0)
     if len(places) < len(gradient):
-        r, p, rz, limit = r[places], p[places], rz[places], limit[places]
-    for _ in range(_MAX_INNER):
+        r, p, rz = r[places], p[places], rz[places]
+        limit, decrease, tolerance, progress = limit[places], decrease[places], tolerance[places], progress[places]
+    for i in range(1, _MAX_INNER + 1):
         if not places.size:
             break
         product = hessian.multiply(p, places)
         curvature = _dot(p, product)
         positive = curvature > 0
-        length = np.divide(rz, curvature, out=np.zeros_like(rz), where=positive).astype(r.dtype)[:, None]
+        length = np.divide(rz, curvature, out=np.zeros_like(rz), where=positive)
+        gain = 0.5 * length * rz
+        decrease += gain
+        length = length.astype(r.dtype)[:, None]
         if len(places) == len(direction):
             direction += length * p
         else:
@@ -131,11 +149,14 @@ def conjugate_gradients(
         r -= length * product
         z = hessian.precondition(r, places)
         before, rz = rz, _dot(r, z)
-        going = positive & (rz > limit)
+        bound = hessian.bound_decrease(r, places)
+        is_stalled = (i * gain <= progress * decrease) & (decrease > tolerance) & np.isfinite(bound)
+        going = positive & (rz > limit) & ~is_stalled & (bound > tolerance)
         p *= (rz / before).astype(p.dtype)[:, None]
         p += z
         if not going.all():
-            places, r, p, rz, limit = places[going], r[going], p[going], rz[going], limit[going]
+            places, r, p, rz = places[going], r[going], p[going], rz[going]
+            limit, decrease, tolerance, progress = limit[going], decrease[going], tolerance[going], progress[going]
     solved = np.ones(len(direction), bool)
     solved[places] = False
     return direction.astype(np.float64), solved

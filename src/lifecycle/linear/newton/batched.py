@@ -109,12 +109,12 @@ def _interpolated(
 class BatchedHessians(Curvatures):
     """The Hessians as matrices, with which a direction takes the solution of linear equations."""
 
-    is_exact = True
-
     def __init__(self, objective: FullObjective, shares: np.ndarray, theta: np.ndarray, models: np.ndarray):
         super().__init__(objective, shares, theta, models, np.dtype(np.float64))
 
-    def newton_direction(self, gradient: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def newton_direction(
+        self, gradient: np.ndarray, tolerance: np.ndarray, progress: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """−H⁻¹ g, and where that is no descent −D⁻¹ g with the bound D of the diagonal, (m, variables); which it is."""
         m, k, problem = len(gradient), self.k, self.problem
         q = problem.design.n_features + problem.fit_intercept

@@ -228,8 +228,6 @@ class Curvatures:
 class TruncatedHessians(Curvatures):
     """Hessians by their products, with preconditioners of the training sets; a direction takes conjugate gradients."""
 
-    is_exact = False
-
     def __init__(
         self,
         preconditioners: dict[int, Any],
@@ -253,8 +251,10 @@ class TruncatedHessians(Curvatures):
         self._inverses: dict[int, np.ndarray] = {}
         self._kept = kept  # rows of X with their weights, for all Hessians of a problem
 
-    def newton_direction(self, gradient: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return newton_cg.conjugate_gradients(self, gradient, residual)
+    def newton_direction(
+        self, gradient: np.ndarray, tolerance: np.ndarray, progress: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return newton_cg.conjugate_gradients(self, gradient, tolerance, progress)
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v of the models at these places, (len(places), variables)."""
@@ -308,6 +308,13 @@ class TruncatedHessians(Curvatures):
             vectors, inverse = self._inverse(place)
             result[i] = inverse * coef[i] if vectors is None else (inverse * (coef[i] @ vectors)) @ vectors.T
         return self.objective.pack(result, intercept / self.mean_curvature[places], self.dtype)
+
+    def bound_decrease(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """½ rᵀ(α I)⁻¹ r of coefficients, as the loss is convex, and about ½ rᵀH⁻¹r of the intercepts."""
+        coef, intercept = self.objective.unpack(r)
+        l2_weight, squares = self.objective.l2_weight[self.models[places]], np.einsum("mkp,mkp->m", coef, coef)
+        of_coef = np.divide(squares, l2_weight, out=np.full(len(r), np.inf), where=l2_weight > 0)
+        return 0.5 * (of_coef + (intercept**2 / self.mean_curvature[places]).sum(axis=1))
 
     def _inverse(self, place: int) -> tuple[np.ndarray | None, np.ndarray]:
         """The eigenvectors of a model's preconditioner, or None, and its eigenvalues or its diagonal."""
