@@ -128,10 +128,10 @@ class LinearEstimator(BaseEstimator, ABC):
             model.__dict__.update(learned)
             try:
                 request.specs[i] = model._check_arguments(X)
-                digest, rows = row_sets(train[i])
+                number, rows = row_sets(train[i])
                 if unusable is not None and np.isin(unusable, rows).any():
                     request.discarded[i] = ValueError(describe(unusable[np.isin(unusable, rows)][0]))
-                key = digest, repr(getattr(model, "class_weight", None))
+                key = number, repr(getattr(model, "class_weight", None))
                 if key not in training_sets:
                     training_sets[key] = model._make_training_set(encoded, weights, rows)
                 request.training_sets[i] = training_sets[key]
@@ -140,7 +140,7 @@ class LinearEstimator(BaseEstimator, ABC):
         scores = None
         if test is not None and models:
             tests = [row_sets(rows) for rows in test]
-            keys = [digest for digest, _ in tests]
+            keys = [number for number, _ in tests]
             scores = TestScores(given_X, given_y, dict(tests), keys, models, scoring, unusable)
             request.on_epoch = scores.score_epoch if curves else None
         n_done, callback_errors = 0, []

@@ -85,19 +85,19 @@ def _what_helps(model: Any, result: FitResult) -> str:
     return f"{advice}; column {name} has most of the variance of all columns, which makes steps short for the others"
 
 
-def describe_models(params: Sequence[dict[str, Any]], digests: Sequence[Any], rows: Sequence[Any]) -> Iterator[str]:
+def describe_models(params: Sequence[dict[str, Any]], sets: Sequence[Any], rows: Sequence[Any]) -> Iterator[str]:
     """For each model the parameters in which models differ, its training set if there are several, and how many rows.
 
     Parameters
     ----------
-    params : of each model;  digests : of its training rows, equal where the rows are;  rows : their numbers
+    params : of each model; sets : of its training rows, equal where the rows are;  rows : their numbers
     """
     names = dict.fromkeys(name for p in params for name in p)
     differing = {name for name in names if len({repr(p.get(name)) for p in params}) > 1}
-    places = {digest: k for k, digest in enumerate(dict.fromkeys(digests), 1)}
-    for p, digest, numbers in zip(params, digests, rows, strict=True):
+    places = {one: k for k, one in enumerate(dict.fromkeys(sets), 1)}
+    for p, one, numbers in zip(params, sets, rows, strict=True):
         parts = [f"{name}={value!r}" for name, value in p.items() if name in differing]
-        parts += [f"training set {places[digest]} of {len(places)}"] if len(places) > 1 else []
+        parts += [f"training set {places[one]} of {len(places)}"] if len(places) > 1 else []
         yield ", ".join([*parts, f"{len(numbers)} rows"])
 
 

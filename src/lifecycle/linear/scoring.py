@@ -65,7 +65,7 @@ class TestScores:
 
     __test__ = False  # pytest collects classes whose names begin with this word
 
-    def __init__(self, X: Any, y: np.ndarray, tests: dict[bytes, np.ndarray], test_keys: list[bytes],
+    def __init__(self, X: Any, y: np.ndarray, tests: dict[int, np.ndarray], test_keys: list[int],
                  models: list[Any], scoring: Any, unusable: np.ndarray | None = None):  # fmt: skip
         self.X, self.y, self.models = X, y, models
         self.is_multimetric = isinstance(scoring, list | tuple | set | Mapping)

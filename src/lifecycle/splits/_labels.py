@@ -26,7 +26,9 @@ def row_numbers(rows: Any, n: int) -> np.ndarray:
         return np.zeros(0, dtype=np.intp)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.min() < -n or rows.max() >= n:
         raise ValueError(f"folds must hold row numbers below {n}, the rows of X, or a mask of {n} rows; got {rows}")
-    return rows.astype(np.intp) % n
+    rows = rows.astype(np.intp)
+    rows[rows < 0] += n
+    return rows
 
 
 def one_column(values: Any) -> np.ndarray:

@@ -35,6 +35,8 @@ def sums_by_train_set(
 
 def _is_multiple(counts: np.ndarray, base: np.ndarray | None) -> bool:
     """Whether the counts are a multiple of the base (None: of ones) where they are not zero."""
+    if base is None and counts.dtype.kind == "u" and counts.max() == 1:
+        return True
     rows = counts != 0
     ratio = counts[rows] / (1.0 if base is None else base[rows])
     return bool(ratio.max() - ratio.min() <= 1e-6 * ratio.max())
