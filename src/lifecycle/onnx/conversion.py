@@ -20,6 +20,7 @@ from lifecycle.onnx.interface import (
     Interface,
     Tensor,
 )
+from lifecycle.onnx.rows import with_columns
 from lifecycle.store import adapters
 
 _CONVERTERS = {
@@ -62,26 +63,26 @@ def convert(model: Any, kind: str, example: Any, opset: int | None = None) -> Co
     converted: Conversion = module.convert(model, example, opset)
     if converted.interface.task == MODULE:
         return converted
-    accepted = _accepted(model, example, converted.interface.by_column)
+    accepted = _accepted(model, example, converted.interface)
     return replace(converted, interface=replace(converted.interface, **accepted))
 
 
-def _accepted(model: Any, example: Any, by_column: bool) -> dict[str, Any]:
+def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
     """Which features of a table a model accepts missing and infinite values in, and which hold integers alone."""
     if hasattr(example, "tocsr"):
         example = example.toarray()
     is_frame = hasattr(example, "iloc")
+    if is_frame and interface.by_name:
+        example = example[interface.feature_names]
     table: Any = example if is_frame else np.asarray(example)
     if table.ndim != 2 or (not is_frame and table.dtype.kind not in "biuf"):
-        return {}
+        return {"are_integers": []}
     kinds = [getattr(dtype, "kind", "O") for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
     numeric = [k for k, kind in enumerate(kinds) if kind in "biuf"]
 
     def accepts(features: Sequence[int], value: float) -> bool:
         if is_frame:
-            row = table.iloc[[0]].copy()
-            for k in features:
-                row.isetitem(k, [value])
+            row = with_columns(table.iloc[[0]], {k: [value] for k in features})
         else:
             row = table[:1].astype(np.float64)
             row[:, list(features)] = value
@@ -96,8 +97,9 @@ def _accepted(model: Any, example: Any, by_column: bool) -> dict[str, Any]:
     missing = numeric
     if numeric and not accepts(numeric, np.nan):
         missing = [k for k in numeric if accepts([k], np.nan)] if len(numeric) <= _MAX_TRIED else []
-    integers = [k for k in numeric if kinds[k] in "biu"] if by_column else []
-    infinite = bool(numeric) and accepts(numeric[:1], np.inf)
+    encoded = set(interface.are_integers)
+    integers = [k for k in numeric if kinds[k] in "biu" and k in encoded] if interface.by_column else []
+    infinite = bool(numeric) and accepts(numeric, np.inf)
     return {"may_be_missing": missing, "may_be_infinite": infinite, "are_integers": integers}
 
 

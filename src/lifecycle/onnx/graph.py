@@ -83,15 +83,12 @@ def rename_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
         value.name = new[value.name]
 
 
-def join(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph of `first` with that of `second` behind it, whose only input is the only output of `first`."""
-    first = compose.add_prefix(first, "preprocessing.", rename_inputs=False)
-    given, wanted = (one.type.tensor_type.elem_type for one in (first.graph.output[0], second.graph.input[0]))
-    if given != wanted:
-        cast = f"{first.graph.output[0].name}.cast"
-        first.graph.node.append(helper.make_node("Cast", [first.graph.output[0].name], [cast], to=wanted))
-        first.graph.output[0].name = cast
-        first.graph.output[0].type.tensor_type.elem_type = wanted
+def join(first: onnx.ModelProto, second: onnx.ModelProto, prefix: str = "preprocessing") -> onnx.ModelProto:
+    """The graph of `first`, with names that begin with `prefix`, and that of `second` behind it.
+
+    The only input of `second` is the only output of `first`.
+    """
+    first = compose.add_prefix(first, f"{prefix}.", rename_inputs=False)
     for model in (first, second):
         model.ir_version = IR_VERSION
     merged = compose.merge_graphs(
