@@ -208,12 +208,11 @@ def columns_named(X: Any, names: list[str], what: str) -> list[Any]:
     places: dict[str, list[int]] = {}
     for k, name in enumerate(X.columns):
         places.setdefault(str(name), []).append(k)
-    for problem, found in (
-        ("lacks", [name for name in names if name not in places]),
-        ("has twice", [name for name in names if len(places.get(name, ())) > 1]),
-    ):
+    missing = [name for name in names if name not in places]
+    twice = [name for name in names if len(places.get(name, ())) > 1]
+    for problem, found in (("lacks columns that the model uses; missing", missing), ("has columns twice", twice)):
         if found:
-            raise ValueError(shorten(f"{what} {problem} the columns {', '.join(map(repr, found[:5]))}"))
+            raise ValueError(shorten(f"{what} {problem}: {', '.join(map(repr, found[:5]))}"))
     chosen = (places[name][0] for name in names)
     return [X.iloc[:, k] if hasattr(X, "iloc") else X[:, k] for k in chosen]
 

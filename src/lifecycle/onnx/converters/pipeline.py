@@ -165,7 +165,12 @@ def _graph(
 ) -> Any:
     """The graph of the steps; with an estimator it fails where they make what that refuses."""
     build = GraphBuilder(opset)
-    table = Table([Columns(build, one.name, one.dtype, int(one.shape[1] or 0)) for one in features.inputs])
+    blocks = [Columns(build, one.name, one.dtype, int(one.shape[1] or 0)) for one in features.inputs]
+    used = used_columns(steps[0]) if features.by_name else None
+    if used is not None:  # any block stands in the place of a column that the first step drops
+        place_of = {place: k for k, place in enumerate(used)}
+        blocks = [blocks[place_of.get(place, 0)] for place in range(steps[0].n_features_in_)]
+    table = Table(blocks)
     for k, step in enumerate(steps):
         table = transform(step, table, k > 0)
     if table.has_text:
