@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import UnsupportedModel
+from lifecycle._check import UnsupportedModel, check_column_names
 from lifecycle.onnx.interface import (
     CLASSIFIER,
     LABEL,
@@ -20,7 +20,7 @@ from lifecycle.onnx.interface import (
     Interface,
     Tensor,
 )
-from lifecycle.onnx.rows import with_columns
+from lifecycle.onnx.rows import as_table, with_columns
 from lifecycle.store import adapters
 
 _CONVERTERS = {
@@ -105,22 +105,22 @@ def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
 
 def check_table(model: Any, example: Any) -> np.ndarray:
     """The example as an array of numbers in float32 or float64, which becomes the dtype of the graph's input."""
-    if hasattr(example, "tocsr"):
-        example = example.toarray()
-    if hasattr(example, "iloc"):
+    table, names = as_table(example), feature_names(model)
+    if hasattr(table, "iloc"):
+        if names is not None:
+            check_column_names([str(name) for name in table.columns], names)
         try:
-            example = example.to_numpy(dtype=_dtype_of(example), na_value=np.nan)
+            table = table.to_numpy(dtype=_dtype_of(table), na_value=np.nan)
         except (TypeError, ValueError):
             raise ValueError(f"example must be a table of numbers, as this {type(model).__name__} takes them") from None
-    array = np.asarray(example)
-    if array.ndim != 2 or len(array) < 2 or array.dtype.kind not in "biuf":
+    if len(table) < 2 or table.dtype.kind not in "biuf":
         raise ValueError(
             f"example must hold two rows or more, as this {type(model).__name__} takes them: a table of numbers; got "
-            f"{array.dtype} of the shape {array.shape}"
+            f"{table.dtype} of the shape {table.shape}"
         )
-    if array.shape[1] != model.n_features_in_:
-        raise ValueError(f"example has {array.shape[1]} features; the model was trained on {model.n_features_in_}")
-    return array if array.dtype in _FLOATS else array.astype(np.float64)
+    if table.shape[1] != model.n_features_in_:
+        raise ValueError(f"example has {table.shape[1]} features; the model was trained on {model.n_features_in_}")
+    return table if table.dtype in _FLOATS else table.astype(np.float64)
 
 
 def _dtype_of(table: Any) -> Any:
@@ -142,6 +142,9 @@ def check_classes(model: Any) -> np.ndarray:
         raise UnsupportedModel(f"a {type(model).__name__} of one class cannot be exported to ONNX")
     if classes.dtype.kind == "O" and not all(isinstance(label, str) for label in classes):
         raise UnsupportedModel("classes that are neither strings nor numbers cannot be exported to ONNX")
+    dtype = np.dtype(label_dtype(classes))
+    if classes.dtype.kind in "uf" and classes.astype(dtype).tolist() != classes.tolist():
+        raise UnsupportedModel(f"classes of {classes.dtype} that {dtype} cannot hold cannot be exported to ONNX")
     return classes
 
 

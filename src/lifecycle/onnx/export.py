@@ -1,7 +1,7 @@
 """export_onnx: a graph that has been compared with its model before it is written."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -169,7 +169,7 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
     largest, relative, flips, ties, rows, excess = 0.0, 0.0, 0, 0, 0, 0.0
     largest_of: dict[str, float] = {}  # by output, in the first part, which has rows of the example
     for part in (*parts, *hard):
-        wanted = converted.reference(part)
+        wanted = answer(converted.reference, part)
         found = _run(session, names, converted.interface.feeds(part))
         rows += len(found[0])
         shapes = [[np.shape(array) for array in arrays] for arrays in (found, wanted)]
@@ -202,6 +202,14 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
             report,
         )
     return report
+
+
+def answer(reference: Callable[[Any], list[np.ndarray]], rows: Any) -> list[np.ndarray]:
+    """The model's own answer for rows of the example."""
+    try:
+        return reference(rows)
+    except (TypeError, ValueError) as error:
+        raise ValueError(shorten(f"the model refuses rows of example: {error}")) from None
 
 
 def _session(converted: Conversion) -> Any:

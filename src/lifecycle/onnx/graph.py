@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
+from lifecycle._check import UnsupportedModel
 from lifecycle.onnx.interface import TEXT, Tensor
+from lifecycle.store.limits import shorten
 
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 9  # ONNX 1.14: what runtimes of 2023 and later read
 ML = "ai.onnx.ml"
@@ -39,7 +41,7 @@ class GraphBuilder:
         array = np.asarray(array)
         name = name or f"constant_{len(self.initializers)}"
         if array.dtype.kind in "OU":
-            texts: list[Any] = [str(value).encode() for value in array.flat]
+            texts: list[Any] = [utf8(str(value)) for value in array.flat]
             proto = helper.make_tensor(name, TensorProto.STRING, array.shape, texts)
         else:
             proto = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
@@ -52,6 +54,14 @@ class GraphBuilder:
             self.initializers,
         )  # fmt: skip
         return new_model(graph, self.opset)
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of a string of a graph."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UnsupportedModel(shorten(f"the string {text!r} has no UTF-8, which a graph is written in")) from None
 
 
 def new_model(graph: Any, opset: int) -> onnx.ModelProto:

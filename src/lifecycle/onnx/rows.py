@@ -21,6 +21,27 @@ def n_rows(X: Any) -> int:
     return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X)
 
 
+def as_table(example: Any) -> Any:
+    """A DataFrame as it is; a sparse matrix, an array or a list of rows as an array. ValueError for anything else."""
+    if hasattr(example, "iloc") and example.ndim == 2:
+        return example
+    if hasattr(example, "tocsr"):
+        return example.toarray()
+    found = example
+    try:
+        found = np.asarray(example)
+        is_table = found.ndim == 2 and found.dtype.kind in "biufOU"
+    except (TypeError, ValueError):  # rows of different lengths
+        is_table = False
+    if not is_table:
+        shape = f" of {found.dtype} and shape {found.shape}" if isinstance(found, np.ndarray) else ""
+        raise ValueError(
+            "example must be a table of numbers or strings: a DataFrame, an array with two dimensions or a list of "
+            f"rows of one length; got a {type(example).__name__}{shape}"
+        )
+    return found
+
+
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     if isinstance(X, dict):
         return {name: take_rows(value, rows) for name, value in X.items()}

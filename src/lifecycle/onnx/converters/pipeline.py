@@ -19,18 +19,16 @@ from lifecycle.onnx.converters.transformers import (
     transform,
     used_columns,
 )
-from lifecycle.onnx.export import ParityError, compare, refuses
+from lifecycle.onnx.export import ParityError, answer, compare, refuses
 from lifecycle.onnx.graph import GraphBuilder, join, rename_inputs
 from lifecycle.onnx.interface import CLASSIFIER, PREDICTION, PROBABILITIES, REGRESSOR, TEXT, Interface, Tensor, columns_named, is_name
-from lifecycle.onnx.rows import n_rows, rows_with_missing, take_rows, unlike_rows
+from lifecycle.onnx.rows import as_table, n_rows, rows_with_missing, take_rows, unlike_rows
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
 from lifecycle.store.limits import shorten
 
 
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     steps, estimator, targets = _parts(model)
-    if n_rows(example) < 2:
-        raise ValueError("example must hold two rows or more")
     adapter = estimator_adapter(estimator)
     if adapter is None:
         raise UnsupportedModel(f"a {type(estimator).__name__} cannot be exported to ONNX")
@@ -38,13 +36,15 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     if not steps:
         of_estimator = convert_model(estimator, kind, example, opset)
         return _with_targets(of_estimator, model, targets, opset)
-    example = example if hasattr(example, "iloc") else _dense(example)
+    example = as_table(example)
+    if len(example) < 2:
+        raise ValueError("example must hold two rows or more")
     features = _features(steps, example)
 
     def reference(X: Any) -> list[np.ndarray]:
         return [_features_of(steps, X)]
 
-    (transformed,) = reference(example)
+    (transformed,) = answer(reference, example)
     of_estimator = convert_model(estimator, kind, transformed, opset)
     compare(of_estimator, transformed)  # on rows that are hard for it, which no row of the example may become
     before = _graph(steps, features, transformed.dtype.name, None, opset)
@@ -100,8 +100,6 @@ def _features(steps: Sequence[Any], example: Any) -> Interface:
     names, n_features = feature_names(steps[0]), getattr(steps[0], "n_features_in_", None)
     output = [Tensor(PREDICTION, "float64", (None, 1))]  # of which only the name is read
     if not hasattr(example, "iloc"):
-        if hasattr(example, "columns") or example.ndim != 2:
-            raise ValueError("example must be a DataFrame of pandas, or an array with rows and columns")
         _check_width(example, n_features)
         return Interface(REGRESSOR, [Tensor("X", _dtype(example), (None, example.shape[1]))], output)
     used = used_columns(steps[0])

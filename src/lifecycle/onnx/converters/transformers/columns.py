@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.onnx.graph import ML, GraphBuilder
+from lifecycle.onnx.graph import ML, GraphBuilder, utf8
 from lifecycle.onnx.interface import TEXT
 
 FLOAT, INT64, BOOL, DOUBLE = 1, 7, 9, 11  # of ONNX's data types
@@ -83,7 +83,7 @@ class Columns:
     def codes(self, words: Sequence[str], codes: Sequence[int], default: int) -> "Columns":
         """Integers that stand for words of these columns."""
         return self.apply(
-            "LabelEncoder", dtype="int64", domain=ML, keys_strings=[w.encode() for w in words],
+            "LabelEncoder", dtype="int64", domain=ML, keys_strings=[utf8(word) for word in words],
             values_int64s=list(codes), default_int64=default,
         )  # fmt: skip
 
