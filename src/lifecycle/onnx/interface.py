@@ -159,7 +159,7 @@ class Interface:
         elif hasattr(X, "columns"):
             if names is not None:
                 check_column_names([str(name) for name in X.columns], names)
-            columns = [X.iloc[:, k] if hasattr(X, "iloc") else X[:, k] for k in range(len(X.columns))]
+            columns = columns_of(X)
         else:
             table = np.asarray(X, object)
             columns = list(table.T) if table.ndim == 2 else []
@@ -203,6 +203,11 @@ class Interface:
         return shorten(f"the column {self.feature_names[feature]!r}" if self.feature_names else f"the feature {feature}")
 
 
+def columns_of(X: Any) -> list[Any]:
+    """All columns of a table."""
+    return [column for _, column in X.items()] if hasattr(X, "iloc") else [X[:, k] for k in range(len(X.columns))]
+
+
 def columns_named(X: Any, names: list[str], what: str) -> list[Any]:
     """The columns of a table with these names; ValueError where one is missing, or there are two of a name."""
     places: dict[str, list[int]] = {}
@@ -213,8 +218,8 @@ def columns_named(X: Any, names: list[str], what: str) -> list[Any]:
     for problem, found in (("lacks columns that the model uses; missing", missing), ("has columns twice", twice)):
         if found:
             raise ValueError(shorten(f"{what} {problem}: {', '.join(map(repr, found[:5]))}"))
-    chosen = (places[name][0] for name in names)
-    return [X.iloc[:, k] if hasattr(X, "iloc") else X[:, k] for k in chosen]
+    columns = columns_of(X)
+    return [columns[places[name][0]] for name in names]
 
 
 def _table(X: Any) -> Any:
@@ -227,6 +232,8 @@ def _numbers(values: Any) -> Any:
     """Of a table or column of pandas, whose missing values become NaN; anything else as it is."""
     if not hasattr(values, "iloc"):
         return values
+    if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind in "biuf":
+        return values.to_numpy()
     try:
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):

@@ -7,7 +7,7 @@ import numpy as np
 
 from lifecycle._display import import_optional
 
-_MAX_COLUMNS = 100  # that are changed one by one
+_MAX_COLUMNS, _MAX_VALUES = 100, 50_000  # that are changed one by one, and that rows of these may hold
 _HUGE = (1e30, -1e30, 1e200, -1e200)
 _MODERATE = 3  # of the values that a column does not hold, the first: sums of huge ones would cancel
 
@@ -57,7 +57,7 @@ def with_columns(rows: Any, changed: Mapping[int, Any]) -> Any:
     pandas = import_optional("pandas", "a DataFrame")
     kept = [k for k in range(rows.shape[1]) if k not in changed]
     new = pandas.DataFrame(dict(changed), index=rows.index)
-    found = pandas.concat([rows.iloc[:, kept], new], axis=1)
+    found = pandas.concat([rows.iloc[:, kept], new], axis=1) if kept else new
     found = found.iloc[:, np.argsort([*kept, *changed])]
     found.columns = rows.columns
     return found
@@ -66,7 +66,8 @@ def with_columns(rows: Any, changed: Mapping[int, Any]) -> Any:
 def extremes(example: Any) -> Sequence[Any]:
     """Rows of a table of numbers in which every column has its largest, or its smallest, value in the example."""
     if hasattr(example, "iloc"):
-        columns = {k: example.iloc[:, k] for k in _numeric(example)}
+        numeric = set(_numeric(example))
+        columns = {k: column for k, (_, column) in enumerate(example.items()) if k in numeric}
         if not columns:
             return []
         rows = example.iloc[[0, 1]]
@@ -91,9 +92,9 @@ def unlike_rows(table: Any) -> Iterator[Any]:
     may be categories, values out of the range, tiny and huge ones. Words: the empty one, and some that are none of the
     table's.
     """
-    others = {k: _unlike(_column(table, k)) for k in range(table.shape[1])}
+    others, chosen = dict(enumerate(map(_unlike, _columns(table)))), _chosen(table)
     for place in range(max(map(len, others.values()), default=0)):
-        changed = {k: others[k][place] for k in _chosen(table) if place < len(others[k])}
+        changed = {k: others[k][place] for k in chosen if place < len(others[k])}
         if changed:
             yield _changed_in_turn(table, changed)
     for place in range(_MODERATE):
@@ -104,24 +105,26 @@ def unlike_rows(table: Any) -> Iterator[Any]:
 
 def rows_with_missing(table: Any) -> Iterator[Any]:
     """Rows that have no value in one column of numbers, or in all."""
-    numeric = [k for k in range(table.shape[1]) if _column(table, k).dtype.kind in "iuf"]
+    numeric = [k for k, column in enumerate(_columns(table)) if column.dtype.kind in "iuf"]
     if numeric:
         yield _changed_at_once(table, dict.fromkeys(numeric, np.nan))
-    for k in set(numeric) & set(_chosen(table)):
-        yield _changed_at_once(table, {k: np.nan})
+        yield _changed_in_turn(table, dict.fromkeys(sorted({*numeric} & {*_chosen(table)}), np.nan))
 
 
 def _chosen(table: Any) -> list[int]:
     """The columns that are changed one by one."""
     width = table.shape[1]
-    return np.unique(np.linspace(0, width - 1, min(width, _MAX_COLUMNS)).astype(int)).tolist()
+    most = max(min(_MAX_COLUMNS, _MAX_VALUES // max(width, 1)), 1)
+    return np.unique(np.linspace(0, width - 1, min(width, most)).astype(int)).tolist()
 
 
-def _column(table: Any, k: int) -> np.ndarray:
-    if not hasattr(table, "iloc"):
-        return table[:, k]
-    column = table.iloc[:, k]
-    if getattr(column.dtype, "kind", "O") in "iuf" and not isinstance(column.dtype, np.dtype):  # with pandas.NA
+def _columns(table: Any) -> list[np.ndarray]:
+    return [_values(c) for _, c in table.items()] if hasattr(table, "iloc") else list(table.T)
+
+
+def _values(column: Any) -> np.ndarray:
+    """Of a column of pandas, where pandas.NA among numbers becomes NaN."""
+    if getattr(column.dtype, "kind", "O") in "iuf" and not isinstance(column.dtype, np.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.to_numpy()
 
@@ -144,10 +147,9 @@ def _unlike(column: np.ndarray) -> list[Any]:
 def _changed_in_turn(table: Any, values: Mapping[int, Any]) -> Any:
     """As many copies of a row, each with one of the values."""
     rows = take_rows(table, np.zeros(len(values), int))
-    changed = {}
+    changed, columns = {}, _columns(rows)
     for place, (k, value) in enumerate(values.items()):
-        column = _column(rows, k)
-        column = column.astype(_dtype_with(column, value))
+        column = columns[k].astype(_dtype_with(columns[k], value))  # a copy
         column[place] = value
         changed[k] = column
     return _with(rows, changed)
@@ -155,7 +157,8 @@ def _changed_in_turn(table: Any, values: Mapping[int, Any]) -> Any:
 
 def _changed_at_once(table: Any, values: Mapping[int, Any]) -> Any:
     rows = take_rows(table, np.array([0]))
-    return _with(rows, {k: np.array([v], _dtype_with(_column(rows, k), v)) for k, v in values.items()})
+    columns = _columns(rows)
+    return _with(rows, {k: np.array([v], _dtype_with(columns[k], v)) for k, v in values.items()})
 
 
 def _dtype_with(column: np.ndarray, value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from lifecycle.onnx.converters.transformers import (
 )
 from lifecycle.onnx.export import ParityError, answer, compare, refuses
 from lifecycle.onnx.graph import GraphBuilder, join, rename_inputs
-from lifecycle.onnx.interface import CLASSIFIER, PREDICTION, PROBABILITIES, REGRESSOR, TEXT, Interface, Tensor, columns_named, is_name
+from lifecycle.onnx.interface import CLASSIFIER, PREDICTION, PROBABILITIES, REGRESSOR, TEXT, Interface, Tensor, columns_named, columns_of, is_name
 from lifecycle.onnx.rows import as_table, n_rows, rows_with_missing, take_rows, unlike_rows
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
 from lifecycle.store.limits import shorten
@@ -110,7 +110,7 @@ def _features(steps: Sequence[Any], example: Any) -> Interface:
         _check_width(example, n_features)
         if names is not None:
             check_column_names([str(name) for name in example.columns], names)
-        columns = [example.iloc[:, k] for k in range(example.shape[1])]
+        columns = columns_of(example)
     encoded = encoded_columns(steps, example.shape[1])
     places = range(len(columns)) if used is None else used
     return Interface(
@@ -195,15 +195,21 @@ def _check_steps(converted: Conversion, steps: Sequence[Any], example: Any) -> N
     n_columns = sum(int(one.shape[1] or 0) for one in converted.interface.inputs)
     everything = {"may_be_missing": range(n_columns), "may_be_infinite": True, "are_integers": ()}
     converted = replace(converted, interface=replace(converted.interface, **everything))
-    hard_rows = [rows for rows in rows_with_missing(example) if _is_accepted(steps, rows)]
-    refused = []
-    for rows in unlike_rows(example):
-        one_by_one = [rows] if _is_accepted(steps, rows) else [take_rows(rows, [k]) for k in range(n_rows(rows))]
-        for part in one_by_one:
-            (hard_rows if _is_accepted(steps, part) else refused).append(part)
-    report = compare(replace(converted, hard_rows=hard_rows), example)
+    with_missing, _ = _divided(steps, rows_with_missing(example))
+    hard_rows, refused = _divided(steps, unlike_rows(example))
+    report = compare(replace(converted, hard_rows=[*with_missing, *hard_rows]), example)
     if not refuses(converted, refused):
         raise ParityError("the graph answers rows that a step of the Pipeline refuses, unlike the example's", report)
+
+
+def _divided(steps: Sequence[Any], parts: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """Rows that the steps accept, and those that they refuse, which stand alone."""
+    accepted, refused = [], []
+    for rows in parts:
+        is_accepted = _is_accepted(steps, rows)
+        for part in [rows] if is_accepted else [take_rows(rows, np.array([k])) for k in range(n_rows(rows))]:
+            (accepted if is_accepted or _is_accepted(steps, part) else refused).append(part)
+    return accepted, refused
 
 
 def _is_accepted(steps: Sequence[Any], rows: Any) -> bool:
