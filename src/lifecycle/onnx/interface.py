@@ -200,7 +200,9 @@ class Interface:
                     raise ValueError(f"{self._name_of(k)} must hold integers, as the rows of the model's example")
 
     def _name_of(self, feature: int) -> str:
-        return shorten(f"the column {self.feature_names[feature]!r}" if self.feature_names else f"the feature {feature}")
+        return shorten(
+            f"the column {self.feature_names[feature]!r}" if self.feature_names else f"the feature {feature}"
+        )
 
 
 def columns_of(X: Any) -> list[Any]:

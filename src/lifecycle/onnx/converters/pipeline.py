@@ -21,7 +21,18 @@ from lifecycle.onnx.converters.transformers import (
 )
 from lifecycle.onnx.export import ParityError, answer, compare, refuses
 from lifecycle.onnx.graph import GraphBuilder, join, rename_inputs
-from lifecycle.onnx.interface import CLASSIFIER, PREDICTION, PROBABILITIES, REGRESSOR, TEXT, Interface, Tensor, columns_named, columns_of, is_name
+from lifecycle.onnx.interface import (
+    CLASSIFIER,
+    PREDICTION,
+    PROBABILITIES,
+    REGRESSOR,
+    TEXT,
+    Interface,
+    Tensor,
+    columns_named,
+    columns_of,
+    is_name,
+)
 from lifecycle.onnx.rows import as_table, n_rows, rows_with_missing, take_rows, unlike_rows
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
 from lifecycle.store.limits import shorten
