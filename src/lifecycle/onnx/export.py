@@ -94,12 +94,14 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     """Write a model as one ONNX file, after onnxruntime has given the model's own answers with it.
 
     Both see the rows of the example, in batches of 1, 2, 7 and 64, the largest and smallest values of its columns, and
-    of trees rows at the thresholds and one unit in the last place beside them. The file holds all weights.
+    of trees rows at the thresholds and one unit in the last place beside them. The steps of a Pipeline are compared on
+    rows unlike those of the example, too: unknown words, fractions, zeros, values out of the range, huge and missing
+    ones. The file holds all weights.
 
     Parameters
     ----------
-    model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting or Pipeline of
-        scikit-learn, or the result of `compress`
+    model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting, Pipeline or
+        TransformedTargetRegressor of scikit-learn, or the result of `compress`
     path : str or os.PathLike
     example : array, DataFrame, tensor, or tuple or dict of these
         Two rows or more, as the model takes them, best some real ones; the number of rows of a call stays free. The
@@ -120,7 +122,7 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     ValueError
         `example` does not fit the model.
     ImportError
-        onnx, onnxruntime, or what a Pipeline or a module needs besides, is not installed: the extra [onnx].
+        onnx, onnxruntime, or what a module needs besides, is not installed: the extra [onnx].
     """
     model, _ = model_of_result(model)
     kind = adapters.adapter_for(model).serialize(model)[0]["kind"]

@@ -204,7 +204,7 @@ def _refused(X: Columns, estimator: Interface) -> Columns | None:
 def _check_steps(converted: Conversion, steps: Sequence[Any], example: Any) -> None:
     """Compare a graph of steps with them on rows unlike those of the example; ParityError unless they agree."""
     n_columns = sum(int(one.shape[1] or 0) for one in converted.interface.inputs)
-    everything = {"may_be_missing": range(n_columns), "may_be_infinite": True, "are_integers": ()}
+    everything: dict[str, Any] = {"may_be_missing": range(n_columns), "may_be_infinite": True, "are_integers": ()}
     converted = replace(converted, interface=replace(converted.interface, **everything))
     with_missing, _ = _divided(steps, rows_with_missing(example))
     hard_rows, refused = _divided(steps, unlike_rows(example))
@@ -215,7 +215,8 @@ def _check_steps(converted: Conversion, steps: Sequence[Any], example: Any) -> N
 
 def _divided(steps: Sequence[Any], parts: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     """Rows that the steps accept, and those that they refuse, which stand alone."""
-    accepted, refused = [], []
+    accepted: list[Any] = []
+    refused: list[Any] = []
     for rows in parts:
         is_accepted = _is_accepted(steps, rows)
         for part in [rows] if is_accepted else [take_rows(rows, np.array([k])) for k in range(n_rows(rows))]:
@@ -241,7 +242,7 @@ def _reference(model: Any, interface: Interface) -> Any:
 
 
 def _with_targets(converted: Conversion, model: Any, targets: Sequence[Any], opset: int | None) -> Conversion:
-    """A regressor's graph with the inverse of what each TransformedTargetRegressor, the innermost last, did to targets."""
+    """The graph of a regressor with the inverse of what each TransformedTargetRegressor around it does to targets."""
     graph, interface = converted.model, converted.interface
     for target in reversed(targets):
         shape = interface.outputs[0].shape

@@ -58,7 +58,7 @@ def inverse_transform(step: Any, X: Columns) -> Columns:
 
 
 def _union(step: Any, table: Table, is_made: bool) -> Table:
-    blocks = []
+    blocks: list[Columns] = []
     for label, part in step.transformer_list:
         if isinstance(part, str) and part == "drop":
             continue
