@@ -300,6 +300,14 @@ def test_steps_without_a_graph_are_named(step, sentence, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_graphs_that_load_predictor_would_refuse_are_not_stored(monkeypatch, tmp_path):
+    monkeypatch.setattr("lifecycle.onnx.export.MAX_NODES", 10)
+    model = make_pipeline(OrdinalEncoder(), Ridge()).fit(CODES, TARGET)
+    with pytest.raises(lc.UnsupportedModel, match="more than 10 nodes"):
+        lc.save(model, tmp_path / "model.lc", example=CODES)
+    assert not list(tmp_path.iterdir())
+
+
 def test_strings_that_no_graph_can_hold_are_named(tmp_path):
     words = pd.DataFrame({"w": pd.Series(["\ud800", "k"] * 50, dtype=object)})
     model = make_pipeline(OneHotEncoder(), Ridge()).fit(words, TARGET)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel, integer
 from lifecycle._display import html_table, import_optional, text_table
+from lifecycle.onnx.checked_graph import MAX_NODES
 from lifecycle.onnx.conversion import Conversion, convert
 from lifecycle.onnx.interface import LABEL, MODULE
 from lifecycle.onnx.rows import extremes, like, n_rows, take_rows
@@ -139,6 +140,8 @@ def graph_of_file(
     from lifecycle.onnx.graph import share_arrays
 
     shared = share_arrays(converted.model, arrays, _LEAST_SHARED)
+    if len(converted.model.graph.node) > MAX_NODES:
+        raise UnsupportedModel(f"a graph of more than {MAX_NODES:,} nodes cannot be stored: save it without example=")
     facts = {
         INTERFACE: converted.interface.to_json(),
         "parity": report.to_json(),
