@@ -115,14 +115,19 @@ def check_column_names(names: list[str], expected: list[str]) -> None:
     if names == expected:
         return
     parts = {
-        "missing": [name for name in expected if name not in names],
-        "unknown": [name for name in names if name not in expected],
+        "missing": _without(expected, names),
+        "unknown": _without(names, expected),
     }
     details = [f"{what}: {', '.join(map(repr, found[:5]))}" for what, found in parts.items() if found]
     raise ValueError(
         "the columns of X are not those that the model was trained on, in their order"
         + (f" ({'; '.join(details)})" if details else "")
     )
+
+
+def _without(names: list[str], others: list[str]) -> list[str]:
+    known = set(others)
+    return [name for name in names if name not in known]
 
 
 def require_name(what: str, name: str) -> str:

@@ -19,7 +19,7 @@ _REFUSED = (
 )
 # whose outputs have sizes that numbers in the graph decide
 _SIZED = ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike")
-_MAX_NODES, _MAX_ELEMENTS, _MAX_OPSET = 5_000, 10**8, 64
+MAX_NODES, _MAX_ELEMENTS, _MAX_OPSET = 5_000, 10**8, 64
 _IN_MEMORY = "arrays of the same file"
 
 
@@ -36,7 +36,7 @@ def check(name: str, data: bytes) -> Any:
     _require(not model.functions and not model.training_info, name, "has functions or training information")
     _require(all(one.domain in _DOMAINS for one in model.opset_import), name, "imports operators that are not ONNX's")
     _require(all(0 < one.version <= _MAX_OPSET for one in model.opset_import), name, "has an unknown opset")
-    _require(len(graph.node) <= _MAX_NODES, name, f"has more than {_MAX_NODES:,} nodes")
+    _require(len(graph.node) <= MAX_NODES, name, f"has more than {MAX_NODES:,} nodes")
     _require(not graph.sparse_initializer, name, "has sparse initializers")
     for tensor in graph.initializer:
         _check_tensor(name, tensor)

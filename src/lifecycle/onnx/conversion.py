@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import UnsupportedModel
+from lifecycle._check import UnsupportedModel, check_column_names
 from lifecycle.onnx.interface import (
     CLASSIFIER,
     LABEL,
@@ -20,6 +20,7 @@ from lifecycle.onnx.interface import (
     Interface,
     Tensor,
 )
+from lifecycle.onnx.rows import as_table, with_columns
 from lifecycle.store import adapters
 
 _CONVERTERS = {
@@ -62,26 +63,26 @@ def convert(model: Any, kind: str, example: Any, opset: int | None = None) -> Co
     converted: Conversion = module.convert(model, example, opset)
     if converted.interface.task == MODULE:
         return converted
-    accepted = _accepted(model, example, converted.interface.by_column)
+    accepted = _accepted(model, example, converted.interface)
     return replace(converted, interface=replace(converted.interface, **accepted))
 
 
-def _accepted(model: Any, example: Any, by_column: bool) -> dict[str, Any]:
+def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
     """Which features of a table a model accepts missing and infinite values in, and which hold integers alone."""
     if hasattr(example, "tocsr"):
         example = example.toarray()
     is_frame = hasattr(example, "iloc")
+    if is_frame and interface.by_name:
+        example = example[interface.feature_names]
     table: Any = example if is_frame else np.asarray(example)
     if table.ndim != 2 or (not is_frame and table.dtype.kind not in "biuf"):
-        return {}
+        return {"are_integers": []}
     kinds = [getattr(dtype, "kind", "O") for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
     numeric = [k for k, kind in enumerate(kinds) if kind in "biuf"]
 
     def accepts(features: Sequence[int], value: float) -> bool:
         if is_frame:
-            row = table.iloc[[0]].copy()
-            for k in features:
-                row.isetitem(k, [value])
+            row = with_columns(table.iloc[[0]], {k: [value] for k in features})
         else:
             row = table[:1].astype(np.float64)
             row[:, list(features)] = value
@@ -96,29 +97,30 @@ def _accepted(model: Any, example: Any, by_column: bool) -> dict[str, Any]:
     missing = numeric
     if numeric and not accepts(numeric, np.nan):
         missing = [k for k in numeric if accepts([k], np.nan)] if len(numeric) <= _MAX_TRIED else []
-    integers = [k for k in numeric if kinds[k] in "biu"] if by_column else []
-    infinite = bool(numeric) and accepts(numeric[:1], np.inf)
+    encoded = set(interface.are_integers)
+    integers = [k for k in numeric if kinds[k] in "biu" and k in encoded] if interface.by_column else []
+    infinite = bool(numeric) and accepts(numeric, np.inf)
     return {"may_be_missing": missing, "may_be_infinite": infinite, "are_integers": integers}
 
 
 def check_table(model: Any, example: Any) -> np.ndarray:
     """The example as an array of numbers in float32 or float64, which becomes the dtype of the graph's input."""
-    if hasattr(example, "tocsr"):
-        example = example.toarray()
-    if hasattr(example, "iloc"):
+    table, names = as_table(example), feature_names(model)
+    if hasattr(table, "iloc"):
+        if names is not None:
+            check_column_names([str(name) for name in table.columns], names)
         try:
-            example = example.to_numpy(dtype=_dtype_of(example), na_value=np.nan)
+            table = table.to_numpy(dtype=_dtype_of(table), na_value=np.nan)
         except (TypeError, ValueError):
             raise ValueError(f"example must be a table of numbers, as this {type(model).__name__} takes them") from None
-    array = np.asarray(example)
-    if array.ndim != 2 or len(array) < 2 or array.dtype.kind not in "biuf":
+    if len(table) < 2 or table.dtype.kind not in "biuf":
         raise ValueError(
             f"example must hold two rows or more, as this {type(model).__name__} takes them: a table of numbers; got "
-            f"{array.dtype} of the shape {array.shape}"
+            f"{table.dtype} of the shape {table.shape}"
         )
-    if array.shape[1] != model.n_features_in_:
-        raise ValueError(f"example has {array.shape[1]} features; the model was trained on {model.n_features_in_}")
-    return array if array.dtype in _FLOATS else array.astype(np.float64)
+    if table.shape[1] != model.n_features_in_:
+        raise ValueError(f"example has {table.shape[1]} features; the model was trained on {model.n_features_in_}")
+    return table if table.dtype in _FLOATS else table.astype(np.float64)
 
 
 def _dtype_of(table: Any) -> Any:
@@ -140,6 +142,9 @@ def check_classes(model: Any) -> np.ndarray:
         raise UnsupportedModel(f"a {type(model).__name__} of one class cannot be exported to ONNX")
     if classes.dtype.kind == "O" and not all(isinstance(label, str) for label in classes):
         raise UnsupportedModel("classes that are neither strings nor numbers cannot be exported to ONNX")
+    dtype = np.dtype(label_dtype(classes))
+    if classes.dtype.kind in "uf" and classes.astype(dtype).tolist() != classes.tolist():
+        raise UnsupportedModel(f"classes of {classes.dtype} that {dtype} cannot hold cannot be exported to ONNX")
     return classes
 
 

@@ -1,7 +1,7 @@
 """export_onnx: a graph that has been compared with its model before it is written."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,10 +9,13 @@ import numpy as np
 
 from lifecycle._check import UnsupportedModel, integer
 from lifecycle._display import html_table, import_optional, text_table
+from lifecycle.onnx.checked_graph import MAX_NODES
 from lifecycle.onnx.conversion import Conversion, convert
 from lifecycle.onnx.interface import LABEL, MODULE
+from lifecycle.onnx.rows import extremes, like, n_rows, take_rows
 from lifecycle.store import adapters
 from lifecycle.store.files import write_atomically
+from lifecycle.store.limits import shorten
 from lifecycle.store.models import model_of_result
 
 BATCHES = (1, 2, 7, 64)
@@ -91,12 +94,14 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     """Write a model as one ONNX file, after onnxruntime has given the model's own answers with it.
 
     Both see the rows of the example, in batches of 1, 2, 7 and 64, the largest and smallest values of its columns, and
-    of trees rows at the thresholds and one unit in the last place beside them. The file holds all weights.
+    of trees rows at the thresholds and one unit in the last place beside them. The steps of a Pipeline are compared on
+    rows unlike those of the example, too: unknown words, fractions, zeros, values out of the range, huge and missing
+    ones. The file holds all weights.
 
     Parameters
     ----------
-    model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting or Pipeline of
-        scikit-learn, or the result of `compress`
+    model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting, Pipeline or
+        TransformedTargetRegressor of scikit-learn, or the result of `compress`
     path : str or os.PathLike
     example : array, DataFrame, tensor, or tuple or dict of these
         Two rows or more, as the model takes them, best some real ones; the number of rows of a call stays free. The
@@ -117,7 +122,7 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     ValueError
         `example` does not fit the model.
     ImportError
-        onnx, onnxruntime, or what a Pipeline or a module needs besides, is not installed: the extra [onnx].
+        onnx, onnxruntime, or what a module needs besides, is not installed: the extra [onnx].
     """
     model, _ = model_of_result(model)
     kind = adapters.adapter_for(model).serialize(model)[0]["kind"]
@@ -134,6 +139,8 @@ def graph_of_file(
     from lifecycle.onnx.graph import share_arrays
 
     shared = share_arrays(converted.model, arrays, _LEAST_SHARED)
+    if len(converted.model.graph.node) > MAX_NODES:
+        raise UnsupportedModel(f"a graph of more than {MAX_NODES:,} nodes cannot be stored: save it without example=")
     facts = {
         INTERFACE: converted.interface.to_json(),
         "parity": report.to_json(),
@@ -158,24 +165,17 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
     """Compare a graph with its model; ParityError unless they agree."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            converted.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's own classes have no common base
-        raise UnsupportedModel(f"onnxruntime cannot run the graph: {str(error)[:300]}") from None
+    session = _session(converted)
     names = [one.name for one in converted.interface.outputs]
     n = n_rows(example)
     parts = [take_rows(example, np.arange(size) % n) for size in (*BATCHES, n)]
-    extremes = [] if converted.interface.task == MODULE else _extremes(example)
-    hard = [_like(example, part) for part in (*converted.hard_rows, *extremes) if len(part)]
+    largest_and_smallest = [] if converted.interface.task == MODULE else extremes(example)
+    hard = [like(example, part) for part in (*converted.hard_rows, *largest_and_smallest) if len(part)]
     largest, relative, flips, ties, rows, excess = 0.0, 0.0, 0, 0, 0, 0.0
     largest_of: dict[str, float] = {}  # by output, in the first part, which has rows of the example
     for part in (*parts, *hard):
-        wanted = converted.reference(part)
-        found = session.run(names, converted.interface.feeds(part))
+        wanted = answer(converted.reference, part)
+        found = _run(session, names, converted.interface.feeds(part))
         rows += len(found[0])
         shapes = [[np.shape(array) for array in arrays] for arrays in (found, wanted)]
         if shapes[0] != shapes[1]:
@@ -209,6 +209,46 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
     return report
 
 
+def answer(reference: Callable[[Any], list[np.ndarray]], rows: Any) -> list[np.ndarray]:
+    """The model's own answer for rows of the example."""
+    try:
+        return reference(rows)
+    except (TypeError, ValueError) as error:
+        raise ValueError(shorten(f"the model refuses rows of example: {error}")) from None
+
+
+def _session(converted: Conversion) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    data = converted.model.SerializeToString()
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes have no common base
+        raise UnsupportedModel(shorten(f"onnxruntime cannot run the graph: {error}")) from None
+
+
+def _run(session: Any, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    try:
+        found: list[np.ndarray] = session.run(names, feeds)
+    except Exception as error:  # as above
+        raise UnsupportedModel(shorten(f"the graph refuses rows that the model takes: {error}")) from None
+    return found
+
+
+def refuses(converted: Conversion, parts: Sequence[Any]) -> bool:
+    """Whether a graph refuses each of these rows, or parts of some rows."""
+    session, names = _session(converted), [one.name for one in converted.interface.outputs]
+    for part in parts:
+        try:
+            session.run(names, converted.interface.feeds(part))
+        except Exception:  # as above
+            continue
+        return False
+    return True
+
+
 def _errors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """|a − b| and |b|; infinity where only one of both is a number, 0 where both are NaN or the same infinity."""
     with np.errstate(invalid="ignore"):
@@ -224,48 +264,3 @@ def is_tie(scores: np.ndarray) -> bool:
         return bool(abs(scores[0]) <= _TIE)
     second, first = np.sort(scores)[-2:]
     return bool(first - second <= _TIE * max(abs(first), 1.0))
-
-
-def n_rows(X: Any) -> int:
-    """Rows of an array, a table, or a tuple or dict of inputs."""
-    if isinstance(X, dict):
-        X = next(iter(X.values()), ())
-    elif isinstance(X, tuple):
-        X = X[0] if X else ()
-    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X)
-
-
-def take_rows(X: Any, rows: np.ndarray) -> Any:
-    if isinstance(X, dict):
-        return {name: take_rows(value, rows) for name, value in X.items()}
-    if isinstance(X, tuple):
-        return tuple(take_rows(value, rows) for value in X)
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    return X[rows] if hasattr(X, "shape") else np.asarray(X)[rows]
-
-
-def _extremes(example: Any) -> Sequence[Any]:
-    """Rows of a table of numbers in which every column has its largest, or its smallest, value in the example."""
-    if hasattr(example, "iloc"):
-        numeric = [k for k, dtype in enumerate(example.dtypes) if getattr(dtype, "kind", "O") in "iuf"]
-        if not numeric:
-            return []
-        rows = example.iloc[[0, 1]].copy()
-        for k in numeric:
-            column = example.iloc[:, k]
-            rows.isetitem(k, type(column)([column.min(), column.max()], index=rows.index, dtype=column.dtype))
-        return [rows]
-    if hasattr(example, "columns") or hasattr(example, "tocsr"):
-        return []
-    array = np.asarray(example)
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
-        return []
-    return [np.stack([np.fmin.reduce(array, axis=0), np.fmax.reduce(array, axis=0)])]
-
-
-def _like(example: Any, rows: Any) -> Any:
-    """Rows of a table as the example has them: with its names of columns."""
-    if hasattr(example, "iloc") and isinstance(rows, np.ndarray):
-        return type(example)(rows, columns=example.columns)
-    return rows

@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
+from lifecycle._check import UnsupportedModel
 from lifecycle.onnx.interface import TEXT, Tensor
+from lifecycle.store.limits import shorten
 
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 9  # ONNX 1.14: what runtimes of 2023 and later read
 ML = "ai.onnx.ml"
@@ -39,7 +41,7 @@ class GraphBuilder:
         array = np.asarray(array)
         name = name or f"constant_{len(self.initializers)}"
         if array.dtype.kind in "OU":
-            texts: list[Any] = [str(value).encode() for value in array.flat]
+            texts: list[Any] = [utf8(str(value)) for value in array.flat]
             proto = helper.make_tensor(name, TensorProto.STRING, array.shape, texts)
         else:
             proto = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
@@ -52,6 +54,14 @@ class GraphBuilder:
             self.initializers,
         )  # fmt: skip
         return new_model(graph, self.opset)
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of a string of a graph."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UnsupportedModel(shorten(f"the string {text!r} has no UTF-8, which a graph is written in")) from None
 
 
 def new_model(graph: Any, opset: int) -> onnx.ModelProto:
@@ -83,15 +93,12 @@ def rename_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
         value.name = new[value.name]
 
 
-def join(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph of `first` with that of `second` behind it, whose only input is the only output of `first`."""
-    first = compose.add_prefix(first, "preprocessing.", rename_inputs=False)
-    given, wanted = (one.type.tensor_type.elem_type for one in (first.graph.output[0], second.graph.input[0]))
-    if given != wanted:
-        cast = f"{first.graph.output[0].name}.cast"
-        first.graph.node.append(helper.make_node("Cast", [first.graph.output[0].name], [cast], to=wanted))
-        first.graph.output[0].name = cast
-        first.graph.output[0].type.tensor_type.elem_type = wanted
+def join(first: onnx.ModelProto, second: onnx.ModelProto, prefix: str = "preprocessing") -> onnx.ModelProto:
+    """The graph of `first`, with names that begin with `prefix`, and that of `second` behind it.
+
+    The only input of `second` is the only output of `first`.
+    """
+    first = compose.add_prefix(first, f"{prefix}.", rename_inputs=False)
     for model in (first, second):
         model.ir_version = IR_VERSION
     merged = compose.merge_graphs(

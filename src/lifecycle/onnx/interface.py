@@ -8,6 +8,7 @@ import numpy as np
 
 from lifecycle._check import check_column_names, one_of
 from lifecycle.store.json_values import deserialize_value, serialize_value
+from lifecycle.store.limits import shorten
 
 CLASSIFIER, REGRESSOR, MODULE = "classifier", "regressor", "module"
 LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "prediction"
@@ -61,13 +62,14 @@ class Interface:
     by_column : bool
         Whether each input is a column of a table; else a table is one input.
     by_name : bool
-        Whether a module takes its inputs by name.
+        Whether a module takes its inputs by name; of a table with `by_column`: whether its columns are found by their
+        names, in any order and among others.
     may_be_missing : list of int
         Features of a table that the model accepts NaN in.
     may_be_infinite : bool
         Whether the model accepts infinity in a table.
     are_integers : list of int
-        Features that held integers alone; a step may have taken them for categories, so that others are refused.
+        Features that held integers alone, and that an encoder takes for categories, so that others are refused.
     """
 
     task: str
@@ -152,10 +154,12 @@ class Interface:
 
     def _columns(self, X: Any) -> dict[str, np.ndarray]:
         names = self.feature_names
-        if hasattr(X, "columns"):
+        if hasattr(X, "columns") and names is not None and self.by_name:
+            columns = columns_named(X, names, "X")
+        elif hasattr(X, "columns"):
             if names is not None:
                 check_column_names([str(name) for name in X.columns], names)
-            columns = [X.iloc[:, k] if hasattr(X, "iloc") else X[:, k] for k in range(len(X.columns))]
+            columns = columns_of(X)
         else:
             table = np.asarray(X, object)
             columns = list(table.T) if table.ndim == 2 else []
@@ -181,21 +185,43 @@ class Interface:
         """ValueError unless the model accepts what the columns of `values`, these features, hold."""
         finite = np.isfinite(values)
         if not finite.all():
-            strange = ~finite.all(axis=0)
+            strange, may_be_missing = ~finite.all(axis=0), set(self.may_be_missing)
             for place in np.flatnonzero(strange).tolist():
                 k, column = features[place], values[:, place]
-                if np.isnan(column).any() and k not in self.may_be_missing:
+                if np.isnan(column).any() and k not in may_be_missing:
                     raise ValueError(f"{self._name_of(k)} has missing values, which the model does not accept")
                 if np.isinf(column).any() and not self.may_be_infinite:
                     raise ValueError(f"{self._name_of(k)} has infinite values, which the model does not accept")
+        integers = set(self.are_integers)
         for place, k in enumerate(features):
-            if k in self.are_integers:
+            if k in integers:
                 column = values[finite[:, place], place]
                 if not np.array_equal(column, np.rint(column)):
                     raise ValueError(f"{self._name_of(k)} must hold integers, as the rows of the model's example")
 
     def _name_of(self, feature: int) -> str:
-        return f"the column {self.feature_names[feature]!r}" if self.feature_names else f"the feature {feature}"
+        return shorten(
+            f"the column {self.feature_names[feature]!r}" if self.feature_names else f"the feature {feature}"
+        )
+
+
+def columns_of(X: Any) -> list[Any]:
+    """All columns of a table."""
+    return [column for _, column in X.items()] if hasattr(X, "iloc") else [X[:, k] for k in range(len(X.columns))]
+
+
+def columns_named(X: Any, names: list[str], what: str) -> list[Any]:
+    """The columns of a table with these names; ValueError where one is missing, or there are two of a name."""
+    places: dict[str, list[int]] = {}
+    for k, name in enumerate(X.columns):
+        places.setdefault(str(name), []).append(k)
+    missing = [name for name in names if name not in places]
+    twice = [name for name in names if len(places.get(name, ())) > 1]
+    for problem, found in (("lacks columns that the model uses; missing", missing), ("has columns twice", twice)):
+        if found:
+            raise ValueError(shorten(f"{what} {problem}: {', '.join(map(repr, found[:5]))}"))
+    columns = columns_of(X)
+    return [columns[places[name][0]] for name in names]
 
 
 def _table(X: Any) -> Any:
@@ -208,6 +234,8 @@ def _numbers(values: Any) -> Any:
     """Of a table or column of pandas, whose missing values become NaN; anything else as it is."""
     if not hasattr(values, "iloc"):
         return values
+    if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind in "biuf":
+        return values.to_numpy()
     try:
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):

@@ -1,87 +1,145 @@
-"""Pipelines of scikit-learn: the steps before the final estimator by skl2onnx, the estimator by its own converter."""
+"""Pipelines of scikit-learn, and its TransformedTargetRegressor: steps, the estimator by its own converter, targets."""
 
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lifecycle._check import UnsupportedModel
-from lifecycle._display import import_optional
+from lifecycle._check import UnsupportedModel, check_column_names
 from lifecycle.onnx.conversion import Conversion, classifier_reference, feature_names
 from lifecycle.onnx.conversion import convert as convert_model
-from lifecycle.onnx.export import compare, n_rows
-from lifecycle.onnx.graph import ML, ML_OPSET, OPSET, join, rename_inputs, tensors_of
-from lifecycle.onnx.interface import CLASSIFIER, PROBABILITIES, TEXT, Interface, Tensor, is_name
+from lifecycle.onnx.converters.transformers import (
+    Columns,
+    Table,
+    encoded_columns,
+    inverse_transform,
+    transform,
+    used_columns,
+)
+from lifecycle.onnx.export import ParityError, answer, compare, refuses
+from lifecycle.onnx.graph import GraphBuilder, join, rename_inputs
+from lifecycle.onnx.interface import (
+    CLASSIFIER,
+    PREDICTION,
+    PROBABILITIES,
+    REGRESSOR,
+    TEXT,
+    Interface,
+    Tensor,
+    columns_named,
+    columns_of,
+    is_name,
+)
+from lifecycle.onnx.rows import as_table, n_rows, rows_with_missing, take_rows, unlike_rows
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
-
-_DOUBLE = 11  # of ONNX's data types
+from lifecycle.store.limits import shorten
 
 
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
-    if not is_a(model, "Pipeline"):
-        raise UnsupportedModel(f"a {type(model).__name__} cannot be exported to ONNX: export its regressor_")
-    estimator = model.steps[-1][1]
-    steps = [(name, step) for name, step in model.steps[:-1] if step is not None and step != "passthrough"]
-    if is_a(estimator, "Pipeline"):
-        raise UnsupportedModel("a Pipeline at the end of another one cannot be exported to ONNX: make one of both")
-    if n_rows(example) < 2:
-        raise ValueError("example must hold two rows or more")
+    steps, estimator, targets = _parts(model)
     adapter = estimator_adapter(estimator)
     if adapter is None:
         raise UnsupportedModel(f"a {type(estimator).__name__} cannot be exported to ONNX")
     kind = adapter.serialize(estimator)[0]["kind"]
     if not steps:
-        return convert_model(estimator, kind, example, opset)
-    preprocessing, inputs = _convert_steps(type(model)(steps), example, opset)
-    (features,) = tensors_of(preprocessing.graph.output)
-    transformed = _dense(type(model)(steps).transform(example)).astype(features.dtype)
+        of_estimator = convert_model(estimator, kind, example, opset)
+        return _with_targets(of_estimator, model, targets, opset)
+    example = as_table(example)
+    if len(example) < 2:
+        raise ValueError("example must hold two rows or more")
+    features = _features(steps, example)
+
+    def reference(X: Any) -> list[np.ndarray]:
+        return [_features_of(steps, X)]
+
+    (transformed,) = answer(reference, example)
     of_estimator = convert_model(estimator, kind, transformed, opset)
-    compare(of_estimator, transformed)  # on rows that are hard for it, which no row of the example may become
-    names = feature_names(model) if hasattr(example, "columns") else None
-    graph = join(preprocessing, of_estimator.model)
-    inputs = _with_names(graph, inputs, names)
-    interface = Interface(
-        of_estimator.interface.task, inputs, of_estimator.interface.outputs, of_estimator.interface.classes,
-        names, by_column=hasattr(example, "columns"),
+    # on rows that are hard for the estimator, which no row of the example may become; quietly, as they have no names
+    compare(replace(of_estimator, reference=partial(_quietly, of_estimator.reference)), transformed)
+    before = _graph(steps, features, transformed.dtype.name, None, opset)
+    _check_steps(Conversion(before, features, reference), steps, example)
+    dtype = of_estimator.interface.inputs[0].dtype
+    graph = join(_graph(steps, features, dtype, of_estimator.interface, opset), of_estimator.model)
+    inputs = _with_names(graph, features.inputs, features.feature_names)
+    interface = replace(
+        of_estimator.interface, inputs=inputs, feature_names=features.feature_names, by_column=features.by_column,
+        by_name=features.by_name, are_integers=features.are_integers,
     )  # fmt: skip
-    return Conversion(graph, interface, _reference(model, interface))
+    return _with_targets(Conversion(graph, interface, _reference(model, interface)), model, targets, opset)
 
 
-def _with_names(graph: Any, inputs: Sequence[Tensor], names: list[str] | None) -> list[Tensor]:
-    """The inputs, and those of the graph, with the names of the columns, where nothing else in the graph has them."""
-    if names is None:
-        return list(inputs)
-    taken = {name for node in graph.graph.node for name in (*node.input, *node.output)} | {
-        one.name for one in (*graph.graph.initializer, *graph.graph.output)
-    }
-    wanted = {
-        one.name: name if is_name(name) and name not in taken and names.count(name) == 1 else one.name
-        for one, name in zip(inputs, names, strict=True)
-    }
-    rename_inputs(graph, [wanted[value.name] for value in graph.graph.input])
-    return [Tensor(wanted[one.name], one.dtype, one.shape) for one in inputs]
+def _parts(model: Any) -> tuple[list[Any], Any, list[Any]]:
+    """The steps before the final estimator, this one, and the TransformedTargetRegressors around it."""
+    steps: list[Any] = []
+    targets: list[Any] = []
+    while True:
+        if is_a(model, "TransformedTargetRegressor"):
+            targets.append(model)
+            model = model.regressor_
+        elif is_a(model, "Pipeline"):
+            steps += [step for _, step in model.steps[:-1] if step is not None and step != "passthrough"]
+            model = model.steps[-1][1]
+            if is_a(model, "Pipeline"):
+                raise UnsupportedModel(
+                    "a Pipeline at the end of another one cannot be exported to ONNX: make one of both"
+                )
+        else:
+            return steps, model, targets
 
 
-def _reference(model: Any, interface: Interface) -> Any:
-    if interface.task == CLASSIFIER:
-        return classifier_reference(model, interface.outputs[1].name == PROBABILITIES)
-    return lambda X: [np.asarray(model.predict(X))]
+def _features_of(steps: Sequence[Any], X: Any) -> np.ndarray:
+    """What the steps make of rows, in float32 or float64."""
+    for step in steps:
+        X = _quietly(step.transform, X)
+    X = _dense(X)
+    return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+
+
+def _quietly(function: Callable[[Any], Any], X: Any) -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return function(X)
 
 
 def _dense(X: Any) -> np.ndarray:
-    if hasattr(X, "toarray"):
-        X = X.toarray()
-    return np.asarray(X)
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
 
 
-def _inputs(example: Any) -> list[Tensor]:
-    """A column of a DataFrame each, by their number, or the whole array."""
-    if hasattr(example, "iloc"):
-        columns = [example.iloc[:, k] for k in range(example.shape[1])]
-        return [Tensor(f"column_{k}", _dtype(column), (None, 1)) for k, column in enumerate(columns)]
-    array = _dense(example)
-    return [Tensor("X", _dtype(array), (None, *array.shape[1:]))]
+# -- inputs ------------------------------------------------------------------------------------------------------------
+
+
+def _features(steps: Sequence[Any], example: Any) -> Interface:
+    """The inputs of a graph of steps: a column of a DataFrame each, or the whole array."""
+    names, n_features = feature_names(steps[0]), getattr(steps[0], "n_features_in_", None)
+    output = [Tensor(PREDICTION, "float64", (None, 1))]  # of which only the name is read
+    if not hasattr(example, "iloc"):
+        _check_width(example, n_features)
+        return Interface(REGRESSOR, [Tensor("X", _dtype(example), (None, example.shape[1]))], output)
+    used = used_columns(steps[0])
+    if used is not None and names is not None:
+        names = [names[k] for k in used]
+        columns = columns_named(example, names, "example")
+    else:
+        _check_width(example, n_features)
+        if names is not None:
+            check_column_names([str(name) for name in example.columns], names)
+        columns = columns_of(example)
+    encoded = encoded_columns(steps, example.shape[1])
+    places = range(len(columns)) if used is None else used
+    return Interface(
+        REGRESSOR, [Tensor(f"column_{k}", _dtype(column), (None, 1)) for k, column in enumerate(columns)], output,
+        feature_names=names, by_column=True, by_name=used is not None,
+        are_integers=[k for k, place in enumerate(places) if place in encoded],
+    )  # fmt: skip
+
+
+def _check_width(example: Any, n_features: Any) -> None:
+    if n_features is not None and example.shape[1] != n_features:
+        raise ValueError(f"example has {example.shape[1]} features; the model was trained on {n_features}")
 
 
 def _dtype(values: Any) -> str:
@@ -91,55 +149,123 @@ def _dtype(values: Any) -> str:
     if all(isinstance(value, str) for value in np.asarray(values, object).flat):
         return TEXT
     name = getattr(values, "name", None)
-    where = "example" if name is None else f"the column {name!r} of example"
-    raise ValueError(f"{where} holds neither numbers nor strings alone; a graph takes no missing values of strings")
+    where = "example" if name is None else f"the column {shorten(repr(name))} of example"
+    raise ValueError(
+        f"{where} holds neither numbers nor strings alone: a graph takes a DataFrame with columns of either, and no "
+        "missing values of strings"
+    )
 
 
-def _convert_steps(steps: Any, example: Any, opset: int | None) -> tuple[Any, list[Tensor]]:
-    """The graph of the steps, and its inputs."""
-    inputs = _inputs(example)
-    import_optional("skl2onnx", "the export of a Pipeline", extra="onnx")
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
-    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-    from sklearn.impute import SimpleImputer
+def _with_names(graph: Any, inputs: Sequence[Tensor], names: list[str] | None) -> list[Tensor]:
+    """The inputs, and those of the graph, with the names of the columns, where nothing else in the graph has them."""
+    if names is None:
+        return list(inputs)
+    taken = {name for node in graph.graph.node for name in (*node.input, *node.output)} | {
+        one.name for one in (*graph.graph.initializer, *graph.graph.output)
+    }
+    counts = Counter(names)
+    wanted = {
+        one.name: name if is_name(name) and name not in taken and counts[name] == 1 else one.name
+        for one, name in zip(inputs, names, strict=True)
+    }
+    rename_inputs(graph, [wanted[value.name] for value in graph.graph.input])
+    return [Tensor(wanted[one.name], one.dtype, one.shape) for one in inputs]
 
-    types = {"float32": FloatTensorType, "float64": DoubleTensorType, TEXT: StringTensorType}
-    names = [str(name) for name in example.columns] if hasattr(example, "iloc") else [one.name for one in inputs]
-    declared = [(name, types[one.dtype]([None, *one.shape[1:]])) for name, one in zip(names, inputs, strict=True)]
+
+# -- steps -------------------------------------------------------------------------------------------------------------
+
+
+def _graph(
+    steps: Sequence[Any], features: Interface, dtype: str, estimator: Interface | None, opset: int | None
+) -> Any:
+    """The graph of the steps; with an estimator it fails where they make what that refuses."""
+    build = GraphBuilder(opset)
+    blocks = [Columns(build, one.name, one.dtype, int(one.shape[1] or 0)) for one in features.inputs]
+    used = used_columns(steps[0]) if features.by_name else None
+    if used is not None:  # any block stands in the place of a column that the first step drops
+        place_of = {place: k for k, place in enumerate(used)}
+        blocks = [blocks[place_of.get(place, 0)] for place in range(steps[0].n_features_in_)]
+    table = Table(blocks)
+    for k, step in enumerate(steps):
+        table = transform(step, table, k > 0)
+    if table.has_text:
+        raise UnsupportedModel("the steps of this Pipeline leave strings for the estimator: encode them")
+    found = table.numbers(steps[-1]).as_type(dtype)
+    refused = None if estimator is None else _refused(found, estimator)
+    found = found if refused is None else found.refused_where(refused, "not_finite")
+    build.node("Identity", found.name, output=PREDICTION)
+    return build.model(features.inputs, [Tensor(PREDICTION, found.dtype, (None, found.width))])
+
+
+def _refused(X: Columns, estimator: Interface) -> Columns | None:
+    """Whether a value is one that the estimator refuses."""
+    missing = np.ones(X.width, bool)
+    missing[list(estimator.may_be_missing)] = False
+    found = None if not missing.any() else X.is_nan() if missing.all() else X.is_nan().apply("And", missing)
+    if estimator.may_be_infinite:
+        return found
+    return X.is_infinite() if found is None else X.is_infinite().apply("Or", found)
+
+
+def _check_steps(converted: Conversion, steps: Sequence[Any], example: Any) -> None:
+    """Compare a graph of steps with them on rows unlike those of the example; ParityError unless they agree."""
+    n_columns = sum(int(one.shape[1] or 0) for one in converted.interface.inputs)
+    everything: dict[str, Any] = {"may_be_missing": range(n_columns), "may_be_infinite": True, "are_integers": ()}
+    converted = replace(converted, interface=replace(converted.interface, **everything))
+    with_missing, _ = _divided(steps, rows_with_missing(example))
+    hard_rows, refused = _divided(steps, unlike_rows(example))
+    report = compare(replace(converted, hard_rows=[*with_missing, *hard_rows]), example)
+    if not refuses(converted, refused):
+        raise ParityError("the graph answers rows that a step of the Pipeline refuses, unlike the example's", report)
+
+
+def _divided(steps: Sequence[Any], parts: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """Rows that the steps accept, and those that they refuse, which stand alone."""
+    accepted: list[Any] = []
+    refused: list[Any] = []
+    for rows in parts:
+        is_accepted = _is_accepted(steps, rows)
+        for part in [rows] if is_accepted else [take_rows(rows, np.array([k])) for k in range(n_rows(rows))]:
+            (accepted if is_accepted or _is_accepted(steps, part) else refused).append(part)
+    return accepted, refused
+
+
+def _is_accepted(steps: Sequence[Any], rows: Any) -> bool:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = convert_sklearn(
-                steps, initial_types=declared, target_opset={"": OPSET if opset is None else opset, ML: ML_OPSET},
-                custom_conversion_functions={SimpleImputer: _convert_imputer},
-            )  # fmt: skip
-            # skl2onnx changes names that are none in Python; the order stays
-            rename_inputs(found, [one.name for one in inputs])
-            return found, inputs
-    except (MissingConverter, MissingShapeCalculator) as error:
-        raise UnsupportedModel(f"skl2onnx cannot export a step of this Pipeline: {str(error)[:300]}") from None
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
-        raise UnsupportedModel(f"skl2onnx fails on a step of this Pipeline: {str(error)[:300]}") from None
+        _features_of(steps, rows)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
-def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
-    """A SimpleImputer; of float64 by two operators, because onnxruntime has no Imputer for it."""
-    from skl2onnx.common._registration import get_converter
-    from skl2onnx.common.data_types import DoubleTensorType
+# -- targets -----------------------------------------------------------------------------------------------------------
 
-    imputer = operator.raw_operator
-    of_doubles = all(isinstance(one.type, DoubleTensorType) for one in operator.inputs)
-    if not of_doubles or not np.isnan(imputer.missing_values):
-        get_converter("SklearnImputer")(scope, operator, container)
-        return
-    values, missing, statistics = map(scope.get_unique_variable_name, ("values", "nan", "mean"))
-    names = [one.full_name for one in operator.inputs]
-    container.add_node("Concat", names, values, axis=1, name=scope.get_unique_operator_name("Concat"))
-    learned = np.asarray(imputer.statistics_, np.float64)
-    if np.isnan(learned).any():
-        raise NotImplementedError("a SimpleImputer that drops columns without values")
-    container.add_initializer(statistics, _DOUBLE, learned.shape, learned.tolist())
-    container.add_node("IsNaN", values, missing, name=scope.get_unique_operator_name("IsNaN"))
-    outputs = [missing, statistics, values], operator.outputs[0].full_name
-    container.add_node("Where", *outputs, name=scope.get_unique_operator_name("Where"))
+
+def _reference(model: Any, interface: Interface) -> Any:
+    if interface.task == CLASSIFIER:
+        return classifier_reference(model, interface.outputs[1].name == PROBABILITIES)
+    return lambda X: [np.asarray(model.predict(X))]
+
+
+def _with_targets(converted: Conversion, model: Any, targets: Sequence[Any], opset: int | None) -> Conversion:
+    """The graph of a regressor with the inverse of what each TransformedTargetRegressor around it does to targets."""
+    graph, interface = converted.model, converted.interface
+    for target in reversed(targets):
+        shape = interface.outputs[0].shape
+        build, name = GraphBuilder(opset), "transformed_targets"
+        given = Tensor(name, interface.outputs[0].dtype, shape)
+        if len(shape) == 1:
+            name = build.node("Unsqueeze", name, build.constant(np.array([1])))
+        values = Columns(build, name, given.dtype, 1 if len(shape) == 1 else int(shape[1] or 0)).as_type("float64")
+        values = inverse_transform(target.transformer_, values)
+        if target._training_dim == 1 and values.width == 1:
+            build.node("Squeeze", values.name, build.constant(np.array([1])), output=PREDICTION)
+            found = Tensor(PREDICTION, "float64", (None,))
+        else:
+            build.node("Identity", values.name, output=PREDICTION)
+            found = Tensor(PREDICTION, "float64", (None, values.width))
+        graph = join(graph, build.model([given], [found]), "regressor")
+        interface = replace(interface, outputs=[found])
+    if not targets:
+        return converted
+    return Conversion(graph, interface, _reference(model, interface), converted.hard_rows)

@@ -19,6 +19,7 @@ from lifecycle.onnx.conversion import (
     regressor_interface,
 )
 from lifecycle.onnx.converters.heads import append_label, one_minus
+from lifecycle.onnx.converters.transformers import Columns
 from lifecycle.onnx.graph import ML, GraphBuilder
 from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Tensor
 from lifecycle.store import adapters
@@ -78,7 +79,9 @@ def _append_ensemble(build: GraphBuilder, flat: Any, features: str) -> str:
     """The sums, or means, of the leaves: (rows, outputs), float32."""
     ensemble: TreeEnsemble = flat.ensemble
     threshold = ensemble.splits.threshold
-    features = build.node("Cast", features, to=11 if threshold.dtype == np.float64 else 1)
+    X = Columns(build, features, "", flat.n_features_in_).as_type(threshold.dtype.name)
+    if not flat.rows.allow_infinite:
+        X = X.finite()  # also of numbers that are too large for float32
     tree, node, left, right = _numbers(ensemble)
     n_nodes = len(tree)
     of_split: dict[str, np.ndarray] = {}
@@ -103,7 +106,7 @@ def _append_ensemble(build: GraphBuilder, flat: Any, features: str) -> str:
     else:
         tensors = {name: array.tolist() for name, array in tensors.items()}
     return build.node(
-        "TreeEnsembleRegressor", features, domain=ML, n_targets=ensemble.n_outputs, aggregate_function="SUM",
+        "TreeEnsembleRegressor", X.name, domain=ML, n_targets=ensemble.n_outputs, aggregate_function="SUM",
         post_transform="NONE", nodes_treeids=tree.tolist(), nodes_nodeids=node.tolist(),
         nodes_featureids=of_split["feature"].tolist(), nodes_truenodeids=left.tolist(),
         nodes_falsenodeids=right.tolist(), nodes_missing_value_tracks_true=of_split["missing"].astype(int).tolist(),
