@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -27,9 +28,10 @@ def run(path, X):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     inputs = session.get_inputs()
     if hasattr(X, "columns") and len(inputs) > 1:
-        columns = (X.iloc[:, [k]] for k in range(X.shape[1]))
-        numbers = [c.to_numpy() if c.dtypes.iloc[0].kind not in "biuf" else c.to_numpy(np.float64) for c in columns]
-        feeds = {one.name: column for one, column in zip(inputs, numbers, strict=True)}
+        feeds = {
+            one.name: X.iloc[:, [k]].to_numpy(object if one.type == "tensor(string)" else np.float64)
+            for k, one in enumerate(inputs)
+        }
     else:
         X = X.to_numpy(np.float64) if hasattr(X, "columns") else X
         feeds = {inputs[0].name: X}
@@ -61,6 +63,45 @@ def test_rows_at_the_thresholds_of_trees_are_compared(name, tmp_path):
     model, X, _ = fitted(name)
     report = lc.export_onnx(model, tmp_path / "model.onnx", X[:10])
     assert report.hard_rows > 30
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_categories_that_no_model_saw_and_missing_ones(dtype, tmp_path):
+    model, X, _ = fitted("HistGradientBoostingClassifier, categories")
+    lc.export_onnx(model, tmp_path / "model.onnx", X[:9].astype(dtype))
+    strange = [np.nan, -1.0, 0.5, 10.5, 10.500001, 1e9, -0.0, 31.5, 119.0, 255.0, 256.0]
+    rows = np.array([(a, 0.1, b) for a in strange for b in strange], dtype)
+    found = run(tmp_path / "model.onnx", rows)
+    np.testing.assert_array_equal(found["label"], model.predict(rows))
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(rows), rtol=RTOL, atol=1e-6)
+
+
+def test_words_that_no_model_saw(tmp_path):
+    model, table, _ = fitted("HistGradientBoostingRegressor, table of categories")
+    lc.export_onnx(model, tmp_path / "model.onnx", table[:9])
+    rows = pd.DataFrame({"word": ["x", "", "X", "a long one", "?"] * 4, "a": [0.3] * 20, "n": [*range(18), np.nan, -1]})
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", rows)["prediction"], model.predict(rows), rtol=1e-6)
+
+
+def test_boosting_without_a_split(tmp_path):
+    X = np.array([[0.0], [1.0]] * 4)
+    model = HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(X, np.arange(8) % 2)
+    lc.export_onnx(model, tmp_path / "model.onnx", X)
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", X)["probabilities"], model.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda table: table.to_numpy(object), "must be a DataFrame of two rows or more and 3 columns"),
+        (lambda table: table.assign(word=1.0), "the categories of column 0 are strings"),
+        (lambda table: table.assign(word=table.word.where(table.a > 0)), "the column 'word' of example holds neither"),
+    ],
+)
+def test_examples_that_do_not_fit_the_categories(change, sentence, tmp_path):
+    model, table, _ = fitted("HistGradientBoostingRegressor, table of categories")
+    with pytest.raises(ValueError, match=sentence):
+        lc.export_onnx(model, tmp_path / "model.onnx", change(table))
 
 
 def test_the_dtype_of_the_example_is_that_of_the_graph(tmp_path):
@@ -194,12 +235,6 @@ def test_a_graph_tells_nothing_of_the_machine_that_exported_it(tmp_path):
 # -- refusals -------------------------------------------------------------------------------------------------------
 
 
-def categories():
-    rng = np.random.RandomState(0)
-    X = np.column_stack([rng.randint(4, size=200), rng.randn(200)])
-    return HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(X, rng.randint(2, size=200)), X
-
-
 def several_targets():
     X, y = iris()
     return RandomForestClassifier(3).fit(X, np.stack([y, y], axis=1)), X
@@ -220,7 +255,6 @@ def of_huber():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (categories, "splits by categories"),
         (several_targets, "several targets"),
         (int8_activations, "int8 activations"),
         (of_huber, "modified_huber"),

@@ -74,7 +74,7 @@ def _accepted(model: Any, example: Any, by_column: bool) -> dict[str, Any]:
     table: Any = example if is_frame else np.asarray(example)
     if table.ndim != 2 or (not is_frame and table.dtype.kind not in "biuf"):
         return {}
-    kinds = [getattr(dtype, "kind", "O") for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
+    kinds = [kind_of(dtype) for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
     numeric = [k for k, kind in enumerate(kinds) if kind in "biuf"]
 
     def accepts(features: Sequence[int], value: float) -> bool:
@@ -99,6 +99,12 @@ def _accepted(model: Any, example: Any, by_column: bool) -> dict[str, Any]:
     integers = [k for k in numeric if kinds[k] in "biu"] if by_column else []
     infinite = bool(numeric) and accepts(numeric[:1], np.inf)
     return {"may_be_missing": missing, "may_be_infinite": infinite, "are_integers": integers}
+
+
+def kind_of(dtype: Any) -> str:
+    """The kind of numpy's dtype of a column; of a column of categories that of these."""
+    categories = getattr(dtype, "categories", None)
+    return getattr(dtype if categories is None else categories.dtype, "kind", "O")
 
 
 def check_table(model: Any, example: Any) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Pipelines of scikit-learn: the steps before the final estimator by skl2onnx, the estimator by its own converter."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,10 @@ from lifecycle._check import UnsupportedModel
 from lifecycle._display import import_optional
 from lifecycle.onnx.conversion import Conversion, classifier_reference, feature_names
 from lifecycle.onnx.conversion import convert as convert_model
+from lifecycle.onnx.converters.columns import dense, inputs_of, with_names
 from lifecycle.onnx.export import compare, n_rows
 from lifecycle.onnx.graph import ML, ML_OPSET, OPSET, join, rename_inputs, tensors_of
-from lifecycle.onnx.interface import CLASSIFIER, PROBABILITIES, TEXT, Interface, Tensor, is_name
+from lifecycle.onnx.interface import CLASSIFIER, PROBABILITIES, TEXT, Interface, Tensor
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
 
 _DOUBLE = 11  # of ONNX's data types
@@ -35,32 +35,17 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
         return convert_model(estimator, kind, example, opset)
     preprocessing, inputs = _convert_steps(type(model)(steps), example, opset)
     (features,) = tensors_of(preprocessing.graph.output)
-    transformed = _dense(type(model)(steps).transform(example)).astype(features.dtype)
+    transformed = dense(type(model)(steps).transform(example)).astype(features.dtype)
     of_estimator = convert_model(estimator, kind, transformed, opset)
     compare(of_estimator, transformed)  # on rows that are hard for it, which no row of the example may become
     names = feature_names(model) if hasattr(example, "columns") else None
     graph = join(preprocessing, of_estimator.model)
-    inputs = _with_names(graph, inputs, names)
+    inputs = with_names(graph, inputs, names)
     interface = Interface(
         of_estimator.interface.task, inputs, of_estimator.interface.outputs, of_estimator.interface.classes,
         names, by_column=hasattr(example, "columns"),
     )  # fmt: skip
     return Conversion(graph, interface, _reference(model, interface))
-
-
-def _with_names(graph: Any, inputs: Sequence[Tensor], names: list[str] | None) -> list[Tensor]:
-    """The inputs, and those of the graph, with the names of the columns, where nothing else in the graph has them."""
-    if names is None:
-        return list(inputs)
-    taken = {name for node in graph.graph.node for name in (*node.input, *node.output)} | {
-        one.name for one in (*graph.graph.initializer, *graph.graph.output)
-    }
-    wanted = {
-        one.name: name if is_name(name) and name not in taken and names.count(name) == 1 else one.name
-        for one, name in zip(inputs, names, strict=True)
-    }
-    rename_inputs(graph, [wanted[value.name] for value in graph.graph.input])
-    return [Tensor(wanted[one.name], one.dtype, one.shape) for one in inputs]
 
 
 def _reference(model: Any, interface: Interface) -> Any:
@@ -69,35 +54,9 @@ def _reference(model: Any, interface: Interface) -> Any:
     return lambda X: [np.asarray(model.predict(X))]
 
 
-def _dense(X: Any) -> np.ndarray:
-    if hasattr(X, "toarray"):
-        X = X.toarray()
-    return np.asarray(X)
-
-
-def _inputs(example: Any) -> list[Tensor]:
-    """A column of a DataFrame each, by their number, or the whole array."""
-    if hasattr(example, "iloc"):
-        columns = [example.iloc[:, k] for k in range(example.shape[1])]
-        return [Tensor(f"column_{k}", _dtype(column), (None, 1)) for k, column in enumerate(columns)]
-    array = _dense(example)
-    return [Tensor("X", _dtype(array), (None, *array.shape[1:]))]
-
-
-def _dtype(values: Any) -> str:
-    kind = getattr(values.dtype, "kind", "O")
-    if kind in "fiub":
-        return "float32" if values.dtype == np.float32 else "float64"
-    if all(isinstance(value, str) for value in np.asarray(values, object).flat):
-        return TEXT
-    name = getattr(values, "name", None)
-    where = "example" if name is None else f"the column {name!r} of example"
-    raise ValueError(f"{where} holds neither numbers nor strings alone; a graph takes no missing values of strings")
-
-
 def _convert_steps(steps: Any, example: Any, opset: int | None) -> tuple[Any, list[Tensor]]:
     """The graph of the steps, and its inputs."""
-    inputs = _inputs(example)
+    inputs = inputs_of(example)
     import_optional("skl2onnx", "the export of a Pipeline", extra="onnx")
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
