@@ -24,6 +24,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     TweedieRegressor,
 )
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -158,6 +159,13 @@ MODELS = {
         lambda: HistGradientBoostingRegressor(max_iter=9, categorical_features="from_dtype"),
         table_of_categories,
     ),
+    "KNeighborsClassifier": (lambda: KNeighborsClassifier(), cancer),
+    "KNeighborsClassifier, brute": (lambda: KNeighborsClassifier(3, algorithm="brute"), digits),
+    "KNeighborsClassifier, distances": (lambda: KNeighborsClassifier(weights="distance"), iris),
+    "KNeighborsClassifier, float32": (lambda: KNeighborsClassifier(), lambda: as_float32(cancer)),
+    "KNeighborsRegressor": (lambda: KNeighborsRegressor(weights="distance"), diabetes),
+    "KNeighborsRegressor, two targets": (lambda: KNeighborsRegressor(), two_targets),
+    "Pipeline, neighbors": (lambda: make_pipeline(StandardScaler(), KNeighborsClassifier()), cancer),
     "Pipeline": (lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)), cancer),
     "Pipeline, imputed forest": (
         lambda: make_pipeline(SimpleImputer(), RandomForestClassifier(9, random_state=0)),

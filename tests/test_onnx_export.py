@@ -9,8 +9,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -166,6 +168,38 @@ def test_ties_are_no_flips(monkeypatch, tmp_path):
     assert lc.export_onnx(forest, tmp_path / "model.onnx", X).ties > 0
 
 
+def test_rows_whose_last_neighbors_are_at_the_same_distance_are_ties(tmp_path):
+    X, y = digits()  # of integers
+    model = KNeighborsClassifier().fit(X[::2], y[::2])
+    rows = X[1::2]
+    report = lc.export_onnx(model, tmp_path / "model.onnx", rows)
+    distances, neighbors = model.kneighbors(rows, 40)
+    last = np.isclose(distances, distances[:, 4:5], rtol=1e-12, atol=0)
+    of_last = [set(model._y[n[same]].tolist()) for n, same in zip(neighbors, last, strict=True)]
+    tied = last[:, 5] & np.array([len(labels) > 1 for labels in of_last])
+    assert 0 < tied.sum() < 20
+    assert report.ties >= tied.sum()
+    found = run(tmp_path / "model.onnx", rows)
+    np.testing.assert_array_equal(found["label"][~tied], model.predict(rows)[~tied])
+    np.testing.assert_allclose(found["probabilities"][~tied], model.predict_proba(rows)[~tied])
+
+
+def test_neighbors_at_the_distance_zero_have_all_the_weight(tmp_path):
+    rng = np.random.RandomState(0)
+    for algorithm, offset in (("brute", 1.0), ("kd_tree", 1e6)):
+        X = np.repeat(rng.rand(30, 3), 2, axis=0) + offset
+        model = KNeighborsRegressor(4, weights="distance", algorithm=algorithm).fit(X, np.repeat(rng.rand(30), 2))
+        lc.export_onnx(model, tmp_path / "model.onnx", X + np.repeat([0.0, 0.1], 30)[:, None])
+        np.testing.assert_allclose(run(tmp_path / "model.onnx", X)["prediction"], model._y)
+
+
+def test_neighbors_that_an_order_chooses_for_most_rows_are_refused(tmp_path):
+    X = np.arange(40.0)[:, None] % 4
+    model = KNeighborsRegressor().fit(X, np.arange(40.0))
+    with pytest.raises(lc.UnsupportedModel, match="of neighbors at the same distance"):
+        lc.export_onnx(model, tmp_path / "model.onnx", X)
+
+
 # -- torch ----------------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +274,16 @@ def several_targets():
     return RandomForestClassifier(3).fit(X, np.stack([y, y], axis=1)), X
 
 
+def city_blocks():
+    X, y = iris()
+    return KNeighborsClassifier(p=1).fit(X, y), X
+
+
+def sparse_neighbors():
+    X, y = iris()
+    return KNeighborsClassifier().fit(csr_array(X), y), X
+
+
 def int8_activations():
     net = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 10))
     return lc.quantize(net, activations="dynamic"), np.zeros((2, 64), "f4")
@@ -256,6 +300,8 @@ def of_huber():
     ("make", "sentence"),
     [
         (several_targets, "several targets"),
+        (city_blocks, "Euclidean distances alone; its metric is 'manhattan'"),
+        (sparse_neighbors, "sparse training rows"),
         (int8_activations, "int8 activations"),
         (of_huber, "modified_huber"),
     ],

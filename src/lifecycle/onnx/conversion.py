@@ -30,6 +30,7 @@ _CONVERTERS = {
     adapters.SKLEARN_MLP: "mlp",
     adapters.SKLEARN_TREES: "trees",
     adapters.TREE_MODEL: "trees",
+    adapters.SKLEARN_NEIGHBORS: "neighbors",
     adapters.SKLEARN_PIPELINE: "pipeline",
 }
 _FLOATS = (np.float32, np.float64)
@@ -46,12 +47,15 @@ class Conversion:
     interface : Interface
     reference : rows -> list of arrays, one for each output of the graph
     hard_rows : rows like the example on which a graph may go wrong, such as those on the thresholds of trees
+    ties : rows -> (rows,), bool
+        Which rows have an answer that an order decides which the model does not define. None: none have.
     """
 
     model: Any
     interface: Interface
     reference: Callable[[Any], list[np.ndarray]]
     hard_rows: Sequence[Any] = field(default=())
+    ties: Callable[[Any], np.ndarray] | None = None
 
 
 def convert(model: Any, kind: str, example: Any, opset: int | None = None) -> Conversion:

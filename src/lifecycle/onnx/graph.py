@@ -34,6 +34,13 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(op, list(inputs), [name], domain=domain, **attributes))
         return name
 
+    def top_k(self, values: str, k: int) -> tuple[str, str]:
+        """Append the choice of the k smallest values of each row, in ascending order; these and their places."""
+        names = [f"TopK_{len(self.nodes)}.{output}" for output in ("values", "places")]
+        inputs = [values, self.constant(np.array([k]))]
+        self.nodes.append(helper.make_node("TopK", inputs, names, axis=1, largest=0, sorted=1))
+        return names[0], names[1]
+
     def constant(self, array: Any, name: str | None = None) -> str:
         """An initializer; its name."""
         array = np.asarray(array)

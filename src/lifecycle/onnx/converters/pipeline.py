@@ -45,7 +45,13 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
         of_estimator.interface.task, inputs, of_estimator.interface.outputs, of_estimator.interface.classes,
         names, by_column=hasattr(example, "columns"),
     )  # fmt: skip
-    return Conversion(graph, interface, _reference(model, interface))
+    of_rows, ties = of_estimator.ties, None
+    if of_rows is not None:
+
+        def ties(X: Any) -> np.ndarray:
+            return of_rows(dense(type(model)(steps).transform(X)))
+
+    return Conversion(graph, interface, _reference(model, interface), ties=ties)
 
 
 def _reference(model: Any, interface: Interface) -> Any:
