@@ -20,8 +20,9 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.onnx.converters import linear
+from lifecycle.onnx.converters import int8_layers, linear, torch_module
 from lifecycle.onnx.export import ATOL, RTOL, is_tie
+from lifecycle.torch.quantized import Int8Linear
 from tests.exported_models import MODELS, cancer, diabetes, digits, fitted, iris, rows_of
 
 
@@ -243,6 +244,87 @@ def test_modules_of_images(make, tmp_path):
     np.testing.assert_allclose(run(tmp_path / "model.onnx", images[:1])["output"], wanted, rtol=RTOL, atol=ATOL)
 
 
+INT8 = {
+    "linear": (
+        lambda: nn.Sequential(
+            nn.Linear(20, 300), nn.ReLU(), nn.Linear(300, 40, bias=False), nn.Tanh(), nn.Linear(40, 7)
+        ),
+        (20,),
+    ),
+    "sequence": (lambda: nn.Sequential(nn.Linear(9, 70), nn.ReLU(), nn.Linear(70, 5)), (6, 9)),
+    "Conv2d": (
+        lambda: nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, (3, 1), 2, groups=2)),
+        (2, 9, 8),
+    ),
+    "Conv1d": (
+        lambda: nn.Sequential(nn.Conv1d(3, 8, 5, 2, padding=2, dilation=2), nn.ReLU(), nn.Conv1d(8, 4, 3)),
+        (3, 30),
+    ),
+}
+
+
+def int8_module(name, activations, scale=1.0):
+    """A module with int8 activations, and rows with the half units that roundings decide on."""
+    torch.manual_seed(0)
+    make, shape = INT8[name]
+    rows = np.random.RandomState(0).randint(-60, 60, size=(40, *shape)).astype("f4") / 8 * scale
+    calibration = rows[:20] if activations == "static" else None
+    return lc.quantize(make().eval(), activations=activations, calibration=calibration), rows
+
+
+@pytest.mark.parametrize(
+    ("name", "activations", "scale"),
+    [*((name, kind, 1.0) for name in INT8 for kind in ("static", "dynamic")), ("linear", "dynamic", 1e-6)],
+)
+def test_int8_activations_get_the_codes_of_torch(name, activations, scale, tmp_path):
+    net, rows = int8_module(name, activations, scale)
+    lc.export_onnx(net, tmp_path / "model.onnx", rows[:8])
+    operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert sum(one in ("MatMulInteger", "ConvInteger") for one in operators) == len([*net.modules()][1::2])
+    for part in (rows, rows[20:21]):
+        with torch.no_grad():
+            wanted = net(torch.from_numpy(part)).numpy()
+        found = run(tmp_path / "model.onnx", part)["output"]
+        # one code more or less changes an output by a thousandth
+        np.testing.assert_allclose(found, wanted, rtol=RTOL, atol=1e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_values_that_are_not_finite_stay_in_their_sample(activations, tmp_path):
+    net, rows = int8_module("linear", activations)
+    lc.export_onnx(net, tmp_path / "model.onnx", rows[:8])
+    strange = rows[:6].copy()
+    strange[1, 3], strange[2, 0] = np.nan, np.inf
+    strange[2, 1] = 1e6
+    found, finite = run(tmp_path / "model.onnx", strange)["output"], [0, 3, 4, 5]
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(strange)).numpy()
+    assert np.isnan(found[1:3]).all()
+    np.testing.assert_allclose(found[finite], wanted[finite], rtol=RTOL, atol=ATOL)
+
+
+def test_sums_of_8_bit_activations_do_not_saturate(monkeypatch):
+    monkeypatch.setattr(int8_layers, "eight_bits", lambda: True)
+    codes = torch.full((3, 64), 127, dtype=torch.int8)
+    layer = Int8Linear(codes, torch.tensor([1.0, 0.5, 2.0]), torch.ones(3), torch.tensor([0.0, 255.0]))
+    x = torch.full((2, 64), 255.0)
+    graph = torch_module._export(int8_layers._Linear(layer), [x], ["input"], ["output"], None, by_name=False)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    wanted = np.tile(64 * 127 * 255 * np.array([1.0, 0.5, 2.0], "f4") + 1, (2, 1))
+    np.testing.assert_array_equal(session.run(None, {"input": x.numpy()})[0], wanted)
+
+
+def test_the_codes_of_int8_layers_are_stored_once(tmp_path):
+    net, rows = int8_module("linear", "static")
+    lc.save(net, tmp_path / "model.lc", example=rows)
+    shared = {array for _, array in lc.inspect(tmp_path / "model.lc").facts["shared_arrays"]}
+    assert {"0.codes", "2.codes", "4.codes"} <= shared
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(rows)).numpy()
+    found = lc.load_predictor(tmp_path / "model.lc").predict(rows)
+    np.testing.assert_allclose(found, wanted, rtol=RTOL, atol=ATOL)
+
+
 @pytest.mark.parametrize("kind", ["classifier", "two classes", "regressor"])
 def test_torch_estimators(kind, tmp_path):
     X, y = {"classifier": digits, "two classes": cancer, "regressor": diabetes}[kind]()
@@ -284,9 +366,17 @@ def sparse_neighbors():
     return KNeighborsClassifier().fit(csr_array(X), y), X
 
 
-def int8_activations():
-    net = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 10))
-    return lc.quantize(net, activations="dynamic"), np.zeros((2, 64), "f4")
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+def int8_recurrent():
+    return lc.quantize(Recurrent(), activations="dynamic"), np.zeros((2, 3, 8), "f4")
 
 
 def of_huber():
@@ -302,7 +392,7 @@ def of_huber():
         (several_targets, "several targets"),
         (city_blocks, "Euclidean distances alone; its metric is 'manhattan'"),
         (sparse_neighbors, "sparse training rows"),
-        (int8_activations, "int8 activations"),
+        (int8_recurrent, "lstm, a Int8LSTM, computes with int8 activations"),
         (of_huber, "modified_huber"),
     ],
 )

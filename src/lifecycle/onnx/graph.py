@@ -155,7 +155,7 @@ def _known_contents(
     """Contents that can be made of arrays of a file, each with these arrays and the operators that make it."""
     for name, array in arrays.items():
         transpose: _Steps = [("Transpose", {"perm": [1, 0]})]
-        if array.nbytes >= least_bytes and array.dtype.kind == "f":
+        if array.nbytes >= least_bytes and (array.dtype.kind == "f" or array.dtype == np.int8):
             if array.ndim == 2:
                 yield _content(array.T), ([name], transpose)
             yield _content(array), ([name], [])
