@@ -20,9 +20,9 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.onnx.converters import int8_layers, linear, torch_module
+from lifecycle.onnx.converters import linear, torch_module
 from lifecycle.onnx.export import ATOL, RTOL, is_tie
-from lifecycle.torch.quantized import Int8Linear
+from lifecycle.torch.quantized import Int8Linear, integer_operators
 from tests.exported_models import MODELS, cancer, diabetes, digits, fitted, iris, rows_of
 
 
@@ -304,11 +304,11 @@ def test_values_that_are_not_finite_stay_in_their_sample(activations, tmp_path):
 
 
 def test_sums_of_8_bit_activations_do_not_saturate(monkeypatch):
-    monkeypatch.setattr(int8_layers, "eight_bits", lambda: True)
+    monkeypatch.setattr(integer_operators, "eight_bits", lambda: True)
     codes = torch.full((3, 64), 127, dtype=torch.int8)
     layer = Int8Linear(codes, torch.tensor([1.0, 0.5, 2.0]), torch.ones(3), torch.tensor([0.0, 255.0]))
     x = torch.full((2, 64), 255.0)
-    graph = torch_module._export(int8_layers._Linear(layer), [x], ["input"], ["output"], None, by_name=False)
+    graph = torch_module._export(integer_operators._Linear(layer), [x], ["input"], ["output"], None, by_name=False)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     wanted = np.tile(64 * 127 * 255 * np.array([1.0, 0.5, 2.0], "f4") + 1, (2, 1))
     np.testing.assert_array_equal(session.run(None, {"input": x.numpy()})[0], wanted)

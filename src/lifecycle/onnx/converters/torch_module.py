@@ -22,11 +22,11 @@ from lifecycle.onnx.conversion import (
     regressor_interface,
 )
 from lifecycle.onnx.converters.heads import append_class
-from lifecycle.onnx.converters.int8_layers import with_integer_operators
 from lifecycle.onnx.graph import IR_VERSION, OPSET, GraphBuilder, tensors_of
 from lifecycle.onnx.interface import MODULE, PREDICTION, PROBABILITIES, Interface, Tensor
 from lifecycle.torch.batches import to_batches
 from lifecycle.torch.modules import unwrap
+from lifecycle.torch.quantized.integer_operators import with_integer_operators
 
 _one_at_a_time = threading.Lock()
 _DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
