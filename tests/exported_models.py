@@ -14,9 +14,11 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
+    LinearRegression,
     LogisticRegression,
     PoissonRegressor,
     Ridge,
@@ -134,6 +136,13 @@ MODELS = {
     "RidgeClassifier": (lambda: RidgeClassifier(), cancer),
     "Ridge": (lambda: Ridge(), diabetes),
     "Ridge, two targets": (lambda: Ridge(), two_targets),
+    "LinearRegression, two targets": (lambda: LinearRegression(), two_targets),
+    "MLPRegressor, two targets": (
+        lambda: MLPRegressor(hidden_layer_sizes=(9,), max_iter=30, random_state=0),
+        two_targets,
+    ),
+    "RandomForestRegressor, two targets": (lambda: RandomForestRegressor(9, random_state=0), two_targets),
+    "Pipeline, two targets": (lambda: make_pipeline(StandardScaler(), Ridge()), two_targets),
     "PoissonRegressor": (lambda: PoissonRegressor(), diabetes),
     "TweedieRegressor": (lambda: TweedieRegressor(power=1.5), diabetes),
     "MLPClassifier": (lambda: MLPClassifier((20,), max_iter=30, random_state=0), digits),

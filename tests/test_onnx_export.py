@@ -11,7 +11,8 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import Ridge
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -356,6 +357,11 @@ def several_targets():
     return RandomForestClassifier(3).fit(X, np.stack([y, y], axis=1)), X
 
 
+def words():
+    texts = ["a cat", "a dog", "un élan"] * 4
+    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, np.arange(12) % 2), texts
+
+
 def city_blocks():
     X, y = iris()
     return KNeighborsClassifier(p=1).fit(X, y), X
@@ -390,6 +396,7 @@ def of_huber():
     ("make", "sentence"),
     [
         (several_targets, "several targets"),
+        (words, "a TfidfVectorizer cannot be exported to ONNX: only an operator of onnxruntime's own"),
         (city_blocks, "Euclidean distances alone; its metric is 'manhattan'"),
         (sparse_neighbors, "sparse training rows"),
         (int8_recurrent, "lstm, a Int8LSTM, computes with int8 activations"),

@@ -1,8 +1,8 @@
 """Splits by sets of categories, as splits by thresholds of features that a graph computes first.
 
 Each set of a column becomes a feature that is 0 where a row goes left, and 1 where it goes right: an operator looks it
-up by the category of the row. The operator of trees has a mode for sets from version 5 of ONNX's operators for machine
-learning on, which runtimes before 2025 do not have.
+up by the category of the row. The mode for sets that the operator of trees has since ONNX 1.16 is not in the runtimes
+of 2023 that graphs are made for.
 """
 
 from dataclasses import replace

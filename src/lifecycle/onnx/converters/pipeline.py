@@ -25,6 +25,7 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     steps = [(name, step) for name, step in model.steps[:-1] if step is not None and step != "passthrough"]
     if is_a(estimator, "Pipeline"):
         raise UnsupportedModel("a Pipeline at the end of another one cannot be exported to ONNX: make one of both")
+    _refuse_text(model)
     if n_rows(example) < 2:
         raise ValueError("example must hold two rows or more")
     adapter = estimator_adapter(estimator)
@@ -52,6 +53,16 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
             return of_rows(dense(type(model)(steps).transform(X)))
 
     return Conversion(graph, interface, _reference(model, interface), ties=ties)
+
+
+def _refuse_text(model: Any) -> None:
+    """UnsupportedModel for a step that finds words in texts."""
+    for step in model.get_params(deep=True).values():
+        if hasattr(step, "build_tokenizer"):
+            raise UnsupportedModel(
+                f"a {type(step).__name__} cannot be exported to ONNX: only an operator of onnxruntime's own finds "
+                "words, and it finds others than scikit-learn in texts with characters beyond ASCII"
+            )
 
 
 def _reference(model: Any, interface: Interface) -> Any:
