@@ -97,7 +97,7 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
 
     Parameters
     ----------
-    model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting or Pipeline of
+    model : torch.nn.Module, estimator of this library, or linear model, MLP, neighbors, trees, boosting or Pipeline of
         scikit-learn, or the result of `compress`
     path : str or os.PathLike
     example : array, DataFrame, tensor, or tuple or dict of these
