@@ -14,9 +14,11 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
+    LinearRegression,
     LogisticRegression,
     PoissonRegressor,
     Ridge,
@@ -24,6 +26,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     TweedieRegressor,
 )
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -78,6 +81,31 @@ def mixed_table():
 
 
 @cache
+def numbered_categories():
+    """Two columns of categories that are numbers, one of them with many, and missing values in all columns."""
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.randint(9, size=400) * 10.5, rng.randn(400), rng.randint(120, size=400)])
+    y = (X[:, 0] % 3 == 0) + (X[:, 2] % 5 == 0) + (rng.rand(400) > 0.5)
+    for column, step in enumerate((13, 7, 11)):
+        X[::step, column] = np.nan
+    return X, y
+
+
+@cache
+def table_of_categories():
+    """Columns of categories of strings and of numbers, with missing numbers."""
+    rng = np.random.RandomState(0)
+    words = np.array(["x", "y", "a long one"])[rng.randint(3, size=300)]
+    table = pd.DataFrame(
+        {"word": pd.Categorical(words), "a": rng.randn(300), "n": pd.Categorical(rng.randint(5, size=300))}
+    )
+    y = table.a + (table.word == "x") + 3 * np.asarray(table.n == 2)
+    table.loc[::11, "n"] = np.nan
+    table.loc[::9, "a"] = np.nan
+    return table, y.to_numpy()
+
+
+@cache
 def named_columns():
     """Names that are none in Python, or that graphs use, a column of whole numbers and one of truth values."""
     frame, y = load_iris(return_X_y=True, as_frame=True)
@@ -108,6 +136,13 @@ MODELS = {
     "RidgeClassifier": (lambda: RidgeClassifier(), cancer),
     "Ridge": (lambda: Ridge(), diabetes),
     "Ridge, two targets": (lambda: Ridge(), two_targets),
+    "LinearRegression, two targets": (lambda: LinearRegression(), two_targets),
+    "MLPRegressor, two targets": (
+        lambda: MLPRegressor(hidden_layer_sizes=(9,), max_iter=30, random_state=0),
+        two_targets,
+    ),
+    "RandomForestRegressor, two targets": (lambda: RandomForestRegressor(9, random_state=0), two_targets),
+    "Pipeline, two targets": (lambda: make_pipeline(StandardScaler(), Ridge()), two_targets),
     "PoissonRegressor": (lambda: PoissonRegressor(), diabetes),
     "TweedieRegressor": (lambda: TweedieRegressor(power=1.5), diabetes),
     "MLPClassifier": (lambda: MLPClassifier((20,), max_iter=30, random_state=0), digits),
@@ -121,6 +156,25 @@ MODELS = {
     "GradientBoostingRegressor": (lambda: GradientBoostingRegressor(n_estimators=9, random_state=0), diabetes),
     "HistGradientBoostingClassifier": (lambda: HistGradientBoostingClassifier(max_iter=9), cancer_with_missing),
     "HistGradientBoostingRegressor": (lambda: HistGradientBoostingRegressor(loss="poisson", max_iter=9), diabetes),
+    "HistGradientBoostingClassifier, categories": (
+        lambda: HistGradientBoostingClassifier(max_iter=9, categorical_features=[0, 2], min_samples_leaf=3),
+        numbered_categories,
+    ),
+    "HistGradientBoostingClassifier, categories, float32": (
+        lambda: HistGradientBoostingClassifier(max_iter=9, categorical_features=[0, 2], min_samples_leaf=3),
+        lambda: as_float32(numbered_categories),
+    ),
+    "HistGradientBoostingRegressor, table of categories": (
+        lambda: HistGradientBoostingRegressor(max_iter=9, categorical_features="from_dtype"),
+        table_of_categories,
+    ),
+    "KNeighborsClassifier": (lambda: KNeighborsClassifier(), cancer),
+    "KNeighborsClassifier, brute": (lambda: KNeighborsClassifier(3, algorithm="brute"), digits),
+    "KNeighborsClassifier, distances": (lambda: KNeighborsClassifier(weights="distance"), iris),
+    "KNeighborsClassifier, float32": (lambda: KNeighborsClassifier(), lambda: as_float32(cancer)),
+    "KNeighborsRegressor": (lambda: KNeighborsRegressor(weights="distance"), diabetes),
+    "KNeighborsRegressor, two targets": (lambda: KNeighborsRegressor(), two_targets),
+    "Pipeline, neighbors": (lambda: make_pipeline(StandardScaler(), KNeighborsClassifier()), cancer),
     "Pipeline": (lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)), cancer),
     "Pipeline, imputed forest": (
         lambda: make_pipeline(SimpleImputer(), RandomForestClassifier(9, random_state=0)),

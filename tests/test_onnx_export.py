@@ -6,10 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import Ridge
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -17,8 +21,9 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.onnx.converters import linear
+from lifecycle.onnx.converters import linear, torch_module
 from lifecycle.onnx.export import ATOL, RTOL, is_tie
+from lifecycle.torch.quantized import Int8Linear, integer_operators
 from tests.exported_models import MODELS, cancer, diabetes, digits, fitted, iris, rows_of
 
 
@@ -27,9 +32,10 @@ def run(path, X):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     inputs = session.get_inputs()
     if hasattr(X, "columns") and len(inputs) > 1:
-        columns = (X.iloc[:, [k]] for k in range(X.shape[1]))
-        numbers = [c.to_numpy() if c.dtypes.iloc[0].kind not in "biuf" else c.to_numpy(np.float64) for c in columns]
-        feeds = {one.name: column for one, column in zip(inputs, numbers, strict=True)}
+        feeds = {
+            one.name: X.iloc[:, [k]].to_numpy(object if one.type == "tensor(string)" else np.float64)
+            for k, one in enumerate(inputs)
+        }
     else:
         X = X.to_numpy(np.float64) if hasattr(X, "columns") else X
         feeds = {inputs[0].name: X}
@@ -61,6 +67,45 @@ def test_rows_at_the_thresholds_of_trees_are_compared(name, tmp_path):
     model, X, _ = fitted(name)
     report = lc.export_onnx(model, tmp_path / "model.onnx", X[:10])
     assert report.hard_rows > 30
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_categories_that_no_model_saw_and_missing_ones(dtype, tmp_path):
+    model, X, _ = fitted("HistGradientBoostingClassifier, categories")
+    lc.export_onnx(model, tmp_path / "model.onnx", X[:9].astype(dtype))
+    strange = [np.nan, -1.0, 0.5, 10.5, 10.500001, 1e9, -0.0, 31.5, 119.0, 255.0, 256.0]
+    rows = np.array([(a, 0.1, b) for a in strange for b in strange], dtype)
+    found = run(tmp_path / "model.onnx", rows)
+    np.testing.assert_array_equal(found["label"], model.predict(rows))
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(rows), rtol=RTOL, atol=1e-6)
+
+
+def test_words_that_no_model_saw(tmp_path):
+    model, table, _ = fitted("HistGradientBoostingRegressor, table of categories")
+    lc.export_onnx(model, tmp_path / "model.onnx", table[:9])
+    rows = pd.DataFrame({"word": ["x", "", "X", "a long one", "?"] * 4, "a": [0.3] * 20, "n": [*range(18), np.nan, -1]})
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", rows)["prediction"], model.predict(rows), rtol=1e-6)
+
+
+def test_boosting_without_a_split(tmp_path):
+    X = np.array([[0.0], [1.0]] * 4)
+    model = HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(X, np.arange(8) % 2)
+    lc.export_onnx(model, tmp_path / "model.onnx", X)
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", X)["probabilities"], model.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda table: table.to_numpy(object), "must be a DataFrame of two rows or more and 3 columns"),
+        (lambda table: table.assign(word=1.0), "the categories of column 0 are strings"),
+        (lambda table: table.assign(word=table.word.where(table.a > 0)), "the column 'word' of example holds neither"),
+    ],
+)
+def test_examples_that_do_not_fit_the_categories(change, sentence, tmp_path):
+    model, table, _ = fitted("HistGradientBoostingRegressor, table of categories")
+    with pytest.raises(ValueError, match=sentence):
+        lc.export_onnx(model, tmp_path / "model.onnx", change(table))
 
 
 def test_the_dtype_of_the_example_is_that_of_the_graph(tmp_path):
@@ -125,6 +170,38 @@ def test_ties_are_no_flips(monkeypatch, tmp_path):
     assert lc.export_onnx(forest, tmp_path / "model.onnx", X).ties > 0
 
 
+def test_rows_whose_last_neighbors_are_at_the_same_distance_are_ties(tmp_path):
+    X, y = digits()  # of integers
+    model = KNeighborsClassifier().fit(X[::2], y[::2])
+    rows = X[1::2]
+    report = lc.export_onnx(model, tmp_path / "model.onnx", rows)
+    distances, neighbors = model.kneighbors(rows, 40)
+    last = np.isclose(distances, distances[:, 4:5], rtol=1e-12, atol=0)
+    of_last = [set(model._y[n[same]].tolist()) for n, same in zip(neighbors, last, strict=True)]
+    tied = last[:, 5] & np.array([len(labels) > 1 for labels in of_last])
+    assert 0 < tied.sum() < 20
+    assert report.ties >= tied.sum()
+    found = run(tmp_path / "model.onnx", rows)
+    np.testing.assert_array_equal(found["label"][~tied], model.predict(rows)[~tied])
+    np.testing.assert_allclose(found["probabilities"][~tied], model.predict_proba(rows)[~tied])
+
+
+def test_neighbors_at_the_distance_zero_have_all_the_weight(tmp_path):
+    rng = np.random.RandomState(0)
+    for algorithm, offset in (("brute", 1.0), ("kd_tree", 1e6)):
+        X = np.repeat(rng.rand(30, 3), 2, axis=0) + offset
+        model = KNeighborsRegressor(4, weights="distance", algorithm=algorithm).fit(X, np.repeat(rng.rand(30), 2))
+        lc.export_onnx(model, tmp_path / "model.onnx", X + np.repeat([0.0, 0.1], 30)[:, None])
+        np.testing.assert_allclose(run(tmp_path / "model.onnx", X)["prediction"], model._y)
+
+
+def test_neighbors_that_an_order_chooses_for_most_rows_are_refused(tmp_path):
+    X = np.arange(40.0)[:, None] % 4
+    model = KNeighborsRegressor().fit(X, np.arange(40.0))
+    with pytest.raises(lc.UnsupportedModel, match="of neighbors at the same distance"):
+        lc.export_onnx(model, tmp_path / "model.onnx", X)
+
+
 # -- torch ----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +245,87 @@ def test_modules_of_images(make, tmp_path):
     np.testing.assert_allclose(run(tmp_path / "model.onnx", images[:1])["output"], wanted, rtol=RTOL, atol=ATOL)
 
 
+INT8 = {
+    "linear": (
+        lambda: nn.Sequential(
+            nn.Linear(20, 300), nn.ReLU(), nn.Linear(300, 40, bias=False), nn.Tanh(), nn.Linear(40, 7)
+        ),
+        (20,),
+    ),
+    "sequence": (lambda: nn.Sequential(nn.Linear(9, 70), nn.ReLU(), nn.Linear(70, 5)), (6, 9)),
+    "Conv2d": (
+        lambda: nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, (3, 1), 2, groups=2)),
+        (2, 9, 8),
+    ),
+    "Conv1d": (
+        lambda: nn.Sequential(nn.Conv1d(3, 8, 5, 2, padding=2, dilation=2), nn.ReLU(), nn.Conv1d(8, 4, 3)),
+        (3, 30),
+    ),
+}
+
+
+def int8_module(name, activations, scale=1.0):
+    """A module with int8 activations, and rows with the half units that roundings decide on."""
+    torch.manual_seed(0)
+    make, shape = INT8[name]
+    rows = np.random.RandomState(0).randint(-60, 60, size=(40, *shape)).astype("f4") / 8 * scale
+    calibration = rows[:20] if activations == "static" else None
+    return lc.quantize(make().eval(), activations=activations, calibration=calibration), rows
+
+
+@pytest.mark.parametrize(
+    ("name", "activations", "scale"),
+    [*((name, kind, 1.0) for name in INT8 for kind in ("static", "dynamic")), ("linear", "dynamic", 1e-6)],
+)
+def test_int8_activations_get_the_codes_of_torch(name, activations, scale, tmp_path):
+    net, rows = int8_module(name, activations, scale)
+    lc.export_onnx(net, tmp_path / "model.onnx", rows[:8])
+    operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert sum(one in ("MatMulInteger", "ConvInteger") for one in operators) == len([*net.modules()][1::2])
+    for part in (rows, rows[20:21]):
+        with torch.no_grad():
+            wanted = net(torch.from_numpy(part)).numpy()
+        found = run(tmp_path / "model.onnx", part)["output"]
+        # one code more or less changes an output by a thousandth
+        np.testing.assert_allclose(found, wanted, rtol=RTOL, atol=1e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_values_that_are_not_finite_stay_in_their_sample(activations, tmp_path):
+    net, rows = int8_module("linear", activations)
+    lc.export_onnx(net, tmp_path / "model.onnx", rows[:8])
+    strange = rows[:6].copy()
+    strange[1, 3], strange[2, 0] = np.nan, np.inf
+    strange[2, 1] = 1e6
+    found, finite = run(tmp_path / "model.onnx", strange)["output"], [0, 3, 4, 5]
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(strange)).numpy()
+    assert np.isnan(found[1:3]).all()
+    np.testing.assert_allclose(found[finite], wanted[finite], rtol=RTOL, atol=ATOL)
+
+
+def test_sums_of_8_bit_activations_do_not_saturate(monkeypatch):
+    monkeypatch.setattr(integer_operators, "eight_bits", lambda: True)
+    codes = torch.full((3, 64), 127, dtype=torch.int8)
+    layer = Int8Linear(codes, torch.tensor([1.0, 0.5, 2.0]), torch.ones(3), torch.tensor([0.0, 255.0]))
+    x = torch.full((2, 64), 255.0)
+    graph = torch_module._export(integer_operators._Linear(layer), [x], ["input"], ["output"], None, by_name=False)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    wanted = np.tile(64 * 127 * 255 * np.array([1.0, 0.5, 2.0], "f4") + 1, (2, 1))
+    np.testing.assert_array_equal(session.run(None, {"input": x.numpy()})[0], wanted)
+
+
+def test_the_codes_of_int8_layers_are_stored_once(tmp_path):
+    net, rows = int8_module("linear", "static")
+    lc.save(net, tmp_path / "model.lc", example=rows)
+    shared = {array for _, array in lc.inspect(tmp_path / "model.lc").facts["shared_arrays"]}
+    assert {"0.codes", "2.codes", "4.codes"} <= shared
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(rows)).numpy()
+    found = lc.load_predictor(tmp_path / "model.lc").predict(rows)
+    np.testing.assert_allclose(found, wanted, rtol=RTOL, atol=ATOL)
+
+
 @pytest.mark.parametrize("kind", ["classifier", "two classes", "regressor"])
 def test_torch_estimators(kind, tmp_path):
     X, y = {"classifier": digits, "two classes": cancer, "regressor": diabetes}[kind]()
@@ -194,20 +352,37 @@ def test_a_graph_tells_nothing_of_the_machine_that_exported_it(tmp_path):
 # -- refusals -------------------------------------------------------------------------------------------------------
 
 
-def categories():
-    rng = np.random.RandomState(0)
-    X = np.column_stack([rng.randint(4, size=200), rng.randn(200)])
-    return HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(X, rng.randint(2, size=200)), X
-
-
 def several_targets():
     X, y = iris()
     return RandomForestClassifier(3).fit(X, np.stack([y, y], axis=1)), X
 
 
-def int8_activations():
-    net = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 10))
-    return lc.quantize(net, activations="dynamic"), np.zeros((2, 64), "f4")
+def words():
+    texts = ["a cat", "a dog", "un élan"] * 4
+    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, np.arange(12) % 2), texts
+
+
+def city_blocks():
+    X, y = iris()
+    return KNeighborsClassifier(p=1).fit(X, y), X
+
+
+def sparse_neighbors():
+    X, y = iris()
+    return KNeighborsClassifier().fit(csr_array(X), y), X
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+def int8_recurrent():
+    return lc.quantize(Recurrent(), activations="dynamic"), np.zeros((2, 3, 8), "f4")
 
 
 def of_huber():
@@ -220,9 +395,11 @@ def of_huber():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (categories, "splits by categories"),
         (several_targets, "several targets"),
-        (int8_activations, "int8 activations"),
+        (words, "a TfidfVectorizer cannot be exported to ONNX: only an operator of onnxruntime's own"),
+        (city_blocks, "Euclidean distances alone; its metric is 'manhattan'"),
+        (sparse_neighbors, "sparse training rows"),
+        (int8_recurrent, "lstm, a Int8LSTM, computes with int8 activations"),
         (of_huber, "modified_huber"),
     ],
 )

@@ -31,6 +31,7 @@ _CONVERTERS = {
     adapters.SKLEARN_MLP: "mlp",
     adapters.SKLEARN_TREES: "trees",
     adapters.TREE_MODEL: "trees",
+    adapters.SKLEARN_NEIGHBORS: "neighbors",
     adapters.SKLEARN_PIPELINE: "pipeline",
 }
 _FLOATS = (np.float32, np.float64)
@@ -47,12 +48,15 @@ class Conversion:
     interface : Interface
     reference : rows -> list of arrays, one for each output of the graph
     hard_rows : rows like the example on which a graph may go wrong, such as those on the thresholds of trees
+    ties : rows -> (rows,), bool
+        Which rows have an answer that an order decides which the model does not define. None: none have.
     """
 
     model: Any
     interface: Interface
     reference: Callable[[Any], list[np.ndarray]]
     hard_rows: Sequence[Any] = field(default=())
+    ties: Callable[[Any], np.ndarray] | None = None
 
 
 def convert(model: Any, kind: str, example: Any, opset: int | None = None) -> Conversion:
@@ -77,7 +81,7 @@ def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
     table: Any = example if is_frame else np.asarray(example)
     if table.ndim != 2 or (not is_frame and table.dtype.kind not in "biuf"):
         return {"are_integers": []}
-    kinds = [getattr(dtype, "kind", "O") for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
+    kinds = [kind_of(dtype) for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
     numeric = [k for k, kind in enumerate(kinds) if kind in "biuf"]
 
     def accepts(features: Sequence[int], value: float) -> bool:
@@ -101,6 +105,12 @@ def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
     integers = [k for k in numeric if kinds[k] in "biu" and k in encoded] if interface.by_column else []
     infinite = bool(numeric) and accepts(numeric, np.inf)
     return {"may_be_missing": missing, "may_be_infinite": infinite, "are_integers": integers}
+
+
+def kind_of(dtype: Any) -> str:
+    """The kind of numpy's dtype of a column; of a column of categories that of these."""
+    categories = getattr(dtype, "categories", None)
+    return getattr(dtype if categories is None else categories.dtype, "kind", "O")
 
 
 def check_table(model: Any, example: Any) -> np.ndarray:

@@ -52,6 +52,8 @@ class ParityReport:
     label_flips : int
         Rows with another label. Rows whose two largest scores are equal but for rounding count as `ties` instead.
     ties : int
+        Also rows whose last neighbors are at the same distance but for rounding, and have different targets: which of
+        them are taken is not compared.
     rtol, atol : float
         What was allowed: |difference| ≤ atol + rtol · |value|.
     onnxruntime : str
@@ -100,8 +102,8 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
 
     Parameters
     ----------
-    model : torch.nn.Module, estimator of this library, or a linear model, MLP, tree, forest, boosting, Pipeline or
-        TransformedTargetRegressor of scikit-learn, or the result of `compress`
+    model : torch.nn.Module, estimator of this library, or a linear model, MLP, k-nearest neighbors, tree, forest,
+        boosting, Pipeline or TransformedTargetRegressor of scikit-learn, or the result of `compress`
     path : str or os.PathLike
     example : array, DataFrame, tensor, or tuple or dict of these
         Two rows or more, as the model takes them, best some real ones; the number of rows of a call stays free. The
@@ -171,7 +173,7 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
     parts = [take_rows(example, np.arange(size) % n) for size in (*BATCHES, n)]
     largest_and_smallest = [] if converted.interface.task == MODULE else extremes(example)
     hard = [like(example, part) for part in (*converted.hard_rows, *largest_and_smallest) if len(part)]
-    largest, relative, flips, ties, rows, excess = 0.0, 0.0, 0, 0, 0, 0.0
+    largest, relative, flips, ties, undefined, rows, excess = 0.0, 0.0, 0, 0, 0, 0, 0.0
     largest_of: dict[str, float] = {}  # by output, in the first part, which has rows of the example
     for part in (*parts, *hard):
         wanted = answer(converted.reference, part)
@@ -180,6 +182,10 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
         shapes = [[np.shape(array) for array in arrays] for arrays in (found, wanted)]
         if shapes[0] != shapes[1]:
             raise UnsupportedModel(f"the graph gives arrays of the shapes {shapes[0]}, and the model {shapes[1]}")
+        if converted.ties is not None:
+            defined = ~converted.ties(part)
+            found, wanted = ([array[defined] for array in arrays] for arrays in (found, wanted))
+            undefined += len(defined) - int(defined.sum())
         for name, a, b in zip(names, found, wanted, strict=True):
             if name == LABEL:
                 different = np.flatnonzero(a != b.astype(a.dtype))
@@ -193,8 +199,13 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
             largest = max(largest, float(errors.max(initial=0.0)))
             relative = max(relative, float((errors[is_large] / sizes[is_large]).max(initial=0.0)))
             excess = max(excess, float(((errors - atol - RTOL * sizes) / atol).max(initial=-1.0)))
+    if 2 * undefined > rows:
+        raise UnsupportedModel(
+            f"for {undefined} of {rows} rows an order that the model does not define decides, as of neighbors at the "
+            "same distance: their answers cannot be compared"
+        )
     report = ParityReport(
-        rows, sum(map(len, hard)), tuple(sorted({*BATCHES, n})), largest, relative, flips, ties, RTOL, ATOL,
+        rows, sum(map(len, hard)), tuple(sorted({*BATCHES, n})), largest, relative, flips, ties + undefined, RTOL, ATOL,
         str(onnxruntime.__version__),
     )  # fmt: skip
     hint = ""

@@ -36,6 +36,13 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(op, list(inputs), [name], domain=domain, **attributes))
         return name
 
+    def top_k(self, values: str, k: int) -> tuple[str, str]:
+        """Append the choice of the k smallest values of each row, in ascending order; these and their places."""
+        names = [f"TopK_{len(self.nodes)}.{output}" for output in ("values", "places")]
+        inputs = [values, self.constant(np.array([k]))]
+        self.nodes.append(helper.make_node("TopK", inputs, names, axis=1, largest=0, sorted=1))
+        return names[0], names[1]
+
     def constant(self, array: Any, name: str | None = None) -> str:
         """An initializer; its name."""
         array = np.asarray(array)
@@ -155,7 +162,7 @@ def _known_contents(
     """Contents that can be made of arrays of a file, each with these arrays and the operators that make it."""
     for name, array in arrays.items():
         transpose: _Steps = [("Transpose", {"perm": [1, 0]})]
-        if array.nbytes >= least_bytes and array.dtype.kind == "f":
+        if array.nbytes >= least_bytes and (array.dtype.kind == "f" or array.dtype == np.int8):
             if array.ndim == 2:
                 yield _content(array.T), ([name], transpose)
             yield _content(array), ([name], [])

@@ -1,7 +1,6 @@
 """Pipelines of scikit-learn, and its TransformedTargetRegressor: steps, the estimator by its own converter, targets."""
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 from lifecycle._check import UnsupportedModel, check_column_names
 from lifecycle.onnx.conversion import Conversion, classifier_reference, feature_names
 from lifecycle.onnx.conversion import convert as convert_model
+from lifecycle.onnx.converters.columns import dense, dtype_of, with_names
 from lifecycle.onnx.converters.transformers import (
     Columns,
     Table,
@@ -21,25 +21,23 @@ from lifecycle.onnx.converters.transformers import (
     used_columns,
 )
 from lifecycle.onnx.export import ParityError, answer, compare, refuses
-from lifecycle.onnx.graph import GraphBuilder, join, rename_inputs
+from lifecycle.onnx.graph import GraphBuilder, join
 from lifecycle.onnx.interface import (
     CLASSIFIER,
     PREDICTION,
     PROBABILITIES,
     REGRESSOR,
-    TEXT,
     Interface,
     Tensor,
     columns_named,
     columns_of,
-    is_name,
 )
 from lifecycle.onnx.rows import as_table, n_rows, rows_with_missing, take_rows, unlike_rows
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
-from lifecycle.store.limits import shorten
 
 
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
+    _refuse_text(model)
     steps, estimator, targets = _parts(model)
     adapter = estimator_adapter(estimator)
     if adapter is None:
@@ -64,12 +62,15 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     _check_steps(Conversion(before, features, reference), steps, example)
     dtype = of_estimator.interface.inputs[0].dtype
     graph = join(_graph(steps, features, dtype, of_estimator.interface, opset), of_estimator.model)
-    inputs = _with_names(graph, features.inputs, features.feature_names)
+    inputs = with_names(graph, features.inputs, features.feature_names)
     interface = replace(
         of_estimator.interface, inputs=inputs, feature_names=features.feature_names, by_column=features.by_column,
         by_name=features.by_name, are_integers=features.are_integers,
     )  # fmt: skip
-    return _with_targets(Conversion(graph, interface, _reference(model, interface)), model, targets, opset)
+    of_features = of_estimator.ties
+    ties = None if of_features is None else lambda X: of_features(_features_of(steps, X))
+    whole = Conversion(graph, interface, _reference(model, interface), ties=ties)
+    return _with_targets(whole, model, targets, opset)
 
 
 def _parts(model: Any) -> tuple[list[Any], Any, list[Any]]:
@@ -91,11 +92,21 @@ def _parts(model: Any) -> tuple[list[Any], Any, list[Any]]:
             return steps, model, targets
 
 
+def _refuse_text(model: Any) -> None:
+    """UnsupportedModel for a step that finds words in texts."""
+    for step in model.get_params(deep=True).values():
+        if hasattr(step, "build_tokenizer"):
+            raise UnsupportedModel(
+                f"a {type(step).__name__} cannot be exported to ONNX: only an operator of onnxruntime's own finds "
+                "words, and it finds others than scikit-learn in texts with characters beyond ASCII"
+            )
+
+
 def _features_of(steps: Sequence[Any], X: Any) -> np.ndarray:
     """What the steps make of rows, in float32 or float64."""
     for step in steps:
         X = _quietly(step.transform, X)
-    X = _dense(X)
+    X = dense(X)
     return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
 
 
@@ -103,10 +114,6 @@ def _quietly(function: Callable[[Any], Any], X: Any) -> Any:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return function(X)
-
-
-def _dense(X: Any) -> np.ndarray:
-    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
@@ -118,7 +125,7 @@ def _features(steps: Sequence[Any], example: Any) -> Interface:
     output = [Tensor(PREDICTION, "float64", (None, 1))]  # of which only the name is read
     if not hasattr(example, "iloc"):
         _check_width(example, n_features)
-        return Interface(REGRESSOR, [Tensor("X", _dtype(example), (None, example.shape[1]))], output)
+        return Interface(REGRESSOR, [Tensor("X", dtype_of(example), (None, example.shape[1]))], output)
     used = used_columns(steps[0])
     if used is not None and names is not None:
         names = [names[k] for k in used]
@@ -131,7 +138,7 @@ def _features(steps: Sequence[Any], example: Any) -> Interface:
     encoded = encoded_columns(steps, example.shape[1])
     places = range(len(columns)) if used is None else used
     return Interface(
-        REGRESSOR, [Tensor(f"column_{k}", _dtype(column), (None, 1)) for k, column in enumerate(columns)], output,
+        REGRESSOR, [Tensor(f"column_{k}", dtype_of(column), (None, 1)) for k, column in enumerate(columns)], output,
         feature_names=names, by_column=True, by_name=used is not None,
         are_integers=[k for k, place in enumerate(places) if place in encoded],
     )  # fmt: skip
@@ -140,36 +147,6 @@ def _features(steps: Sequence[Any], example: Any) -> Interface:
 def _check_width(example: Any, n_features: Any) -> None:
     if n_features is not None and example.shape[1] != n_features:
         raise ValueError(f"example has {example.shape[1]} features; the model was trained on {n_features}")
-
-
-def _dtype(values: Any) -> str:
-    kind = getattr(values.dtype, "kind", "O")
-    if kind in "fiub":
-        return "float32" if values.dtype == np.float32 else "float64"
-    if all(isinstance(value, str) for value in np.asarray(values, object).flat):
-        return TEXT
-    name = getattr(values, "name", None)
-    where = "example" if name is None else f"the column {shorten(repr(name))} of example"
-    raise ValueError(
-        f"{where} holds neither numbers nor strings alone: a graph takes a DataFrame with columns of either, and no "
-        "missing values of strings"
-    )
-
-
-def _with_names(graph: Any, inputs: Sequence[Tensor], names: list[str] | None) -> list[Tensor]:
-    """The inputs, and those of the graph, with the names of the columns, where nothing else in the graph has them."""
-    if names is None:
-        return list(inputs)
-    taken = {name for node in graph.graph.node for name in (*node.input, *node.output)} | {
-        one.name for one in (*graph.graph.initializer, *graph.graph.output)
-    }
-    counts = Counter(names)
-    wanted = {
-        one.name: name if is_name(name) and name not in taken and counts[name] == 1 else one.name
-        for one, name in zip(inputs, names, strict=True)
-    }
-    rename_inputs(graph, [wanted[value.name] for value in graph.graph.input])
-    return [Tensor(wanted[one.name], one.dtype, one.shape) for one in inputs]
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
@@ -268,4 +245,4 @@ def _with_targets(converted: Conversion, model: Any, targets: Sequence[Any], ops
         interface = replace(interface, outputs=[found])
     if not targets:
         return converted
-    return Conversion(graph, interface, _reference(model, interface), converted.hard_rows)
+    return replace(converted, model=graph, interface=interface, reference=_reference(model, interface))

@@ -26,7 +26,7 @@ from lifecycle.onnx.graph import IR_VERSION, OPSET, GraphBuilder, tensors_of
 from lifecycle.onnx.interface import MODULE, PREDICTION, PROBABILITIES, Interface, Tensor
 from lifecycle.torch.batches import to_batches
 from lifecycle.torch.modules import unwrap
-from lifecycle.torch.quantized import QuantizedModule
+from lifecycle.torch.quantized.integer_operators import with_integer_operators
 
 _one_at_a_time = threading.Lock()
 _DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -64,15 +64,8 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
 
 
 def _prepared(net: nn.Module) -> nn.Module:
-    """A copy on the CPU in eval mode that torch.onnx can trace."""
-    net = copy.deepcopy(unwrap(net)).cpu().eval()
-    for path, module in net.named_modules():
-        if isinstance(module, QuantizedModule) and module.quantizes_inputs:
-            raise UnsupportedModel(
-                f"{path} computes with int8 activations, which cannot be exported to ONNX: quantize with "
-                "activations=None"
-            )
-    return net
+    """A copy on the CPU in eval mode."""
+    return copy.deepcopy(unwrap(net)).cpu().eval()
 
 
 def _convert_module(model: nn.Module, example: Any, opset: int | None) -> Conversion:
@@ -96,7 +89,7 @@ def _convert_module(model: nn.Module, example: Any, opset: int | None) -> Conver
         )
     n_outputs = len(_flat(out))
     outputs = ["output"] if n_outputs == 1 else [f"output_{k}" for k in range(n_outputs)]
-    graph = _export(net, tensors, names, outputs, opset, by_name)
+    graph = _export(with_integer_operators(net), tensors, names, outputs, opset, by_name)
     found = {one.name: one for one in tensors_of(graph.graph.input)}
     missing = [name for name in names if name not in found]
     if missing:
@@ -140,7 +133,7 @@ def _convert_estimator(model: Any, example: Any, opset: int | None) -> Conversio
     is_vector = not is_classifier and not model._y_shape
     wrapped = _Classifier(net) if is_classifier else _Regressor(net, is_vector)
     outputs = ["code", PROBABILITIES] if is_classifier else [PREDICTION]
-    graph = _export(wrapped.eval(), [tensor], ["X"], outputs, opset, by_name=False)
+    graph = _export(with_integer_operators(wrapped.eval()), [tensor], ["X"], outputs, opset, by_name=False)
     inputs = tensors_of(graph.graph.input)
     names = {"feature_names": feature_names(model) if X.ndim == 2 else None}
     dtype = tensors_of(graph.graph.output)[-1].dtype

@@ -4,6 +4,7 @@ It compares in the dtype of the layout: float32 thresholds are those between whi
 float64 ones are kept. Its sums are rounded to float32.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from lifecycle.onnx.conversion import (
     feature_names,
     regressor_interface,
 )
+from lifecycle.onnx.converters.categories import append_sets, example_values, has_text
+from lifecycle.onnx.converters.columns import inputs_of, rows_with, with_names
 from lifecycle.onnx.converters.heads import append_label, one_minus
 from lifecycle.onnx.converters.transformers import Columns
 from lifecycle.onnx.graph import ML, GraphBuilder
-from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Tensor
+from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Interface, Tensor
 from lifecycle.store import adapters
 from lifecycle.tree_models import TreeClassifier, TreeRegressor
 from lifecycle.trees import TreeEnsemble
@@ -33,30 +36,28 @@ _MAX_DEPTH = 1_000  # onnxruntime walks nodes by recursion while it reads a grap
 
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     flat: TreeClassifier | TreeRegressor = adapters.adapter_for(model).first_trees(model, 1.0)
-    ensemble = flat.ensemble
-    if ensemble.n_categorical:
-        raise UnsupportedModel(
-            "trees with splits by categories cannot be exported to ONNX; load_predictor runs their file without a graph"
-        )
-    if _is_deeper(ensemble, _MAX_DEPTH):
+    if _is_deeper(flat.ensemble, _MAX_DEPTH):
         raise UnsupportedModel(f"trees with more than {_MAX_DEPTH:,} levels cannot be exported to ONNX")
-    X = check_table(model, example)
-    build = GraphBuilder(opset)
-    inputs = [Tensor("X", str(X.dtype), (None, X.shape[1]))]
-    sums = _append_ensemble(build, flat, "X")
-    names = {"feature_names": feature_names(model)}
-    hard_rows = [_rows_at_thresholds(ensemble, X, flat.rows.allow_missing)]
+    rows, by_column = flat.rows, has_text(flat.rows)
+    X = _frame(model, example) if by_column else check_table(model, example)
+    inputs = inputs_of(X) if by_column else [Tensor("X", str(X.dtype), (None, X.shape[1]))]
+    build, ensemble, features = GraphBuilder(opset), flat.ensemble, "X"
+    values = _values_at_thresholds(flat)
+    if rows.encoded:
+        ensemble, features = append_sets(build, ensemble, rows, inputs)
+        values += example_values(rows)
+    hard_rows = [rows_with(X, inputs, values)]
+    sums = _append_ensemble(build, flat, ensemble, features)
+    names: dict[str, Any] = {"feature_names": feature_names(model), "by_column": by_column}
     if isinstance(flat, TreeRegressor):
-        values = build.node("Exp", sums) if flat.link == "exp" else sums
+        prediction = build.node("Exp", sums) if flat.link == "exp" else sums
         single = ensemble.n_outputs == 1
         if single:
-            build.node("Squeeze", values, build.constant(np.array([1])), output=PREDICTION)
+            build.node("Squeeze", prediction, build.constant(np.array([1])), output=PREDICTION)
         else:
-            build.node("Identity", values, output=PREDICTION)
+            build.node("Identity", prediction, output=PREDICTION)
         interface = regressor_interface(inputs, np.float32, () if single else (ensemble.n_outputs,), **names)
-        return Conversion(
-            build.model(inputs, interface.outputs), interface, lambda X: [np.asarray(model.predict(X))], hard_rows
-        )
+        return _named(build, interface, lambda X: [np.asarray(model.predict(X))], hard_rows)
     classes = check_classes(flat)
     append_label(build, sums, classes, ensemble.n_outputs, np.float32, zero_is_second=flat.zero_is_second)
     if flat.link == "softmax":
@@ -72,12 +73,18 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     def reference(X: Any) -> list[np.ndarray]:
         return [np.asarray(model.predict(X)), np.asarray(model.predict_proba(X))]
 
-    return Conversion(build.model(inputs, interface.outputs), interface, reference, hard_rows)
+    return _named(build, interface, reference, hard_rows)
 
 
-def _append_ensemble(build: GraphBuilder, flat: Any, features: str) -> str:
+def _named(build: GraphBuilder, interface: Interface, reference: Any, hard_rows: list[Any]) -> Conversion:
+    graph = build.model(interface.inputs, interface.outputs)
+    if interface.by_column:
+        interface = replace(interface, inputs=with_names(graph, interface.inputs, interface.feature_names))
+    return Conversion(graph, interface, reference, hard_rows)
+
+
+def _append_ensemble(build: GraphBuilder, flat: Any, ensemble: TreeEnsemble, features: str) -> str:
     """The sums, or means, of the leaves: (rows, outputs), float32."""
-    ensemble: TreeEnsemble = flat.ensemble
     threshold = ensemble.splits.threshold
     X = Columns(build, features, "", flat.n_features_in_).as_type(threshold.dtype.name)
     if not flat.rows.allow_infinite:
@@ -142,20 +149,28 @@ def _is_deeper(ensemble: TreeEnsemble, depth: int) -> bool:
     return True
 
 
-def _rows_at_thresholds(ensemble: TreeEnsemble, X: np.ndarray, allow_missing: bool) -> np.ndarray:
-    """Rows of the example with a feature at the threshold of a split, and one unit in the last place beside it."""
-    n = len(ensemble.splits)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_HARD_ROWS // 3)).astype(int)) if n else np.zeros(0, int)
-    rows = []
-    for k, split in enumerate(chosen):
-        feature, threshold = ensemble.splits.feature[split], ensemble.splits.threshold[split]
+def _values_at_thresholds(flat: TreeClassifier | TreeRegressor) -> list[tuple[int, Any]]:
+    """Columns, and a value of each: the threshold of a split, one unit in the last place beside it, or NaN."""
+    splits, n_categorical = flat.ensemble.splits, flat.ensemble.n_categorical
+    by_threshold = np.flatnonzero(splits.category_set < 0)
+    n = len(by_threshold)
+    chosen = by_threshold[np.unique(np.linspace(0, n - 1, min(n, _MAX_HARD_ROWS // 3)).astype(int))] if n else []
+    encoded = [column for column, _ in flat.rows.encoded]
+    columns = np.setdiff1d(np.arange(flat.ensemble.n_features), encoded)
+    found: list[tuple[int, Any]] = []
+    for split in chosen:
+        column, threshold = int(columns[splits.feature[split] - n_categorical]), splits.threshold[split]
         beside = np.nextafter(threshold, [-np.inf, threshold, np.inf], dtype=threshold.dtype)
-        for value in beside[np.isfinite(beside)]:  # a split by missing values alone is at infinity
-            row = X[k % len(X)].copy()
-            row[feature] = value
-            rows.append(row)
-    if allow_missing and len(chosen):
-        row = X[0].copy()
-        row[ensemble.splits.feature[chosen]] = np.nan
-        rows.append(row)
-    return np.array(rows, X.dtype).reshape(-1, X.shape[1])
+        found += [(column, value) for value in beside[np.isfinite(beside)]]  # a split by missing values is at infinity
+    if flat.rows.allow_missing:
+        found += [(column, np.nan) for column in sorted({column for column, _ in found})]
+    return found
+
+
+def _frame(model: Any, example: Any) -> Any:
+    if not hasattr(example, "iloc") or len(example) < 2 or example.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"example must be a DataFrame of two rows or more and {model.n_features_in_} columns: this "
+            f"{type(model).__name__} has categories that are strings"
+        )
+    return example

@@ -43,6 +43,16 @@ def _restore_encoder(step: Any, learned: dict[str, Any]) -> Any:
     return refit(step, learned, row, during={"categories": categories})
 
 
+def _check_codes(step: Any, learned: dict[str, Any]) -> None:
+    """ValueError for a code of values without a category that the dtype cannot hold: the transform would fail."""
+    dtype = np.dtype(step.dtype)
+    for name in ("unknown_value", "encoded_missing_value"):
+        value = getattr(step, name)
+        is_number = isinstance(value, (int, float, np.number)) and value == value
+        if dtype.kind in "iu" and is_number and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+            raise ValueError(f"{name}={value!r} of an OrdinalEncoder is outside of its dtype, {dtype}")
+
+
 class _Statistics(NamedTuple):
     """What each column's missing values are replaced by."""
 
@@ -81,6 +91,7 @@ TRANSFORMERS = {
         "sklearn.preprocessing",
         ("categories", "dtype", "handle_unknown", "unknown_value", "encoded_missing_value"),
         _CATEGORIES,
+        check=_check_codes,
         restore=_restore_encoder,
     ),
     "SimpleImputer": Stored(

@@ -132,7 +132,7 @@ class Stored:
     def check_values(self, step: Any, values: dict[str, Any]) -> None:
         """ValueError unless a fit of a step with these arguments can leave these values."""
         n = values.get(N_FEATURES)
-        if n is not None or self.fitted == N_FEATURES:
+        if N_FEATURES in values or self.fitted == N_FEATURES:
             if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
                 raise ValueError(f"the number of columns of a {type(step).__name__} is malformed")
             n = int(n)
