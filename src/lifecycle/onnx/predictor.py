@@ -77,10 +77,7 @@ def load_predictor(path: str | os.PathLike, *, sha256: str | None = None) -> "Pr
         interface = Interface.from_json(facts[INTERFACE])
         shared = facts[SHARED]
         arrays = bundle_reader.arrays_of(bundle) if shared else {}
-        session, in_memory = session_of(path.name, graph, shared, arrays)
-        given = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
-        if given != ({one.name for one in interface.inputs}, {one.name for one in interface.outputs}):
-            raise ValueError("the interface is not that of the graph")
+        session, in_memory = session_of(path.name, graph, shared, arrays, interface)
         return _GraphPredictor(path.stem, interface, session, in_memory)
 
 

@@ -21,13 +21,13 @@ from lifecycle.onnx.conversion import (
 from lifecycle.onnx.converters.heads import append_label, one_minus
 from lifecycle.onnx.graph import ML, GraphBuilder
 from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Tensor
+from lifecycle.onnx.tree_nodes import MAX_LEVELS
 from lifecycle.store import adapters
 from lifecycle.tree_models import TreeClassifier, TreeRegressor
 from lifecycle.trees import TreeEnsemble
 from lifecycle.trees.preorder import right_children
 
 _MAX_HARD_ROWS = 510
-_MAX_DEPTH = 1_000  # onnxruntime walks nodes by recursion while it reads a graph
 
 
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
@@ -37,8 +37,8 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
         raise UnsupportedModel(
             "trees with splits by categories cannot be exported to ONNX; load_predictor runs their file without a graph"
         )
-    if _is_deeper(ensemble, _MAX_DEPTH):
-        raise UnsupportedModel(f"trees with more than {_MAX_DEPTH:,} levels cannot be exported to ONNX")
+    if _is_deeper(ensemble, MAX_LEVELS):
+        raise UnsupportedModel(f"trees with more than {MAX_LEVELS:,} levels cannot be exported to ONNX")
     X = check_table(model, example)
     build = GraphBuilder(opset)
     inputs = [Tensor("X", str(X.dtype), (None, X.shape[1]))]
