@@ -1,8 +1,8 @@
 """What a graph makes of its constants alone: computed once, as far as the results have bounded sizes.
 
 onnxruntime's own pass for this computes whatever has constant inputs: a graph of 140 bytes takes any amount of memory
-while the file is opened. So that pass is off. Here the operators are computed that give no more elements than they take, as
-they transpose, decode and rearrange weights; all others stay in the graph, and run with each prediction.
+while the file is opened. So that pass is off. Here the operators are computed that give no more elements than they
+take, as they transpose, decode and rearrange weights; all others stay in the graph, and run with each prediction.
 """
 
 import math

@@ -13,13 +13,13 @@ _MESSAGE, _STRING, _NUMBER = 200, 32, 16
 _MAX_DEPTH = 100  # protobuf's own
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; groups are not of ONNX
 _LONG = 4096  # bytes from which runs of integers are read at once
-_OTHER = -1  # a field that the message type does not have
+_OTHER, _TEXT = -1, -2  # fields that the message type does not have, and texts
 
 
 def parsed_size(descriptor: Any, data: bytes, limit: int) -> int:
     """An upper bound of the bytes that a message takes in memory; reading ends where it is above the limit.
 
-    ValueError if the bytes are no message.
+    ValueError if the bytes are no message, or a text in it is not UTF-8.
     """
     kinds = _kinds(descriptor)
     total, place, end = _MESSAGE, 0, len(data)
@@ -58,6 +58,8 @@ def parsed_size(descriptor: Any, data: bytes, limit: int) -> int:
                 total += _NUMBER * int((np.frombuffer(data, np.uint8, size, place) < 128).sum())
             else:
                 total += _STRING + size
+            if kind == _TEXT:
+                str(data[place : place + size], "utf-8")  # as protobuf reads it only when it is asked for
             place += size
         else:
             raise ValueError("a field has an unknown wire type")
@@ -68,13 +70,17 @@ def parsed_size(descriptor: Any, data: bytes, limit: int) -> int:
 
 @cache
 def _kinds(descriptor: Any) -> dict[int, tuple[int, Any]]:
-    """By the number of a field: its wire type when it is not packed, and the descriptor of a message."""
+    """By the number of a field: its wire type when it is not packed, or that it is a text; the type of a message."""
     found = {}
     for number, field in descriptor.fields_by_number.items():
-        inner = field.message_type
-        is_fixed = field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE, field.TYPE_FIXED32, field.TYPE_FIXED64)
-        is_bytes = field.type in (field.TYPE_STRING, field.TYPE_BYTES) or inner is not None
-        found[number] = (_BYTES if is_bytes else _FIXED32 if is_fixed else _VARINT), inner
+        kind = _VARINT
+        if field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE, field.TYPE_FIXED32, field.TYPE_FIXED64):
+            kind = _FIXED32
+        elif field.type == field.TYPE_STRING:
+            kind = _TEXT
+        elif field.type == field.TYPE_BYTES or field.message_type is not None:
+            kind = _BYTES
+        found[number] = kind, field.message_type
     return found
 
 

@@ -31,10 +31,10 @@ class Ranks:
 
     def append(self, node: Any) -> int:
         """Account for a node; the rank of its outputs. KeyError if an input is not known yet."""
-        ranks = [self.rank[name] for name in node.input]
-        lengths = [self.length.get(name) for name in node.input]
-        rule = _RULES.get(node.op_type, _other)
-        found = max(rule(node, [*ranks, 0, 0], [*lengths, None, None]), 0)
+        # a malformed node may lack inputs
+        ranks = [*(self.rank[name] for name in node.input), 0, 0]
+        lengths = [*(self.length.get(name) for name in node.input), None, None]
+        found = max(_RULES.get(node.op_type, _other)(node, ranks, lengths), 0)
         length = _length(node, found, ranks, lengths)
         for name in node.output:
             self.rank[name] = found
@@ -105,7 +105,9 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("OneHot", "OneHotEncoder", "STFT", "StringSplit", "ConcatFromSequence"), _one_more),
     **dict.fromkeys(_REDUCTIONS, _reduced),
     **dict.fromkeys(("Identity", "Cast", "Transpose", "Slice", "Concat", *_LONGER_OF_BOTH), _same),
-    "Shape": lambda node, ranks, lengths: 1, "Flatten": lambda node, ranks, lengths: 2,
+    **dict.fromkeys(("Flatten", "Gemm"), lambda node, ranks, lengths: 2),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), lambda node, ranks, lengths: 4),
+    "Shape": lambda node, ranks, lengths: 1,
 }  # fmt: skip
 
 
@@ -116,14 +118,16 @@ def _attribute(node: Any, name: str, default: int) -> int:
 def _length(node: Any, rank: int, ranks: list[int], lengths: list[int | None]) -> int | None:
     """How many numbers a vector or a scalar has, if that is known."""
     op, known = node.op_type, [n for n in lengths if n is not None]
+    is_known = len(known) == len(node.input)
     if op == "Shape":
-        return ranks[0]
+        sizes = range(ranks[0])[_attribute(node, "start", 0) : _attribute(node, "end", ranks[0])]
+        return len(sizes)
     if rank > 1 or not known:
         return None
     if op == "Concat":
-        return sum(known) if len(known) == len(lengths) else None
+        return sum(known) if is_known else None
     if op in _SAME_LENGTH:
         return lengths[0]
     if op == "Gather":
         return lengths[1]
-    return max(known) if op in _LONGER_OF_BOTH and len(known) == len(lengths) else None
+    return max(known) if op in _LONGER_OF_BOTH and is_known else None
