@@ -66,7 +66,7 @@ def export_repository(path: str | os.PathLike, directory: str | os.PathLike, *, 
     metadata = inference_protocol.metadata(name, interface)
     if interface.task == CLASSIFIER and interface.classes is not None:
         metadata["parameters"] = {"classes": np.asarray(interface.classes).tolist()}
-    write_atomically(folder / "metadata.json", (json.dumps(metadata, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(folder / "metadata.json", (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode())
     return folder
 
 
