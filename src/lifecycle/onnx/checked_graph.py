@@ -101,7 +101,7 @@ def _check_constants(name: str, graph: Any) -> None:
     """Constants that are sizes must not be large."""
     known = {t.name: t for t in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" and node.output:
             known.update((node.output[0], _constant(a)) for a in node.attribute)
         if node.op_type in _SIZED:
             for source in node.input:
@@ -112,18 +112,16 @@ def _check_constants(name: str, graph: Any) -> None:
 def _check_ranks(name: str, graph: Any) -> None:
     ranks = Ranks()
     for value in graph.input:
-        shape = value.type.tensor_type
-        ranks.declare(value.name, len(shape.shape.dim) if shape.HasField("shape") else None)
+        ranks.declare_input(value)
     for tensor in graph.initializer:
-        ranks.declare(tensor.name, len(tensor.dims), int(np.prod(tensor.dims)) if len(tensor.dims) < 2 else None)
+        ranks.declare_constant(tensor.name, tensor)
     for value in graph.value_info:
         _require(len(value.type.tensor_type.shape.dim) <= MAX_RANK, name, f"has values of more than {MAX_RANK} axes")
     _require(all(rank <= MAX_RANK for rank in ranks.rank.values()), name, f"has values of more than {MAX_RANK} axes")
     for node in graph.node:
         if node.op_type == "Constant":
-            tensor = _constant(node.attribute[0]) if len(node.attribute) == 1 else None
-            _require(tensor is not None and len(node.output) == 1, name, "has a malformed constant")
-            ranks.declare(node.output[0], len(tensor.dims), int(np.prod(tensor.dims)) if len(tensor.dims) < 2 else None)
+            _require(len(node.attribute) == len(node.output) == 1, name, "has a malformed constant")
+            ranks.declare_constant(node.output[0], _constant(node.attribute[0]))
             continue
         try:
             rank = ranks.append(node)
@@ -159,11 +157,13 @@ def _check_tensor(name: str, tensor: Any) -> None:
 
 
 def _constant(attribute: Any) -> Any:
-    """The tensor of a Constant, of which ONNX has several forms."""
+    """The tensor of a Constant, of which ONNX has several forms; of numbers that are no integers only the shape."""
     import onnx
 
     if attribute.HasField("t"):
         return attribute.t
+    if attribute.floats or attribute.strings:
+        return onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[len(attribute.floats or attribute.strings)])
     numbers = list(attribute.ints) or [attribute.i]
     return onnx.helper.make_tensor("constant", onnx.TensorProto.INT64, [len(numbers)], numbers)
 

@@ -156,7 +156,7 @@ def checked_conversion(
     import_optional("onnxruntime", "the comparison of a graph with its model", extra="onnx")
     if opset is not None:
         integer("opset", opset, low=_LEAST_OPSET)
-    check_kind_of_table(example)
+    check_kind_of_table(example, "example")
     converted = convert(model, kind, example, opset)
     return converted, compare(converted, example)
 

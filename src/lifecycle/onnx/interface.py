@@ -210,12 +210,12 @@ class Interface:
         return f"the column {self.feature_names[feature]!r}" if self.feature_names else f"the feature {feature}"
 
 
-def check_kind_of_table(X: Any) -> None:
+def check_kind_of_table(X: Any, name: str = "X") -> None:
     """ValueError for a table of another library than pandas."""
     is_table = any(hasattr(X, name) for name in ("columns", "column_names", "__dataframe__"))
     if is_table and not hasattr(X, "iloc"):
         library = type(X).__module__.split(".")[0]
-        raise ValueError(f"X is a {type(X).__name__} of {library}: give X.to_pandas()")
+        raise ValueError(f"{name} is a {type(X).__name__} of {library}: give {name}.to_pandas()")
 
 
 def _check_classes(classes: np.ndarray, outputs: Sequence[Tensor]) -> None:

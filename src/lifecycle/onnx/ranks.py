@@ -4,30 +4,33 @@ onnxruntime infers shapes while it reads a graph. `Gather` of a tensor with itse
 thirty nodes would take all memory before anything is computed.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 MAX_RANK = 32
 _OF_OTHERS = 4  # what an operator that is not listed may give from inputs of fewer axes, as LSTM does
 _UNKNOWN = 8  # of what has no declared shape, as of Reshape to a shape that is computed
-_SAME_LENGTH = ("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Slice", "Neg", "Abs")
+_SAME_LENGTH = ("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Slice", "Transpose", "Neg", "Abs",
+                "DequantizeLinear")  # fmt: skip
 _LONGER_OF_BOTH = ("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Where", "Equal")
 _REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
                "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")  # fmt: skip
 
 
 class Ranks:
-    """The ranks of values by their names, and the lengths of vectors, which shapes are, where they are known."""
+    """The ranks of values by their names, and how many numbers those have of which that is known, as of shapes."""
 
     def __init__(self) -> None:
         self.rank: dict[str, int] = {"": 0}
         self.length: dict[str, int] = {}
 
-    def declare(self, name: str, rank: int | None, length: int | None = None) -> None:
-        """A value that no node computes."""
-        self.rank[name] = _UNKNOWN if rank is None else rank
-        if length is not None:
-            self.length[name] = length
+    def declare_input(self, value: Any) -> None:
+        shape = value.type.tensor_type
+        self.rank[value.name] = len(shape.shape.dim) if shape.HasField("shape") else _UNKNOWN
+
+    def declare_constant(self, name: str, tensor: Any) -> None:
+        self.rank[name], self.length[name] = len(tensor.dims), math.prod(tensor.dims)
 
     def append(self, node: Any) -> int:
         """Account for a node; the rank of its outputs. KeyError if an input is not known yet."""
@@ -116,18 +119,15 @@ def _attribute(node: Any, name: str, default: int) -> int:
 
 
 def _length(node: Any, rank: int, ranks: list[int], lengths: list[int | None]) -> int | None:
-    """How many numbers a vector or a scalar has, if that is known."""
+    """How many numbers a value has, if that is known: of each that `constants` computes."""
     op, known = node.op_type, [n for n in lengths if n is not None]
     is_known = len(known) == len(node.input)
     if op == "Shape":
-        sizes = range(ranks[0])[_attribute(node, "start", 0) : _attribute(node, "end", ranks[0])]
-        return len(sizes)
-    if rank > 1 or not known:
-        return None
+        return len(range(ranks[0])[_attribute(node, "start", 0) : _attribute(node, "end", ranks[0])])
     if op == "Concat":
         return sum(known) if is_known else None
     if op in _SAME_LENGTH:
         return lengths[0]
-    if op == "Gather":
+    if op == "Gather" and ranks[0] <= 1:
         return lengths[1]
-    return max(known) if op in _LONGER_OF_BOTH and is_known else None
+    return max(known) if op in _LONGER_OF_BOTH and rank <= 1 and is_known and known else None
