@@ -12,7 +12,8 @@ import numpy as np
 _MESSAGE, _STRING, _NUMBER = 200, 32, 16
 _MAX_DEPTH = 100  # protobuf's own
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; groups are not of ONNX
-_LONG = 4096  # bytes from which runs of integers are read at once
+_REPEATS, _WINDOW = 32, 4096  # after so many numbers of one field the next ones are read at once, in so many bytes
+_NUMBERS = {_VARINT: 0, _FIXED64: 8, _FIXED32: 4}  # bytes of a number; 0: of any
 _OTHER, _TEXT = -1, -2  # fields that the message type does not have, and texts
 
 
@@ -24,6 +25,7 @@ def parsed_size(descriptor: Any, data: bytes, limit: int) -> int:
     kinds = _kinds(descriptor)
     total, place, end = _MESSAGE, 0, len(data)
     outer: list[tuple[dict, int, int]] = []  # messages that are not read to their ends
+    last, repeats = -1, 0  # the field before, and how often it stood there
     while total <= limit:
         if place == end:
             if not outer:
@@ -33,16 +35,18 @@ def parsed_size(descriptor: Any, data: bytes, limit: int) -> int:
         start = place
         key, place = _varint(data, place, end)
         wire, (kind, inner) = key & 7, kinds.get(key >> 3, (_OTHER, None))
-        if wire == _VARINT:
+        repeats = repeats + 1 if key == last else 0
+        last = key
+        if wire in _NUMBERS:
+            count = 0
+            if repeats >= _REPEATS and key < 128:
+                count, behind = _run(np.frombuffer(data, np.uint8, min(end - start, _WINDOW), start), _NUMBERS[wire])
+            if count:
+                total += _NUMBER * count
+                place = start + behind
+                continue
             total += _NUMBER
-            if end - start >= _LONG and place == start + 1:
-                count, place = _run(data, start, end)
-                total += _NUMBER * (count - 1)
-            else:
-                _, place = _varint(data, place, end)
-        elif wire in (_FIXED64, _FIXED32):
-            total += _NUMBER
-            place += 8 if wire == _FIXED64 else 4
+            place = place + _NUMBERS[wire] if _NUMBERS[wire] else _varint(data, place, end)[1]
         elif wire == _BYTES:
             size, place = _varint(data, place, end)
             if size > end - place:
@@ -98,19 +102,17 @@ def _varint(data: bytes, place: int, end: int) -> tuple[int, int]:
     raise ValueError("an integer has no end")
 
 
-def _run(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """How many integers of the same field, whose key is one byte, follow each other, and the place behind them.
-
-    Bytes below 128 end keys and integers, by turns.
-    """
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8, end - start, start) < 128)
-    keys, lasts = ends[0::2], ends[1::2]
-    follows = np.concatenate([[0], lasts[:-1] + 1]) == keys[: len(lasts)]
-    follows &= np.frombuffer(data, np.uint8, end - start, start)[keys[: len(lasts)]] == data[start]
-    count = len(lasts) if follows.all() else int(np.argmin(follows))
-    if not count:
-        raise ValueError("an integer has no end")
-    lengths = lasts[:count] - keys[:count]
-    if int(lengths.max()) > 10:
-        raise ValueError("an integer has no end")
-    return count, start + int(lasts[count - 1]) + 1
+def _run(window: np.ndarray, size: int) -> tuple[int, int]:
+    """How many whole numbers of the first field follow each other, and the place behind them; its key has one byte."""
+    if size:
+        keys = np.arange(0, len(window) - size, size + 1)
+        lasts = keys + size
+        follows = np.ones(len(keys), bool)
+    else:  # bytes below 128 end keys and integers, one after the other
+        ends = np.flatnonzero(window < 128)
+        lasts = ends[1::2]
+        keys = ends[0::2][: len(lasts)]
+        follows = (np.concatenate([[0], lasts + 1])[:-1] == keys) & (lasts - keys <= 10)
+    follows &= window[keys] == window[0]
+    count = len(keys) if follows.all() else int(np.argmin(follows))
+    return count, int(lasts[count - 1]) + 1 if count else 0
