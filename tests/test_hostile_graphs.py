@@ -9,6 +9,7 @@ from copy import deepcopy
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
@@ -303,6 +304,45 @@ def gathers(n):
 def test_values_of_many_axes_are_refused(make):
     with pytest.raises(lc.CorruptBundle, match=f"more than {MAX_RANK} axes"):
         session(make())
+
+
+class Positions(torch.nn.Module):
+    """Its graph expands the positions 0 to 39, which are no sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = torch.nn.Embedding(50, 16), torch.nn.Embedding(40, 16)
+        layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x):
+        positions = torch.arange(x.shape[1]).expand(x.shape[0], -1)
+        return self.encoder(self.tokens(x) + self.positions(positions)).mean(1)
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.LSTM(4, 8, 2, batch_first=True, bidirectional=True)
+
+    def forward(self, x):
+        return self.layers(x)[0][:, -1]
+
+
+@pytest.mark.parametrize(
+    ("net", "rows"),
+    [
+        (Positions, np.random.RandomState(0).randint(50, size=(6, 40))),
+        (Recurrent, np.random.RandomState(0).randn(6, 5, 4).astype("f")),
+    ],
+)
+def test_transformers_and_recurrent_networks_are_read(net, rows, tmp_path):
+    torch.manual_seed(0)
+    module = net().eval()
+    lc.save(module, tmp_path / "model.lc", example=rows)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(lc.load_predictor(tmp_path / "model.lc").predict(rows), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_nodes_come_behind_those_that_they_read():

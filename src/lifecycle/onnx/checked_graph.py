@@ -27,8 +27,8 @@ _REFUSED = (
     # of trees TreeEnsembleRegressor alone is written, and checked
     *("TreeEnsemble", "TreeEnsembleClassifier"),
 )
-# whose outputs have sizes that numbers in the graph decide
-_SIZED = ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike")
+# whose outputs have sizes that numbers in the graph decide: the places of these inputs
+_SIZED = {"ConstantOfShape": [0], "Expand": [1], "Tile": [1], "Range": [0, 1], "Pad": [1], "Resize": [3], "OneHot": [1]}
 _MAX_NODES, _MAX_ELEMENTS = 5_000, 10**8
 _MAX_NAMES = 30_000  # of inputs and outputs of nodes; onnxruntime takes about 1 kB for each
 _MAX_TENSORS = 20_000  # initializers, and values with a declared type
@@ -104,7 +104,7 @@ def _check_constants(name: str, graph: Any) -> None:
         if node.op_type == "Constant" and node.output:
             known.update((node.output[0], _constant(a)) for a in node.attribute)
         if node.op_type in _SIZED:
-            for source in node.input:
+            for source in (node.input[k] for k in _SIZED[node.op_type] if k < len(node.input)):
                 if source in known:
                     _require(_largest(known[source]) <= _MAX_ELEMENTS, name, f"asks {node.op_type} for much memory")
 
