@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from scipy.sparse import csr_matrix
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import Ridge
@@ -474,6 +475,76 @@ def test_several_threads_predict_the_same(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(predictor.predict, [X] * 16):
             np.testing.assert_array_equal(found, wanted)
+
+
+class Doubled(nn.Module):
+    def forward(self, x):
+        return 2 * x.float(), x.long().sum(dim=1)
+
+
+def test_tensors_of_other_layouts_and_dtypes(tmp_path):
+    x = torch.tensor([[1.5, 0.0], [0.0, -3.25], [2.0, 1.0]])
+    lc.save(Doubled(), tmp_path / "model.lc", example=x)
+    predictor = lc.load_predictor(tmp_path / "model.lc")
+    wanted = (2 * x.numpy(), x.long().sum(dim=1).numpy())
+    for rows in (x.bfloat16(), x.half(), x.double(), x.to_sparse(), x.requires_grad_(),
+                 csr_matrix(x.detach().numpy())):  # fmt: skip
+        for found, value in zip(predictor.predict(rows), wanted, strict=True):
+            np.testing.assert_array_equal(found, value)
+    for rows, sentence in [
+        (x.to("meta"), "input is on the meta device, where tensors have no values"),
+        (x.detach().to(torch.float8_e5m2), "input is a tensor of float8_e5m2 that numpy cannot hold"),
+        (x.detach() * 1j, "input must be numbers of dtype float32"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            predictor.predict(rows)
+
+
+@pytest.mark.parametrize("name", ["Ridge", "Pipeline of columns", "RandomForestClassifier"])
+def test_tables_without_rows_are_refused_as_their_models_do(name, tmp_path):
+    model, X, _, path = saved(tmp_path, name)
+    with pytest.raises(ValueError, match="0 sample"):
+        model.predict(X[:0])
+    predictor = lc.load_predictor(path)
+    for method in (predictor.predict, getattr(predictor, "predict_proba", predictor.predict)):
+        with pytest.raises(ValueError, match="X has no rows"):
+            method(X[:0])
+
+
+def test_modules_give_no_rows_for_no_rows(tmp_path):
+    x = torch.rand(3, 2)
+    lc.save(Doubled(), tmp_path / "model.lc", example=x)
+    for found, wanted in zip(lc.load_predictor(tmp_path / "model.lc").predict(x[:0]), Doubled()(x[:0]), strict=True):
+        assert (found.shape, str(found.dtype)) == (tuple(wanted.shape), str(wanted.dtype).removeprefix("torch."))
+
+
+class Frame:
+    """A table of another library than pandas: names of columns, and no iloc."""
+
+    columns = ("a", "b", "word")
+
+    def __getitem__(self, name):
+        return np.zeros(3)
+
+
+@pytest.mark.parametrize("name", ["Pipeline of columns", "Ridge", "RandomForestClassifier"])
+def test_tables_of_other_libraries_are_refused_with_what_to_do(name, tmp_path):
+    model, _, _, path = saved(tmp_path, name)
+    tables = [Frame(), pytest.importorskip("pyarrow").table({"a": [1.0, 2.0]})]
+    for table in tables:
+        with pytest.raises(ValueError, match=r"X is a \w+ of (tests|pyarrow): give X.to_pandas\(\)"):
+            lc.load_predictor(path).predict(table)
+        with pytest.raises(ValueError, match=r"example is a \w+ of (tests|pyarrow): give example.to_pandas\(\)"):
+            lc.save(model, tmp_path / "other.lc", example=table)
+    assert not (tmp_path / "other.lc").exists()
+
+
+def test_a_graph_that_gives_other_shapes_than_its_interface(tmp_path):
+    *_, path = saved(tmp_path, "Ridge")
+    predictor = lc.load_predictor(path)
+    predictor.interface.outputs[0] = replace(predictor.interface.outputs[0], shape=(None, 2))
+    with pytest.raises(ValueError, match="an array of the shape"):
+        predictor.predict(fitted("Ridge")[1])
 
 
 def test_regressors_are_no_classifiers(tmp_path):

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import UnsupportedModel, integer
+from lifecycle._check import CorruptBundle, UnsupportedModel, integer
 from lifecycle._display import html_table, import_optional, text_table
-from lifecycle.onnx.checked_graph import MAX_NODES
 from lifecycle.onnx.conversion import Conversion, convert
-from lifecycle.onnx.interface import LABEL, MODULE
+from lifecycle.onnx.interface import LABEL, MODULE, check_kind_of_table
 from lifecycle.onnx.rows import extremes, like, n_rows, take_rows
 from lifecycle.store import adapters
 from lifecycle.store.files import write_atomically
@@ -138,17 +137,21 @@ def graph_of_file(
 ) -> tuple[bytes, dict[str, Any]]:
     """A graph, compared with its model, without the values of `arrays`, and what a file says about it."""
     converted, report = checked_conversion(model, kind, example)
+    from lifecycle.onnx.checked_graph import check
     from lifecycle.onnx.graph import share_arrays
 
     shared = share_arrays(converted.model, arrays, _LEAST_SHARED)
-    if len(converted.model.graph.node) > MAX_NODES:
-        raise UnsupportedModel(f"a graph of more than {MAX_NODES:,} nodes cannot be stored: save it without example=")
+    graph = converted.model.SerializeToString()
+    try:
+        check(f"this {type(model).__name__}", graph, converted.interface)
+    except CorruptBundle as error:  # what load_predictor refuses
+        raise UnsupportedModel(f"{error}: save the model without example=") from None
     facts = {
         INTERFACE: converted.interface.to_json(),
         "parity": report.to_json(),
         SHARED: [list(pair) for pair in shared.items()],
     }
-    return converted.model.SerializeToString(), facts
+    return graph, facts
 
 
 def checked_conversion(
@@ -159,6 +162,7 @@ def checked_conversion(
     import_optional("onnxruntime", "the comparison of a graph with its model", extra="onnx")
     if opset is not None:
         integer("opset", opset, low=_LEAST_OPSET)
+    check_kind_of_table(example, "example")
     converted = convert(model, kind, example, opset)
     return converted, compare(converted, example)
 

@@ -91,6 +91,19 @@ def tensors_of(values: Any) -> list[Tensor]:
     return found
 
 
+def fits(value: Any, tensor: Tensor) -> bool:
+    """Whether an input or output of a graph may have the dtype and the shape; axes without a fixed size fit any."""
+    found = value.type.tensor_type
+    if _NAMES.get(found.elem_type) != tensor.dtype:
+        return False
+    sizes = [d.dim_value if d.HasField("dim_value") else None for d in found.shape.dim]
+    if not found.HasField("shape"):
+        return True
+    return len(sizes) == len(tensor.shape) and all(
+        size is None or wanted is None or size == wanted for size, wanted in zip(sizes, tensor.shape, strict=True)
+    )
+
+
 def rename_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     """Give the inputs of a graph these names, in their order."""
     new = dict(zip((value.name for value in model.graph.input), names, strict=True))

@@ -16,6 +16,7 @@ TEXT = "str"  # dtype of a tensor of strings
 _DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", TEXT)
 _MAX_NAME = 500  # characters
 _MAX_TENSORS = 10_000
+NO_ROWS = "X has no rows: a prediction needs one or more"
 
 
 def is_name(name: str) -> bool:
@@ -45,6 +46,12 @@ class Tensor:
         if not 1 <= len(shape) <= 8 or not all(type(n) is int and 0 <= n < 2**31 for n in sizes):
             raise ValueError(f"the shape of {name} is malformed")
         return cls(name, one_of("dtype", entry["dtype"], _DTYPES), tuple(shape))
+
+    def has_shape(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape fits."""
+        return len(shape) == len(self.shape) and all(
+            wanted is None or size == wanted for size, wanted in zip(shape, self.shape, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,8 @@ class Interface:
         task = one_of("task", entry["task"], (CLASSIFIER, REGRESSOR, MODULE))
         if (task == CLASSIFIER) != (isinstance(classes, np.ndarray) and classes.ndim == 1 and len(classes) > 1):
             raise ValueError("the classes of the interface are malformed")
+        if classes is not None:
+            _check_classes(classes, outputs)
         if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
             raise ValueError("the names of the features are malformed")
         if not all(type(entry[key]) is bool for key in ("by_column", "by_name", "may_be_infinite")):
@@ -139,6 +148,7 @@ class Interface:
 
     def feeds(self, X: Any) -> dict[str, np.ndarray]:
         """The arrays of the inputs for rows as the model takes them; ValueError if they do not fit."""
+        check_kind_of_table(X)
         if self.by_column:
             return self._columns(X)
         if self.task != MODULE:
@@ -161,7 +171,7 @@ class Interface:
                 check_column_names([str(name) for name in X.columns], names)
             columns = columns_of(X)
         else:
-            table = np.asarray(X, object)
+            table = np.asarray(_as_array(X, "X"), object)
             columns = list(table.T) if table.ndim == 2 else []
         if len(columns) != len(self.inputs):
             raise ValueError(f"X must be a table of {len(self.inputs)} columns")
@@ -174,6 +184,8 @@ class Interface:
     def checked(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays of the inputs; ValueError where a table holds what the model does not accept."""
         if self.task != MODULE:
+            if not all(map(len, feeds.values())):
+                raise ValueError(NO_ROWS)
             first = 0
             for array in feeds.values():
                 if array.ndim == 2 and array.dtype.kind == "f":
@@ -207,7 +219,7 @@ class Interface:
 
 def columns_of(X: Any) -> list[Any]:
     """All columns of a table."""
-    return [column for _, column in X.items()] if hasattr(X, "iloc") else [X[:, k] for k in range(len(X.columns))]
+    return [column for _, column in X.items()]
 
 
 def columns_named(X: Any, names: list[str], what: str) -> list[Any]:
@@ -224,9 +236,28 @@ def columns_named(X: Any, names: list[str], what: str) -> list[Any]:
     return [columns[places[name][0]] for name in names]
 
 
+def check_kind_of_table(X: Any, name: str = "X") -> None:
+    """ValueError for a table of another library than pandas."""
+    is_table = any(hasattr(X, name) for name in ("columns", "column_names", "__dataframe__"))
+    if is_table and not hasattr(X, "iloc"):
+        library = type(X).__module__.split(".")[0]
+        raise ValueError(f"{name} is a {type(X).__name__} of {library}: give {name}.to_pandas()")
+
+
+def _check_classes(classes: np.ndarray, outputs: Sequence[Tensor]) -> None:
+    """ValueError unless these are labels of the dtype that the graph gives, which JSON has."""
+    dtype = {"b": "bool", "i": "int64", "u": "int64", "f": "float64", "U": TEXT, "O": TEXT}.get(classes.dtype.kind)
+    is_text = dtype != TEXT or all(isinstance(label, str) for label in classes)
+    if not is_text or (classes.dtype.kind == "f" and not np.isfinite(classes).all()):
+        raise ValueError("the classes of the interface are neither finite numbers nor strings")
+    label, values = outputs
+    if label.dtype != dtype or len(label.shape) != 1 or len(values.shape) != 2:
+        raise ValueError("the outputs of the interface do not fit its classes")
+    if values.name == PROBABILITIES and values.shape[1] != len(classes):
+        raise ValueError("the outputs of the interface do not fit its classes")
+
+
 def _table(X: Any) -> Any:
-    if hasattr(X, "tocsr"):
-        return X.toarray()
     return _numbers(X) if hasattr(X, "columns") else X
 
 
@@ -254,11 +285,31 @@ def _inputs_of_module(X: Any, names: list[str] | None, n: int) -> list[Any]:
     return [X[name] for name in names]
 
 
+def _as_array(value: Any, name: str) -> np.ndarray:
+    """Of a tensor of torch, a sparse matrix, or whatever numpy takes."""
+    if hasattr(value, "tocsr"):
+        return np.asarray(value.toarray())
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    if value.is_meta:
+        raise ValueError(f"{name} is on the meta device, where tensors have no values")
+    try:
+        value = value.detach()
+        if str(value.layout) != "torch.strided":
+            value = value.to_dense()
+        # numpy has no bfloat16; float32 holds each of its numbers
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        return np.asarray(value.cpu().resolve_conj().resolve_neg().numpy())
+    except (RuntimeError, TypeError, AttributeError):
+        raise ValueError(
+            f"{name} is a tensor of {str(value.dtype).removeprefix('torch.')} that numpy cannot hold: "
+            "give a dense one of a dtype of numpy"
+        ) from None
+
+
 def _as_tensor(value: Any, tensor: Tensor) -> np.ndarray:
     """An array of the tensor's dtype and shape."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    array = np.asarray(value)
+    array = _as_array(value, tensor.name)
     if tensor.dtype == TEXT:
         if not all(isinstance(text, str) for text in array.flat):
             raise ValueError(f"{tensor.name} must hold strings and no missing values")
@@ -280,10 +331,7 @@ def _as_tensor(value: Any, tensor: Tensor) -> np.ndarray:
         elif wanted.kind in "iu" and not np.array_equal(converted, array):
             raise ValueError(f"{tensor.name} has numbers outside of {tensor.dtype}")
         array = converted.reshape(array.shape)
-    fits = len(array.shape) == len(tensor.shape) and all(
-        wanted is None or size == wanted for size, wanted in zip(array.shape, tensor.shape, strict=True)
-    )
-    if not fits:
+    if not tensor.has_shape(array.shape):
         shape = ", ".join("n" if n is None else str(n) for n in tensor.shape)
         raise ValueError(f"{tensor.name} must have the shape ({shape}); got {array.shape}")
     return array

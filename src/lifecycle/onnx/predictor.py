@@ -13,10 +13,11 @@ import numpy as np
 from lifecycle._check import UnsupportedModel
 from lifecycle._display import import_optional, text_table
 from lifecycle.onnx import inference_protocol
-from lifecycle.onnx.export import INTERFACE, SHARED
+from lifecycle.onnx.export import INTERFACE, SHARED, n_rows
 from lifecycle.onnx.interface import (
     CLASSIFIER,
     LABEL,
+    NO_ROWS,
     PREDICTION,
     PROBABILITIES,
     REGRESSOR,
@@ -24,6 +25,7 @@ from lifecycle.onnx.interface import (
     TEXT,
     Interface,
     Tensor,
+    check_kind_of_table,
 )
 from lifecycle.store import adapters, bundle_reader
 from lifecycle.store.limits import shorten
@@ -71,17 +73,11 @@ def load_predictor(path: str | os.PathLike, *, sha256: str | None = None) -> "Pr
             )
         import_optional("onnx", "load_predictor", extra="onnx")
         import_optional("onnxruntime", "load_predictor", extra="onnx")
-        from lifecycle.onnx.checked_graph import session_of
-
         facts = bundle.manifest["facts"]
         interface = Interface.from_json(facts[INTERFACE])
         shared = facts[SHARED]
         arrays = bundle_reader.arrays_of(bundle) if shared else {}
-        session, in_memory = session_of(path.name, graph, shared, arrays)
-        given = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
-        if given != ({one.name for one in interface.inputs}, {one.name for one in interface.outputs}):
-            raise ValueError("the interface is not that of the graph")
-        return _GraphPredictor(path.stem, interface, session, in_memory)
+        return _GraphPredictor(path.name, interface, graph, shared, arrays)
 
 
 class Predictor:
@@ -196,16 +192,35 @@ def _describe(one: Tensor) -> str:
 
 
 class _GraphPredictor(Predictor):
-    def __init__(self, name: str, interface: Interface, session: Any, in_memory: Any):
-        super().__init__(name, interface)
-        self._session, self._in_memory = session, in_memory  # the session reads arrays in place
+    def __init__(self, file_name: str, interface: Interface, graph: bytes, shared: Any, arrays: dict[str, np.ndarray]):
+        from lifecycle.onnx.checked_graph import session_of
+
+        super().__init__(Path(file_name).stem, interface)
+        self._session, self._in_memory = session_of(file_name, graph, shared, arrays, interface)
+        used = {source for _, source in shared}
+        # onnxruntime's sessions cannot be copied or pickled: a copy opens the graph again
+        self._arguments = (file_name, interface, graph, shared, {name: arrays[name] for name in used})
+
+    def __reduce__(self) -> tuple:
+        return type(self), self._arguments
 
     def _run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        outputs = self.interface.outputs
+        n = len(next(iter(feeds.values())))
+        if not n:
+            return [np.empty([0, *(size or 0 for size in one.shape[1:])], _numpy_dtype(one)) for one in outputs]
         try:
-            found: list[np.ndarray] = self._session.run([one.name for one in self.interface.outputs], feeds)
+            found: list[np.ndarray] = self._session.run([one.name for one in outputs], feeds)
         except Exception as error:  # onnxruntime's own classes have no common base
             raise ValueError(f"the graph refuses these rows: {str(error)[:300]}") from None
+        for one, array in zip(outputs, found, strict=True):
+            if not one.has_shape(array.shape):
+                raise ValueError(f"the graph gives {_describe(one)} an array of the shape {array.shape}")
         return found
+
+
+def _numpy_dtype(one: Tensor) -> Any:
+    return object if one.dtype == TEXT else one.dtype
 
 
 class _TreePredictor(Predictor):
@@ -226,10 +241,12 @@ class _TreePredictor(Predictor):
             raise UnsupportedModel("the inference protocol has no answer for a classifier of several targets")
 
     def predict(self, X: Any) -> Any:
+        _check_rows(X)
         return self._model.predict(X)
 
     def _outputs(self, X: Any) -> list[np.ndarray]:
         # trees read rows, with categories and missing values, by themselves
+        _check_rows(X)
         if self.interface.task == REGRESSOR:
             return [self._model.predict(X)]
         return [self._model.predict(X), self._model.predict_proba(X)]
@@ -242,6 +259,12 @@ class _TreePredictor(Predictor):
         columns = list(feeds.values())
         X = np.concatenate(columns, axis=1) if len(columns) > 1 else columns[0]
         return self._outputs(X)
+
+
+def _check_rows(X: Any) -> None:
+    check_kind_of_table(X)
+    if not n_rows(X):
+        raise ValueError(NO_ROWS)
 
 
 def _interface_of_trees(model: Any) -> Interface:

@@ -58,7 +58,7 @@ def export_repository(path: str | os.PathLike, directory: str | os.PathLike, *, 
         facts = bundle.manifest["facts"]
         interface, shared = Interface.from_json(facts[INTERFACE]), facts[SHARED]
         arrays = bundle_reader.arrays_of(bundle) if shared else {}
-        data = complete_model(path.name, graph, shared, arrays)
+        data = complete_model(path.name, graph, shared, arrays, interface)
     folder = Path(directory, name)
     Path(folder, "1").mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "1" / "model.onnx", data)
@@ -66,7 +66,7 @@ def export_repository(path: str | os.PathLike, directory: str | os.PathLike, *, 
     metadata = inference_protocol.metadata(name, interface)
     if interface.task == CLASSIFIER and interface.classes is not None:
         metadata["parameters"] = {"classes": np.asarray(interface.classes).tolist()}
-    write_atomically(folder / "metadata.json", (json.dumps(metadata, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(folder / "metadata.json", (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode())
     return folder
 
 

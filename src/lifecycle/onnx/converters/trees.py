@@ -25,19 +25,19 @@ from lifecycle.onnx.converters.heads import append_label, one_minus
 from lifecycle.onnx.converters.transformers import Columns
 from lifecycle.onnx.graph import ML, GraphBuilder
 from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Interface, Tensor
+from lifecycle.onnx.tree_nodes import MAX_LEVELS
 from lifecycle.store import adapters
 from lifecycle.tree_models import TreeClassifier, TreeRegressor
 from lifecycle.trees import TreeEnsemble
 from lifecycle.trees.preorder import right_children
 
 _MAX_HARD_ROWS = 510
-_MAX_DEPTH = 1_000  # onnxruntime walks nodes by recursion while it reads a graph
 
 
 def convert(model: Any, example: Any, opset: int | None) -> Conversion:
     flat: TreeClassifier | TreeRegressor = adapters.adapter_for(model).first_trees(model, 1.0)
-    if _is_deeper(flat.ensemble, _MAX_DEPTH):
-        raise UnsupportedModel(f"trees with more than {_MAX_DEPTH:,} levels cannot be exported to ONNX")
+    if _is_deeper(flat.ensemble, MAX_LEVELS):
+        raise UnsupportedModel(f"trees with more than {MAX_LEVELS:,} levels cannot be exported to ONNX")
     rows, by_column = flat.rows, has_text(flat.rows)
     X = _frame(model, example) if by_column else check_table(model, example)
     inputs = inputs_of(X) if by_column else [Tensor("X", str(X.dtype), (None, X.shape[1]))]
