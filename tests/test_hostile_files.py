@@ -453,6 +453,51 @@ def _same_after_storing(step):
         assert repr(vars(again)[name]) == repr(value), name
 
 
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+HOSTILE = "\x1b[2J\x07\u202e\u2066\x9b<script>\ud800\n\r\x85\u2028"
+
+
+def hostile_codec(manifest):
+    next(iter(manifest["arrays"].values()))["codec"] = HOSTILE
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        hostile_codec,
+        at("metadata")({HOSTILE: [HOSTILE]}),
+        at("facts")({HOSTILE: {HOSTILE: HOSTILE}}),
+        at("versions")({HOSTILE: HOSTILE}),
+        at("config", "kind")(HOSTILE),
+        at("config", "class")(HOSTILE),
+    ],
+)
+def test_nothing_that_is_shown_of_a_file_is_obeyed(edit, rows, tmp_path):
+    (tmp_path / "f").write_bytes(forged(saved(MADE["linear"](*rows), tmp_path), edit))
+    found = lc.inspect(tmp_path / "f")
+    assert repr(found).replace("\n", "").isprintable()
+    assert found._repr_html_().isprintable()
+    assert "<script>" not in found._repr_html_()
+    for read in (lc.load, lc.load_predictor):
+        try:
+            assert repr(read(tmp_path / "f")).isprintable()
+        except (lc.CorruptBundle, lc.UnsupportedModel) as error:
+            assert str(error).isprintable()
+
+
+def test_names_of_columns_are_shown_and_quoted_without_what_a_terminal_obeys(rows, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame({"a" + HOSTILE[:-10]: pandas.Categorical(["x", "y"] * 20), "b": rows[0][:, 0]})
+    options = {"max_iter": 2, "min_samples_leaf": 2, "categorical_features": "from_dtype"}
+    lc.save(HistGradientBoostingRegressor(**options).fit(X, rows[1]), tmp_path / "f")
+    predictor = lc.load_predictor(tmp_path / "f")
+    assert repr(predictor).replace("\n", "").isprintable()
+    with pytest.raises(ValueError, match="the model takes the inputs a") as raised:
+        predictor.infer_v2({"inputs": [{"name": HOSTILE}]})
+    assert str(raised.value).isprintable()
+
+
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from lifecycle._display import printable
+
 MAX_HEADER = 100_000_000  # bytes, of safetensors
 MAX_NAME = 1000  # characters of the name of an array or a tensor
 MAX_DIMENSIONS, MAX_PARTS = 64, 8  # of an array: numpy has no more; no codec has more parts
@@ -89,5 +91,4 @@ def shorten(text: str, width: int = MAX_MESSAGE) -> str:
     """The beginning and the end of a text on one line, without control characters, which a terminal would obey."""
     if len(text) > width:
         text = f"{text[: width * 2 // 3]} … {text[-(width // 3) :]}"
-    line = " ".join(text.splitlines())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return printable(" ".join(text.splitlines()))
