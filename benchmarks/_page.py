@@ -10,7 +10,7 @@ from ._harness import RESULTS, markdown
 
 NAMES = (  # in the order of the page
     "defaults", "optimizers", "quality", "rules", "training", "validation", "compression", "minilm", "shipping",
-    "adult", "coverage",
+    "safety", "adult", "coverage",
 )  # fmt: skip
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"

@@ -350,3 +350,51 @@ def test_objectives_of_the_validation_are_those_of_scikit_learn():
             z = X @ coef[m].T + intercept[m]
             expected = metrics.log_loss(codes, softmax(np.hstack([0 * z, z]) if k == 1 else z, axis=1))
             assert objectives[m] == pytest.approx(expected + alpha / 2 * (coef[m] ** 2).sum())
+
+
+def test_the_same_damage_for_every_format():
+    import random
+
+    from benchmarks.safety._readers import damaged
+
+    data = bytes(range(250)) * 4
+    for kind in range(3):
+        for seed in range(50):
+            changed = damaged(data, kind, random.Random(seed))
+            assert changed == damaged(data, kind, random.Random(seed))
+            different = sum(a != b for a, b in zip(data, changed, strict=False))
+            assert len(changed) < len(data) if kind == 0 else len(changed) == len(data)
+            assert different == 0 if kind == 0 else different == 1 if kind == 1 else different <= 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the largest memory of a fork")
+def test_what_becomes_of_a_file_is_told_apart():
+    import signal
+    import time
+
+    from benchmarks.safety._readers import ALLOWED, _read_in_fork
+
+    def burn(path):
+        end = time.process_time() + 1.2
+        while time.process_time() < end:
+            pass
+
+    def fail(error):
+        def read(path):
+            raise error
+
+        return read
+
+    outcomes = [
+        (lambda path: 1, "same numbers"),
+        (lambda path: 2, "other numbers"),
+        (lambda path: "x", "other numbers"),
+        (fail(KeyError("a")), "named error"),
+        (fail(AttributeError("a")), "other exception"),
+        (lambda path: os.kill(os.getpid(), signal.SIGKILL), "crash"),
+        (lambda path: np.ones(10_000_000), "memory"),
+        (burn, "hang"),
+    ]
+    for read, outcome in outcomes:
+        found = _read_in_fork(read, lambda found: bytes([found]), (KeyError,), "file", ALLOWED, b"\1")
+        assert found["outcome"] == outcome

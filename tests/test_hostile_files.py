@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -19,7 +19,7 @@ from torch import nn
 
 import lifecycle as lc
 import lifecycle.torch as lt
-from lifecycle.store import bundle_reader, limits
+from lifecycle.store import adapters, bundle, bundle_reader, limits
 from lifecycle.store.adapters.sklearn import steps
 
 from .forged_files import forged
@@ -157,6 +157,65 @@ def without_leaves(manifest):
     for name in list(manifest["arrays"]):
         if name.startswith("leaf_"):
             manifest["arrays"][name.replace("leaf_", "x_")] = manifest["arrays"].pop(name)
+
+
+def many_trees(n):
+    """As many trees of one node, which take a bit each in the file."""
+
+    def edit(config, arrays):
+        config["trees"].update(n_trees=n, n_nodes=n)
+        kept = {name: array for name, array in arrays.items() if name.startswith(("fitted.", "baseline"))}
+        arrays.clear()
+        arrays.update(
+            kept,
+            is_leaf=np.packbits(np.ones(n, bool)),
+            feature=np.zeros(0, np.uint8),
+            threshold=np.zeros(0, np.float16),
+            leaf=np.zeros(n, np.uint8),
+            leaf_value=np.ones(1, np.float16),
+        )
+
+    return edit
+
+
+def many_columns(config, arrays):
+    config["trees"]["n_features"] = 2**31 - 1
+
+
+# name: (model, edit of its configuration and arrays, what the error says)
+TREES = {
+    "a forest of 30,000 trees of one node": (
+        lambda X, y: RandomForestRegressor(2, max_depth=2, random_state=0).fit(X, y),
+        many_trees(30_000),
+        "trees of few nodes",
+    ),
+    "boosting of 30,000 trees of one node": (
+        lambda X, y: GradientBoostingRegressor(n_estimators=2, max_depth=2).fit(X, y),
+        many_trees(30_000),
+        "trees of few nodes",
+    ),
+    "a table with categories of 2,000,000,000 columns": (
+        lambda X, y: adapters.adapter_for(boosted := HistGradientBoostingRegressor(
+            max_iter=2, min_samples_leaf=2, categorical_features=[0]
+        ).fit(np.abs(X // 1), y)).first_trees(boosted, 1.0),
+        many_columns,
+        "its table with categories is too large",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [lc.load, lc.load_predictor])
+@pytest.mark.parametrize("name", TREES)
+def test_numbers_of_trees_and_columns_are_bounded(name, read, rows, tmp_path):
+    make, edit, sentence = TREES[name]
+    model = make(*rows)
+    config, arrays = adapters.adapter_for(model).serialize(model)
+    edit(config, arrays)
+    bundle.write(tmp_path / "f", config, arrays, None, small=True)
+    memory = Memory()
+    with pytest.raises(lc.CorruptBundle, match=sentence):
+        read(tmp_path / "f")
+    assert memory.growth() < 20e6
 
 
 FITTED = ("config", "fitted")
@@ -392,6 +451,53 @@ def _same_after_storing(step):
     assert vars(again).keys() == vars(step).keys()
     for name, value in vars(step).items():
         assert repr(vars(again)[name]) == repr(value), name
+
+
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+HOSTILE = "\x1b[2J\x07\u202e\u2066\x9b<script>\ud800\n\r\x85\u2028"
+
+
+def hostile_codec(manifest):
+    next(iter(manifest["arrays"].values()))["codec"] = HOSTILE
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        hostile_codec,
+        at("metadata")({HOSTILE: [HOSTILE]}),
+        at("facts")({HOSTILE: {HOSTILE: HOSTILE}}),
+        at("versions")({HOSTILE: HOSTILE}),
+        at("config", "kind")(HOSTILE),
+        at("config", "class")(HOSTILE),
+    ],
+)
+def test_nothing_that_is_shown_of_a_file_is_obeyed(edit, rows, tmp_path):
+    (tmp_path / "f").write_bytes(forged(saved(MADE["linear"](*rows), tmp_path), edit))
+    found = lc.inspect(tmp_path / "f")
+    assert repr(found).replace("\n", "").isprintable()
+    assert found._repr_html_().isprintable()
+    assert "<script>" not in found._repr_html_()
+    for read in (lc.load, lc.load_predictor):
+        said = ""
+        try:
+            said = repr(read(tmp_path / "f"))
+        except (lc.CorruptBundle, lc.UnsupportedModel) as error:
+            said = str(error)
+        assert said.isprintable()
+
+
+def test_names_of_columns_are_shown_and_quoted_without_what_a_terminal_obeys(rows, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame({"a" + HOSTILE[:-10]: pandas.Categorical(["x", "y"] * 20), "b": rows[0][:, 0]})
+    options = {"max_iter": 2, "min_samples_leaf": 2, "categorical_features": "from_dtype"}
+    lc.save(HistGradientBoostingRegressor(**options).fit(X, rows[1]), tmp_path / "f")
+    predictor = lc.load_predictor(tmp_path / "f")
+    assert repr(predictor).replace("\n", "").isprintable()
+    with pytest.raises(ValueError, match="the model takes the inputs a") as raised:
+        predictor.infer_v2({"inputs": [{"name": HOSTILE}]})
+    assert str(raised.value).isprintable()
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------

@@ -301,7 +301,7 @@ def test_steps_without_a_graph_are_named(step, sentence, tmp_path):
 
 
 def test_graphs_that_load_predictor_would_refuse_are_not_stored(monkeypatch, tmp_path):
-    monkeypatch.setattr("lifecycle.onnx.export.MAX_NODES", 10)
+    monkeypatch.setattr("lifecycle.onnx.checked_graph._MAX_NODES", 10)
     model = make_pipeline(OrdinalEncoder(), Ridge()).fit(CODES, TARGET)
     with pytest.raises(lc.UnsupportedModel, match="more than 10 nodes"):
         lc.save(model, tmp_path / "model.lc", example=CODES)

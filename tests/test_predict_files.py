@@ -211,6 +211,23 @@ def test_progress_is_shown_on_stderr_where_predictions_are_not(saved, tmp_path, 
     assert told == [(size, False), (size, None), (size, None), (size, None)]
 
 
+def test_a_terminal_obeys_no_label_of_a_file_and_a_file_keeps_it(saved, tmp_path, capsys, monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    label = "\x1b[2J\u202ec"
+    predicted = saved(DecisionTreeClassifier(max_depth=2).fit(X, np.array(["a", "b", label])[y]))
+    pandas.DataFrame(X).to_csv(tmp_path / "rows.csv", index=False)
+    for on_terminal in (True, False):
+        monkeypatch.setattr("sys.stdout.isatty", lambda on_terminal=on_terminal: on_terminal, raising=False)
+        assert predicted("rows.csv") == 0
+        said = capsys.readouterr().out
+        assert (label in said) is not on_terminal
+        assert said.replace("\n", "").isprintable() is on_terminal
+        assert len(said.splitlines()) == 151
+    (tmp_path / f"{label}.csv").write_text("x\n")
+    assert predicted(f"{label}.csv") == 2
+    assert capsys.readouterr().err.strip().isprintable()
+
+
 def test_files_that_hold_no_rows_of_numbers(saved, tmp_path, capsys):
     X, y = load_iris(return_X_y=True)
     predicted = saved(DecisionTreeClassifier(max_depth=2).fit(X, y))

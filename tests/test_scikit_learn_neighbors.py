@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 import lifecycle as lc
-from lifecycle.store import bundle
+from lifecycle.store import bundle, limits
 from lifecycle.store.adapters.sklearn import neighbors
 
 from . import scikit_learn_models as models
@@ -215,6 +215,9 @@ DENSE = [
     (param("metric_params", {"$dict": [["func", "os.system"]]}), "metric_params are not numbers"),
     (param("metric_params", {"$dict": [["w", {"$array": "<f8", "value": [1.0]}]]}), ""),
     (param("leaf_size", -1), "leaf_size"),
+    (param("leaf_size", 10**30), "leaf_size=1000000000000000000000000000000 is not between"),
+    (param("p", 10**400), "p=1000.* is not a number above 0"),
+    (param("p", "x"), "p='x' is not a number above 0"),
     (param("weights", "x"), "weights"),
     (array("rows", lambda rows: rows[:-1]), "rows, and targets of the shape"),
     (array("rows", lambda rows: rows[:, :3]), "the rows have the shape"),
@@ -235,6 +238,22 @@ DENSE = [
     (array("fitted.classes_", lambda c: c[::-1]), "sorted labels"),
     (lambda config, arrays: arrays.update({"x": np.zeros(3)}), "arrays that the estimator does not have"),
 ]
+NARROW = 2_000_000  # rows of bytes
+
+
+def narrow(config, arrays):
+    """Rows of few distinct bytes, which take a bit each in the file, and 8 bytes each in a search tree."""
+    arrays["rows"] = np.zeros((NARROW, 4), np.uint8)
+    arrays["rows"][:2] = 1
+    arrays["targets"] = np.resize(np.arange(3, dtype=np.uint8), NARROW)
+
+
+def leaves_of_one_row(config, arrays):
+    config["params"]["leaf_size"], config["n_features"] = 1, 1
+    arrays["rows"] = np.zeros((2 * NARROW, 1))
+    arrays["targets"] = np.resize(np.arange(3, dtype=np.uint8), 2 * NARROW)
+
+
 SPARSE = [
     (array("rows.indices", at(0, 4)), "outside of their 4 columns"),
     (array("rows.indices", at(0, -1)), "outside of their 4 columns"),
@@ -250,6 +269,27 @@ SPARSE = [
     (array("rows.data", at(3, np.nan)), "contains NaN"),
     (config("n_features", 1), "outside of their 1 columns"),
 ]
+
+
+@pytest.mark.parametrize("edit", [narrow, leaves_of_one_row])
+def test_a_search_tree_takes_no_more_than_its_rows_allow(edit, flowers, tmp_path):
+    from .mutated_files import Memory
+
+    path = crafted(KNeighborsClassifier().fit(*flowers), tmp_path, edit)
+    memory = Memory()
+    with pytest.raises(lc.CorruptBundle, match=r"the search tree is, .* too large: all of that may take 100,000,000"):
+        lc.load(path)
+    assert memory.growth() < 80e6
+    brute = lambda config, arrays: (edit(config, arrays), config["params"].update(algorithm="brute"))  # noqa: E731
+    assert lc.load(crafted(KNeighborsClassifier().fit(*flowers), tmp_path, brute)).n_samples_fit_ >= NARROW
+
+
+def test_rows_of_a_narrow_dtype_are_not_saved_where_they_are_not_loaded(flowers, tmp_path, monkeypatch):
+    X, y = np.round(flowers[0]).astype(np.int8), flowers[1]
+    monkeypatch.setattr(limits, "MAX_ARRAY_BYTES", 3_000)
+    with pytest.raises(lc.UnsupportedModel, match="this KNeighborsClassifier cannot be stored: the search tree is"):
+        lc.save(KNeighborsClassifier().fit(X, y), tmp_path / "a")
+    lc.save(KNeighborsClassifier().fit(X.astype(float), y), tmp_path / "a")
 
 
 @pytest.mark.parametrize("k", range(len(DENSE)))

@@ -49,9 +49,22 @@ def format_interval(low: float, high: float, spec: str = ".4g") -> str:
     return "none" if math.isnan(low) else f"[{low:{spec}}, {high:{spec}}]"
 
 
+def printable(text: str) -> str:
+    """A text with escapes in place of what a terminal obeys or cannot show: controls, marks of direction, surrogates.
+
+    The end of a line is such a control.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def text_table(rows: Iterable[Sequence[str]], align: str = "") -> list[str]:
-    """Lines of a text table, its columns two spaces apart; `align` holds "<" or ">" for each column, default "<"."""
-    rows = list(rows)
+    """Lines of a text table, its columns two spaces apart; `align` holds "<" or ">" for each column, default "<".
+
+    Cells may be of a file: they are `printable`.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     align = align.ljust(len(widths), "<")
     return [
@@ -67,14 +80,14 @@ class Markup(str):
 def html_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str = "", text_columns: Collection[int] = ()
 ) -> str:
-    """An HTML table; cells are formatted by `format_value` and escaped.
+    """An HTML table; cells are formatted by `format_value`, `printable` and escaped.
 
     The first cell of a row is its header. The cells of `text_columns` have the class "text", long ones "wrap" too, so
     that a style sheet can align them left. No header line where `columns` is empty.
     """
 
     def cell(column: int, value: Any) -> str:
-        content = value if isinstance(value, Markup) else escape(format_value(value))
+        content = value if isinstance(value, Markup) else escape(printable(format_value(value)))
         if column == 0:
             return f'<th scope="row">{content}</th>'
         if column in text_columns:
@@ -83,13 +96,13 @@ def html_table(
 
     text_class = ' class="text"'
     head = "".join(
-        f'<th scope="col"{text_class if column in text_columns else ""}>{escape(str(name))}</th>'
+        f'<th scope="col"{text_class if column in text_columns else ""}>{escape(printable(str(name)))}</th>'
         for column, name in enumerate(columns)
     )
     body = "".join("<tr>" + "".join(cell(i, value) for i, value in enumerate(row)) + "</tr>" for row in rows)
     return (
         "<table>"
-        + (f"<caption>{escape(caption)}</caption>" if caption else "")
+        + (f"<caption>{escape(printable(caption))}</caption>" if caption else "")
         + (f"<thead><tr>{head}</tr></thead>" if columns else "")
         + f"<tbody>{body}</tbody></table>"
     )

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError, TypeError, ImportError) as error:
-        print(f"lifecycle: {_sentence(error)}", file=sys.stderr)
+        _print_error(_sentence(error))
         return 2
     except KeyboardInterrupt:
         print("lifecycle: interrupted; nothing was written", file=sys.stderr)
@@ -84,6 +84,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     import lifecycle as lc
+    from lifecycle._display import printable
     from lifecycle.cli.prediction import load_model, number_format_in
     from lifecycle.cli.prediction_files import as_csv, write_predictions
     from lifecycle.cli.row_files import open_rows, predict_in_chunks
@@ -94,11 +95,11 @@ def _predict(options: argparse.Namespace) -> int:
     model, metadata = load_model(options.file), lc.inspect(options.file).metadata
     with open_rows(options.data, model, number_format_in(metadata)) as rows:
         for note in rows.notes:
-            print(f"lifecycle: {options.data}: {note}", file=sys.stderr)
+            _print_error(f"{options.data}: {note}")
         if options.out is None:
-            progress = False if sys.stdout.isatty() else None
-            for text in as_csv(predict_in_chunks(model, rows, progress)):
-                sys.stdout.write(text)
+            is_terminal = sys.stdout.isatty()
+            for text in as_csv(predict_in_chunks(model, rows, False if is_terminal else None)):
+                sys.stdout.write("\n".join(map(printable, text.split("\n"))) if is_terminal else text)
         else:
             n_rows = write_predictions(predict_in_chunks(model, rows), options.out)
             print(f"wrote {options.out}: {n_rows:,} predictions")
@@ -117,7 +118,14 @@ def _warmup(options: argparse.Namespace) -> int:
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"lifecycle: {message}", file=sys.stderr)
+    _print_error(str(message))
+
+
+def _print_error(sentence: str) -> None:
+    """One line on stderr, of which a terminal obeys nothing: it may quote a file."""
+    from lifecycle._display import printable
+
+    print(f"lifecycle: {printable(' '.join(sentence.splitlines()))}", file=sys.stderr)
 
 
 def _sentence(error: Exception) -> str:

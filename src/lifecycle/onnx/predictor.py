@@ -179,7 +179,10 @@ class Predictor:
         ValueError
             The request does not fit; a server answers it with status 400.
         """
-        return inference_protocol.infer(self.name, self.interface, self._run, request)
+        try:
+            return inference_protocol.infer(self.name, self.interface, self._run, request)
+        except ValueError as error:  # with names of the file and of the request, for the log of a server
+            raise ValueError(shorten(str(error))) from None
 
     def metadata_v2(self) -> dict:
         """The answer to ``GET v2/models/NAME``: name, platform, inputs and outputs."""
@@ -188,7 +191,7 @@ class Predictor:
 
 def _describe(one: Tensor) -> str:
     shape = ", ".join("n" if size is None else str(size) for size in one.shape)
-    return f"{one.name}: {one.dtype} ({shape})"
+    return f"{shorten(one.name)}: {one.dtype} ({shape})"
 
 
 class _GraphPredictor(Predictor):
@@ -212,7 +215,7 @@ class _GraphPredictor(Predictor):
         try:
             found: list[np.ndarray] = self._session.run([one.name for one in outputs], feeds)
         except Exception as error:  # onnxruntime's own classes have no common base
-            raise ValueError(f"the graph refuses these rows: {str(error)[:300]}") from None
+            raise ValueError(f"the graph refuses these rows: {shorten(str(error), 300)}") from None
         for one, array in zip(outputs, found, strict=True):
             if not one.has_shape(array.shape):
                 raise ValueError(f"the graph gives {_describe(one)} an array of the shape {array.shape}")

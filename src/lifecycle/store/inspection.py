@@ -69,22 +69,25 @@ class Inspection:
         lines = [(shorten(name, _WIDTH), shorten(value, _WIDTH)) for name, value in found[:_MAX_FACTS]]
         return lines + [("…", f"only the first {_MAX_FACTS} are shown")] * (len(found) > _MAX_FACTS)
 
-    def __repr__(self) -> str:
-        rows = [
+    def _rows(self) -> list[list[str]]:
+        """The arrays as they are shown."""
+        return [
             [
                 shorten(cell, _WIDTH)
                 for cell in (name, dtype, "×".join(map(str, shape)) or "scalar", stored, f"{size:,}")
             ]
             for name, dtype, shape, stored, size in self.arrays
         ]
+
+    def __repr__(self) -> str:
         facts = [f"  {name}: {value}" for name, value in self._facts()]
         lines = [*text_table(self._properties()), *(["facts", *facts] if facts else [])]
-        return "\n".join([*lines, *(f"  {line}" for line in text_table(rows, "<<<<>"))])
+        return "\n".join([*lines, *(f"  {line}" for line in text_table(self._rows(), "<<<<>"))])
 
     def _repr_html_(self) -> str:
         columns = ["name", "dtype", "shape", "stored", "bytes"]
         facts = html_table((), self._facts(), caption="facts", text_columns=[1]) if self.facts else ""
-        return html_table((), self._properties(), text_columns=[1]) + facts + html_table(columns, self.arrays)
+        return html_table((), self._properties(), text_columns=[1]) + facts + html_table(columns, self._rows())
 
     def to_frame(self) -> Any:
         """The arrays as a pandas DataFrame."""

@@ -10,14 +10,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from lifecycle._display import printable
+
 MAX_HEADER = 100_000_000  # bytes, of safetensors
 MAX_NAME = 1000  # characters of the name of an array or a tensor
 MAX_DIMENSIONS, MAX_PARTS = 64, 8  # of an array: numpy has no more; no codec has more parts
 MEMORY = 16_000_000  # bytes that reading may take, beside twice the file, before all of it is checked
 MAX_DEPTH = 100  # of nested lists and objects, far from where Python's recursion ends
-MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON
+MAX_ARRAY_BYTES = 10**8  # of all arrays in the JSON, and of what is made beyond the arrays of the file
 MAX_WORK = 25_000  # what is built beyond the arrays of the file, in the units below
 COLUMN = 1  # a column that a transformer learned from; about 200 µs
+TREE = 1  # a tree of few nodes as an object of scikit-learn; about 200 µs
 PART = 5  # a step of a pipeline, a part of a ColumnTransformer, a layer without arrays of its own; about 1 ms
 COLUMNS_PER_UNIT = 50  # columns of a row that the file has no array of, of one unit; a row of all has 10 MB
 MAX_TERMS = 2_000_000  # of vocabularies; a short one takes up to 200 bytes in memory
@@ -42,15 +45,16 @@ def budget() -> Iterator[None]:
         _remaining.reset(token)
 
 
-def spend_bytes(amount: int) -> None:
-    """Account for an array that the JSON describes."""
-    _spend("bytes", amount, f"the arrays in the manifest are too large: they may take {MAX_ARRAY_BYTES:,} bytes")
+def spend_bytes(amount: int, what: str = "the arrays in the manifest are") -> None:
+    """Account for an array that the JSON describes, or for what a model takes beside its arrays."""
+    _spend("bytes", amount, f"{what} too large: all of that may take {MAX_ARRAY_BYTES:,} bytes")
 
 
 def spend_work(amount: int) -> None:
     """Account for what is built of the JSON alone."""
     parts, columns = MAX_WORK // PART, MAX_WORK // COLUMN
-    _spend("work", amount, f"it has more than {parts:,} steps, parts or layers, or {columns:,} columns, without arrays")
+    sentence = f"it has more than {parts:,} steps, parts or layers, or {columns:,} columns, without arrays"
+    _spend("work", amount, f"{sentence}, or trees of few nodes")
 
 
 def spend_terms(amount: int) -> None:
@@ -87,5 +91,4 @@ def shorten(text: str, width: int = MAX_MESSAGE) -> str:
     """The beginning and the end of a text on one line, without control characters, which a terminal would obey."""
     if len(text) > width:
         text = f"{text[: width * 2 // 3]} … {text[-(width // 3) :]}"
-    line = " ".join(text.splitlines())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return printable(" ".join(text.splitlines()))

@@ -2,11 +2,11 @@
 
 import copy
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from lifecycle.onnx.conversion import (
 from lifecycle.onnx.converters.heads import append_class
 from lifecycle.onnx.graph import IR_VERSION, OPSET, GraphBuilder, tensors_of
 from lifecycle.onnx.interface import MODULE, PREDICTION, PROBABILITIES, Interface, Tensor
+from lifecycle.store.limits import shorten
 from lifecycle.torch.batches import to_batches
 from lifecycle.torch.modules import unwrap
 from lifecycle.torch.quantized.integer_operators import with_integer_operators
@@ -31,6 +32,10 @@ from lifecycle.torch.quantized.integer_operators import with_integer_operators
 _one_at_a_time = threading.Lock()
 _DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
            torch.float16, torch.float32, torch.float64)  # fmt: skip
+_LOGGERS = ("torch", "onnxscript", "onnx_ir")  # and those below them
+_LATE_LOGGERS = ("torch.onnx._internal.exporter._registration", "torch.fx.experimental.symbolic_shapes")
+_SET_BY_TORCH = "TORCHINDUCTOR_CACHE_DIR"  # a variable of the environment
+_REASON = 300  # characters of what torch says
 
 
 class _Classifier(nn.Module):
@@ -65,29 +70,34 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
 
 def _prepared(net: nn.Module) -> nn.Module:
     """A copy on the CPU in eval mode."""
-    return copy.deepcopy(unwrap(net)).cpu().eval()
+    try:
+        return copy.deepcopy(unwrap(net)).cpu().eval()
+    except Exception as error:
+        raise UnsupportedModel(
+            f"this {type(net).__name__} cannot be copied for the export: {_reason(error)}"
+        ) from error
 
 
 def _convert_module(model: nn.Module, example: Any, opset: int | None) -> Conversion:
     net = _prepared(model)
     by_name = isinstance(example, dict)
-    values = list(example.values()) if by_name else list(example) if isinstance(example, tuple) else [example]
-    tensors = [torch.as_tensor(value).detach().cpu() for value in values]
+    tensors = _tensors(example)
     if any(t.ndim < 1 or len(t) < 2 for t in tensors) or len({len(t) for t in tensors}) != 1:
         raise ValueError("example must hold two rows or more, as many in each input")
     names = [str(name) for name in example] if by_name else [f"input_{k}" for k in range(len(tensors))]
     names = ["input"] if len(names) == 1 and not by_name else names
     try:
-        with torch.no_grad():
-            out = net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
-    except (RuntimeError, TypeError, IndexError) as error:
-        raise ValueError(f"example does not fit the module: {str(error).splitlines()[0]}") from None
+        out = _forward(net, names, tensors, by_name)
+    except Exception as error:
+        raise ValueError(f"example does not fit the module: {_reason(error)}") from error
     if any(t.dtype not in _DTYPES for t in (*tensors, *_flat(out))) or any(t.ndim < 1 for t in _flat(out)):
         raise UnsupportedModel(
             "a module can be exported to ONNX if its inputs and outputs have rows, and are integers, booleans, or of "
             "float16, float32 or float64"
         )
     n_outputs = len(_flat(out))
+    if not n_outputs:
+        raise UnsupportedModel("the module returns nothing")
     outputs = ["output"] if n_outputs == 1 else [f"output_{k}" for k in range(n_outputs)]
     graph = _export(with_integer_operators(net), tensors, names, outputs, opset, by_name)
     found = {one.name: one for one in tensors_of(graph.graph.input)}
@@ -100,13 +110,55 @@ def _convert_module(model: nn.Module, example: Any, opset: int | None) -> Conver
 
 def _module_reference(net: nn.Module, names: list[str], by_name: bool) -> Callable[[Any], list[np.ndarray]]:
     def reference(X: Any) -> list[np.ndarray]:
-        values = list(X.values()) if by_name else list(X) if isinstance(X, tuple) else [X]
-        tensors = [torch.as_tensor(value).detach().cpu() for value in values]
-        with torch.no_grad():
-            out = net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
+        tensors = _tensors(X)
+        try:
+            out = _forward(net, names, tensors, by_name)
+        except Exception as error:
+            raise UnsupportedModel(
+                f"the module fails for {len(tensors[0])} rows, and a graph takes any number: {_reason(error)}"
+            ) from error
         return [t.numpy() for t in _flat(out)]
 
     return reference
+
+
+def _tensors(example: Any) -> list[torch.Tensor]:
+    """Copies of the inputs on the CPU, as a module may write to them."""
+    values = [example]
+    if isinstance(example, dict | tuple):
+        values = list(example.values()) if isinstance(example, dict) else list(example)
+    for value in values:
+        if not isinstance(value, torch.Tensor | np.ndarray):
+            raise ValueError(
+                "example must be an array or a tensor, or a tuple or dict of these where a module has several inputs; "
+                f"it is or holds a {type(value).__name__}"
+            )
+        if isinstance(value, torch.Tensor) and (value.layout != torch.strided or value.is_meta):
+            raise ValueError("example holds a tensor that is sparse, or without values: give dense rows")
+    try:
+        return [torch.as_tensor(value.copy() if isinstance(value, np.ndarray) else value).detach().cpu().clone()
+                for value in values]  # fmt: skip
+    except TypeError as error:
+        raise ValueError(f"example holds what is no tensor: {_reason(error)}") from error
+
+
+def _forward(net: nn.Module, names: list[str], tensors: list[torch.Tensor], by_name: bool) -> Any:
+    """What the module returns; a module that draws random numbers leaves the caller's generator as it is."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return net(**dict(zip(names, tensors, strict=True))) if by_name else net(*tensors)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what torch says, or the class of the error."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return shorten(lines[0].strip(), _REASON) if lines else type(error).__name__
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error that torch.onnx has wrapped in others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _flat(out: Any) -> list[torch.Tensor]:
@@ -161,17 +213,38 @@ def _append_classes(graph: Any, classes: np.ndarray, label: Tensor) -> None:
     graph.graph.output[0].CopyFrom(value)
 
 
+class _FromOtherThreads(logging.Filter):
+    """Keeps what other threads log, and errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread != self._thread or record.levelno >= logging.ERROR
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without warnings, the log of each operator that is not simplified, and what is printed, in the whole process."""
-    level = logging.root.manager.disable
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
+    """Without warnings, and without what torch and onnxscript log in this thread; the environment is as before."""
+    import onnxscript.optimizer  # noqa: F401 - makes its loggers
+
+    known = {**logging.root.manager.loggerDict, **{name: logging.getLogger(name) for name in _LATE_LOGGERS}}
+    loggers = [
+        one for name, one in known.items() if name.partition(".")[0] in _LOGGERS and isinstance(one, logging.Logger)
+    ]
+    only_others, before = _FromOtherThreads(), os.environ.get(_SET_BY_TORCH)
+    for logger in loggers:
+        logger.addFilter(only_others)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
-        finally:
-            logging.disable(level)
+    finally:
+        for logger in loggers:
+            logger.removeFilter(only_others)
+        if before is None:
+            os.environ.pop(_SET_BY_TORCH, None)
 
 
 def _export(
@@ -182,17 +255,19 @@ def _export(
     shapes: Any = {name: {0: rows} for name in names} if by_name else tuple({0: rows} for _ in names)
     given: dict[str, Any] = {"kwargs": dict(zip(names, tensors, strict=True))} if by_name else {}
     try:
-        with _one_at_a_time, _quiet():
+        with _one_at_a_time, _quiet(), torch.random.fork_rng(devices=[]):
             program = torch.onnx.export(
                 net, () if by_name else tuple(tensors), dynamo=True, dynamic_shapes=shapes, external_data=False,
                 opset_version=OPSET if opset is None else opset, input_names=names, output_names=outputs,
                 verbose=False, **given,
             )  # fmt: skip
     except Exception as error:  # torch.onnx wraps whatever happens in classes of its own
-        reason = str(error).strip().splitlines()
+        cause = _cause(error)
+        decides = "its forward decides by the values of the rows, which a graph cannot: "
+        by_values = type(cause).__name__ == "GuardOnDataDependentSymNode"
         raise UnsupportedModel(
-            f"torch.onnx cannot export this {type(net).__name__}: {(reason or [type(error).__name__])[0][:300]}"
-        ) from None
+            f"torch.onnx cannot export this {type(net).__name__}: {decides * by_values}{_reason(cause)}"
+        ) from error
     model = program.model_proto  # type: ignore[union-attr]
     model.ir_version = min(model.ir_version, IR_VERSION + 1)
     for node in model.graph.node:  # where a module's code stands on the machine that exports it

@@ -1,18 +1,19 @@
 """The adapter of TreeClassifier and TreeRegressor; `lifecycle.store.adapters.Adapter` documents its functions."""
 
 import copy as _copy
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel, one_of
-from lifecycle.store import json_values
+from lifecycle.store import json_values, limits
 from lifecycle.store.adapters import TREE_MODEL, Layer
 from lifecycle.store.adapters.coefficients import channels_last, fold_batch_norms, integer_layers, remove_channels
 from lifecycle.store.adapters.labels import check_classes, check_feature_names
 from lifecycle.store.json_values import pop_prefixed
 from lifecycle.tree_models import Rows, TreeClassifier, TreeRegressor
-from lifecycle.trees import CATEGORIES, decode, encode
+from lifecycle.trees import CATEGORIES, TreeEnsemble, decode, encode
 
 __all__ = [
     "channels_last",
@@ -34,6 +35,7 @@ __all__ = [
 
 _CLASSES = {cls.__name__: cls for cls in (TreeClassifier, TreeRegressor)}
 _FLAGS = ("allow_infinite", "allow_missing", "allow_sparse")
+_COLUMN_BYTES = 500  # of the input that a predictor has for each column of a table with categories
 
 
 def layers(model: Any) -> list[Layer]:
@@ -67,6 +69,7 @@ def tensors(model: Any) -> dict[str, np.ndarray]:
 def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     numbers, arrays = encode(model.ensemble)
     rows = model.rows
+    _spend_columns(rows.encoded, model.ensemble)
     attributes = {} if rows.feature_names is None else {"feature_names": rows.feature_names}
     encoded, encoded_arrays = serialize_categories(dict(rows.encoded))
     config = {
@@ -92,6 +95,7 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
     baseline = arrays.pop("baseline")
     ensemble = decode(config["trees"], arrays)
     encoded = tuple(deserialize_categories(config, arrays, ensemble.n_features).items())
+    _spend_columns(encoded, ensemble)
     learned = json_values.deserialize_attributes(config["learned"], arrays)
     if baseline.shape != (ensemble.n_outputs,) or baseline.dtype != np.float64 or not np.isfinite(baseline).all():
         raise ValueError("the baseline is not a number for each output")
@@ -126,6 +130,12 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
     if learned:
         raise ValueError(f"the file holds what a {name} does not have: {', '.join(list(learned)[:5])}")
     return model if into is None else json_values.become(into, model)
+
+
+def _spend_columns(encoded: Sequence[Any], ensemble: TreeEnsemble) -> None:
+    """Account for the columns of a table with categories, each of which is an input; else all are one array."""
+    if encoded:
+        limits.spend_bytes(_COLUMN_BYTES * ensemble.n_features, "its table with categories is")
 
 
 def _bool(name: str, value: Any) -> bool:

@@ -17,6 +17,7 @@ from lifecycle.store.adapters.labels import check_classes
 from lifecycle.store.adapters.sklearn.transformers import changed_params
 
 _LEARNED = ("classes_", "feature_names_in_")
+_MAX_JOBS = 256  # threads that a file may ask for
 _COPIES_OF_CLASSES = 4  # as wide as the widest, that are in memory while they are checked
 
 
@@ -40,7 +41,12 @@ def serialize(estimator: Any, records: tuple[str, ...]) -> tuple[dict[str, Any],
     name = type(estimator).__name__
     if vars(estimator).get("_metadata_request"):
         raise UnsupportedModel(f"a {name} after set_fit_request or set_score_request cannot be stored: leave them out")
-    params, missing = json_values.serialize_params(changed_params(estimator))
+    changed = changed_params(estimator)
+    try:
+        _check_jobs(changed)
+    except ValueError as error:
+        raise UnsupportedModel(f"this {name} cannot be stored: {error}") from None
+    params, missing = json_values.serialize_params(changed)
     attributes = {k: _without_numpy(getattr(estimator, k)) for k in (*_LEARNED, *records) if hasattr(estimator, k)}
     _spend_classes(attributes.get("classes_"))
     fitted, arrays = json_values.serialize_attributes(name, attributes)
@@ -78,6 +84,7 @@ def deserialize(
     for name in records:
         if not _is_record(attributes.get(name), name):
             raise ValueError(f"{name} of a {cls.__name__} is malformed")
+    _check_jobs(changed)
     defaults = cls().get_params(deep=False)
     params = {**{k: v for k, v in defaults.items() if k not in config["missing"]}, **changed}
     model: Any = cls(**params) if into is None else _copy.copy(into).set_params(**params)
@@ -97,6 +104,14 @@ def deserialize(
         if not hasattr(cls, "classes_"):  # it is a property of RidgeClassifier before scikit-learn 1.7
             model.classes_ = classes
     return model
+
+
+def _check_jobs(params: dict[str, Any]) -> None:
+    """ValueError for a number of threads that no machine needs: a prediction would start them."""
+    n = params.get("n_jobs")
+    is_integer = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
+    if n is not None and not (is_integer and -_MAX_JOBS <= n <= _MAX_JOBS):
+        raise ValueError(f"n_jobs={n!r} is not between {-_MAX_JOBS} and {_MAX_JOBS}")
 
 
 def _spend_classes(classes: Any) -> None:

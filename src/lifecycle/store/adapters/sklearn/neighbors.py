@@ -5,13 +5,14 @@ weights: compression changes nothing of them.
 """
 
 import copy as _copy
+import math
 import warnings
 from typing import Any, NoReturn
 
 import numpy as np
 
 from lifecycle._check import UnsupportedModel
-from lifecycle.store import json_values
+from lifecycle.store import json_values, limits
 from lifecycle.store.adapters import SKLEARN_NEIGHBORS, Layer
 from lifecycle.store.adapters.coefficients import (
     channels_last,
@@ -45,7 +46,10 @@ __all__ = [
 
 CLASSES = dict.fromkeys(("KNeighborsClassifier", "KNeighborsRegressor"), "sklearn.neighbors")
 _SPARSE = ("data", "indices", "indptr")
-_MAX_JOBS = 256  # threads that a file may ask for
+_MAX_P = 1e300
+_TIMES_OF_ARRAYS = 4  # what a fit may take for each byte of rows and targets, before it counts as asked for
+_NODE_BYTES = 32  # of a node, beside its bounds
+_TARGET_BYTES = 24  # while numbers of classes are sorted
 
 
 def is_supported(model: Any) -> bool:
@@ -87,7 +91,7 @@ _METRIC_SHAPES = {"p": (0,), "w": (1,), "V": (1,), "VI": (2,)}  # dimensions, ea
 
 def _check_params(model: Any, n_rows: int, n: int) -> None:
     """ValueError for what makes a prediction fail, or take more than its rows."""
-    n_neighbors, metric_params, n_jobs = model.n_neighbors, model.metric_params, model.n_jobs
+    n_neighbors, metric_params, leaf_size = model.n_neighbors, model.metric_params, model.leaf_size
     if not _is_integer(n_neighbors) or not 1 <= n_neighbors <= n_rows:
         raise ValueError(f"n_neighbors={n_neighbors!r} is not between 1 and its number of rows, {n_rows}")
     if isinstance(model.metric, str) and model.metric in ("precomputed", "pyfunc"):
@@ -97,8 +101,27 @@ def _check_params(model: Any, n_rows: int, n: int) -> None:
         shapes = _METRIC_SHAPES.get(name, ())
         if not _is_numeric(value) or np.shape(value) not in [tuple(n for _ in range(d)) for d in shapes]:
             raise ValueError(f"metric_params are not numbers that fit {n} features: {name!r}")
-    if n_jobs is not None and not (_is_integer(n_jobs) and -_MAX_JOBS <= n_jobs <= _MAX_JOBS):
-        raise ValueError(f"n_jobs={n_jobs!r} is not between {-_MAX_JOBS} and {_MAX_JOBS}")
+    if not _is_integer(leaf_size) or not 1 <= leaf_size < 2**31:
+        raise ValueError(f"leaf_size={leaf_size!r} is not between 1 and {2**31 - 1}")
+    if model.p is not None and not (_is_numeric(model.p) and (0 < model.p <= _MAX_P or model.p == math.inf)):
+        raise ValueError(f"p={model.p!r} is not a number above 0")
+
+
+def _spend(model: Any, rows: Any, targets: np.ndarray) -> None:
+    """Account for what a fit takes beside rows and targets: they may be of one byte, or bits in the file.
+
+    A search tree keeps the rows in float64, and bounds of as many numbers for each node, of which a small `leaf_size`
+    makes more than there are rows.
+    """
+    n_bytes = _TARGET_BYTES * targets.size
+    if not hasattr(rows, "indptr") and model.algorithm != "brute":
+        n, width = rows.shape
+        n_nodes = 2 ** (1 + int(math.log2(max(1, (n - 1) / model.leaf_size))))  # as scikit-learn's BinaryTree
+        copied = 0 if rows.dtype == np.float64 else 8 * rows.size
+        n_bytes += copied + 8 * n + n_nodes * (2 * 8 * width + _NODE_BYTES)
+    size = getattr(rows, "data", rows).nbytes + targets.nbytes
+    what = "the search tree is, beside rows of so narrow a dtype or with so small a leaf_size,"
+    limits.spend_bytes(max(0, n_bytes - _TIMES_OF_ARRAYS * size), what)
 
 
 def _is_integer(value: Any) -> bool:
@@ -116,6 +139,7 @@ def serialize(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise UnsupportedModel(f"a {type(model).__name__} with sparse targets cannot be stored")
     if hasattr(model, "classes_"):  # the targets are numbers of classes
         targets = targets.astype(np.min_scalar_type(targets.max()))
+    _spend(model, rows, targets)
     arrays["targets"] = targets
     if hasattr(rows, "indptr"):
         arrays.update({f"rows.{part}": np.asarray(getattr(rows, part)) for part in _SPARSE})
@@ -156,6 +180,7 @@ def deserialize(config: dict[str, Any], arrays: dict[str, np.ndarray], into: Any
     if targets.ndim not in (1, 2) or not targets.size or len(targets) != rows.shape[0]:
         raise ValueError(f"there are {rows.shape[0]} rows, and targets of the shape {targets.shape}")
     _check_params(model, *rows.shape)
+    _spend(model, rows, targets)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the first fit warned
         model.fit(rows, targets)

@@ -22,6 +22,7 @@ MAX_VALUE_BYTES = 4_000_000_000  # of the values of all nodes in scikit-learn's 
 _HIST_PARAMS = ("loss", "quantile", "max_bins")
 _HISTOGRAM_BYTES = 256 * 20  # of a feature, in a fit of HistGradientBoosting
 _FEATURE_BYTES = 40  # in any other fit, which takes about 0.4 µs for it
+_NODES_OF_TREE = 32  # up to which a tree takes the time that it takes to make any: 200 µs
 _COPIES = 6  # of rows × classes, in a fit of boosting
 # of the synthetic fit; and without a generator and its seed, warm_start of HistGradientBoosting fails, as it must: it
 # goes on from binned rows, and the bins are not stored
@@ -67,6 +68,7 @@ def _trees_of(ensemble: TreeEnsemble) -> Iterator[_Tree]:
 def spend(name: str, ensemble: TreeEnsemble, labels: list[np.ndarray], categories: dict[int, np.ndarray]) -> None:
     """Account for what a model of that class takes besides its arrays; ExceedsLimit if that is too much."""
     n_rows, n_outputs = _n_rows(labels, categories), ensemble.n_outputs
+    limits.spend_work(limits.TREE * max(0, ensemble.n_trees - len(ensemble.is_leaf) // _NODES_OF_TREE))
     n_bytes = 16 * n_rows * max(len(labels), 1)
     if name in HIST:
         n_bytes += ensemble.n_features * (_HISTOGRAM_BYTES + 2 * 8 * n_rows)
@@ -76,7 +78,7 @@ def spend(name: str, ensemble: TreeEnsemble, labels: list[np.ndarray], categorie
         n_bytes += _COPIES * 8 * n_rows * n_outputs
     elif len(ensemble.is_leaf) * max(map(len, labels), default=1) * max(len(labels), 1) * 8 > MAX_VALUE_BYTES:
         raise limits.ExceedsLimit(f"the values of its nodes take more than {MAX_VALUE_BYTES:,} bytes in memory")
-    limits.spend_bytes(n_bytes)
+    limits.spend_bytes(n_bytes, "its numbers of features, classes and categories are")
 
 
 def restore(
