@@ -8,6 +8,7 @@ before all is checked, or much more memory afterwards. Models that are loaded pr
 """
 
 import copy
+import importlib
 import math
 import random
 import re
@@ -408,6 +409,7 @@ def read_mutated_files(folder, count, seed=0, progress=None):
     """Read `count` mutated files; every import that reading needs was done before, by reading the originals."""
     sys.addaudithook(audit)
     "\x1b".encode("unicode_escape")  # imported by Python for the first name with a control character
+    importlib.import_module("multiprocessing.dummy")  # by joblib for the first file that asks for threads
     rng, files = random.Random(seed), list(originals())
     for reader in (Reader(Path(folder)), Reader(Path(folder))):
         for label, name, data, into, run in files:
