@@ -228,6 +228,8 @@ def answer(reference: Callable[[Any], list[np.ndarray]], rows: Any) -> list[np.n
     """The model's own answer for rows of the example."""
     try:
         return reference(rows)
+    except UnsupportedModel:
+        raise
     except (TypeError, ValueError) as error:
         raise ValueError(shorten(f"the model refuses rows of example: {error}")) from None
 
