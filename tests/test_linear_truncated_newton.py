@@ -202,7 +202,7 @@ class Quadratic:
             def newton_direction(self, gradient, tolerance, progress):
                 return newton_cg.conjugate_gradients(self, gradient, tolerance, progress)
 
-            def bound_decrease(self, r, places):
+            def estimate_decrease(self, r, places):
                 return np.full(len(r), np.inf)
 
             def multiply(self, v, places):
@@ -229,6 +229,48 @@ def test_newton_cg_solves_quadratic_functions_of_any_scale(dtype):
     for m in (0, 1, 3):
         np.testing.assert_allclose(x[m], np.linalg.solve(H[m], b[m]), rtol=1e-4)
     assert not x[2].any()
+
+
+class IllConditioned:
+    """½ xᵀHx with eigenvalues from 1e-4 to 1, all of which are at least α."""
+
+    alpha = 1e-4
+
+    def __init__(self, has_estimate):
+        self.has_estimate, self.n_products = has_estimate, 0
+        basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(200, 200)))
+        self.H = (basis * np.logspace(-4, 0, 200)) @ basis.T
+
+    def multiply(self, v, places):
+        self.n_products += 1
+        return v @ self.H
+
+    def precondition(self, r, places):
+        return r.copy()
+
+    def estimate_decrease(self, r, places):
+        return 0.5 * (r**2).sum(axis=1) / self.alpha if self.has_estimate else np.full(len(r), np.inf)
+
+    def direction(self, tolerance, progress=0.5):
+        gradient = np.random.default_rng(1).normal(size=(1, 200))
+        direction, solved = newton_cg.conjugate_gradients(self, gradient, np.array([tolerance]), np.array([progress]))
+        residual = (-gradient - direction @ self.H)[0]
+        return solved[0], 0.5 * residual @ np.linalg.solve(self.H, residual)
+
+
+def test_directions_end_where_the_model_stalls_and_show_no_minimum():
+    by_residual, stalled = IllConditioned(False), IllConditioned(True)
+    assert by_residual.direction(1e-3)[0]
+    assert not stalled.direction(1e-3)[0]
+    assert stalled.n_products < by_residual.n_products / 2
+
+
+def test_directions_end_where_little_is_left_to_gain():
+    by_residual, by_estimate = IllConditioned(False), IllConditioned(True)
+    solved, left = by_estimate.direction(1e4, progress=0.0)
+    assert solved
+    assert by_residual.direction(1e4, progress=0.0)[1] < left <= 1e4
+    assert by_estimate.n_products < by_residual.n_products
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1e-12])

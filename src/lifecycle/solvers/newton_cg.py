@@ -7,10 +7,10 @@ method) end with a residual r at iteration i, which lowers the quadratic model f
     rᵀM⁻¹r ≤ η² gᵀM⁻¹g    or    q(i − 1) − q(i) ≤ −ν q(i) / i    or    ½ rᵀH⁻¹r ≤ tolerance.
 
 The second holds where the model falls by less than a share ν of its mean fall so far: an ill-conditioned Hessian would
-take many more iterations for the first, which lower the function hardly. The share is ½ at first, and halves where
-the predicted decrease falls slowly from step to step. It shows no minimum: where the decrease is within the tolerance
-one of the others decides. The third, of which a bound from above is computed, is what the model could fall further; a
-function without such a bound may have no minimum, and its directions are solved to the first. No Hessian is stored:
+take many more iterations for the first, which lower the function hardly. The share is ½ at first, and halves where the
+predicted decrease falls slowly from step to step. It shows no minimum: where the decrease is within the tolerance one
+of the others decides. The third, of which an estimate from above is computed, is what the model could fall further; a
+function without such an estimate may have no minimum, and its directions are solved to the first. No Hessian is stored:
 each iteration takes one product with it, for all functions together. Sources: Dembo & Steihaug (1983); Nash & Sofer
 (1990), Assessing a search direction within a truncated-Newton method; Nocedal & Wright, Numerical Optimization (2006),
 algorithms 3.2, 5.3 and 7.1.
@@ -26,7 +26,9 @@ from lifecycle.solvers.line_search import Points, backtracking
 
 _RESIDUAL = 0.1  # η
 _PROGRESS = 0.5  # ν at first
-_SLOW = 0.5  # share of the predicted decrease of the step before, beyond which ν is halved
+_SLOW = (
+    0.5  # share of the decrease predicted before: where more is left, directions are solved too loosely for progress
+)
 _MAX_INNER = 500  # conjugate gradients for one direction
 
 
@@ -51,7 +53,7 @@ class Hessian(Protocol):
 
 
 class HessianProducts(Protocol):
-    """Products with Hessians, preconditioners and bounds; `places` are numbers within the functions."""
+    """Products with Hessians, preconditioners and estimates; `places` are numbers within the functions."""
 
     def multiply(self, v: np.ndarray, places: np.ndarray) -> np.ndarray:
         """H v, (len(places), variables)."""
@@ -61,8 +63,8 @@ class HessianProducts(Protocol):
         """M⁻¹ r, (len(places), variables)."""
         ...
 
-    def bound_decrease(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """A bound of ½ rᵀH⁻¹r from above, (len(places),), which may be infinite."""
+    def estimate_decrease(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """An estimate of ½ rᵀH⁻¹r from above, (len(places),), which may be infinite."""
         ...
 
 
@@ -121,8 +123,8 @@ def minimize(
 def conjugate_gradients(
     hessian: HessianProducts, gradient: np.ndarray, tolerance: np.ndarray, progress: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """About −H⁻¹ g of each function, (m, variables), and whether an end of the iterations was reached, (m,)."""
-    places = np.arange(len(gradient))
+    """About −H⁻¹ g of each function, (m, variables), and whether the first or the third end was reached, (m,)."""
+    places, solved = np.arange(len(gradient)), np.ones(len(gradient), bool)
     r = hessian.precondition(-gradient, places)
     direction = np.zeros_like(r)
     r, z = (-gradient).astype(r.dtype), r
@@ -149,15 +151,16 @@ def conjugate_gradients(
         r -= length * product
         z = hessian.precondition(r, places)
         before, rz = rz, _dot(r, z)
-        bound = hessian.bound_decrease(r, places)
-        is_stalled = (i * gain <= progress * decrease) & (decrease > tolerance) & np.isfinite(bound)
-        going = positive & (rz > limit) & ~is_stalled & (bound > tolerance)
+        left = hessian.estimate_decrease(r, places)
+        going = positive & (rz > limit) & (left > tolerance)
+        is_stalled = going & (i * gain <= progress * decrease) & (decrease > tolerance) & np.isfinite(left)
+        solved[places[is_stalled]] = False
+        going &= ~is_stalled
         p *= (rz / before).astype(p.dtype)[:, None]
         p += z
         if not going.all():
             places, r, p, rz = places[going], r[going], p[going], rz[going]
             limit, decrease, tolerance, progress = limit[going], decrease[going], tolerance[going], progress[going]
-    solved = np.ones(len(direction), bool)
     solved[places] = False
     return direction.astype(np.float64), solved
 

@@ -309,8 +309,8 @@ class TruncatedHessians(Curvatures):
             result[i] = inverse * coef[i] if vectors is None else (inverse * (coef[i] @ vectors)) @ vectors.T
         return self.objective.pack(result, intercept / self.mean_curvature[places], self.dtype)
 
-    def bound_decrease(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """½ rᵀ(α I)⁻¹ r of coefficients, as the loss is convex, and about ½ rᵀH⁻¹r of the intercepts."""
+    def estimate_decrease(self, r: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """½ rᵀ(α I)⁻¹r of coefficients, a bound as the loss is convex, and of intercepts that do not mix with them."""
         coef, intercept = self.objective.unpack(r)
         l2_weight, squares = self.objective.l2_weight[self.models[places]], np.einsum("mkp,mkp->m", coef, coef)
         of_coef = np.divide(squares, l2_weight, out=np.full(len(r), np.inf), where=l2_weight > 0)
