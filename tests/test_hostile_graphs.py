@@ -365,6 +365,19 @@ def test_numbers_of_parts_are_bounded(make, sentence):
 # -- the interface ----------------------------------------------------------------------------------------------------
 
 
+def test_nodes_give_the_outputs_that_they_name():
+    split = helper.make_node("Split", ["X"], ["a", "b"], axis=1, num_outputs=150_000_000)  # took 2.3 GB
+    with pytest.raises(lc.CorruptBundle, match="a Split of other outputs than it names"):
+        session(model_of([split, helper.make_node("Concat", ["a", "b"], ["Y"], axis=1)]))
+
+
+def test_operators_that_a_runtime_expands_are_counted():
+    names = ["X", *(f"y{k}" for k in range(600)), "Y"]
+    nodes = [helper.make_node("Softplus", [a], [b]) for a, b in zip(names, names[1:], strict=False)]
+    with pytest.raises(lc.CorruptBundle, match="more than 500 operators that are made of others"):
+        session(model_of(nodes))
+
+
 def test_graphs_of_sequences_and_maps_are_refused():
     sequence = helper.make_tensor_sequence_value_info("Y", TensorProto.FLOAT, None)
     optional = helper.make_value_info("Y", helper.make_optional_type_proto(info("Y").type))

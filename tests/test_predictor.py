@@ -586,3 +586,27 @@ def test_a_file_of_this_version_of_the_format_gives_the_same_predictions():
     wanted = lc.inspect(path).metadata["probabilities"]
     np.testing.assert_allclose(lc.load_predictor(path).predict_proba(X), wanted, rtol=1e-9)
     np.testing.assert_allclose(lc.load(path).predict_proba(X), wanted, rtol=1e-9)
+
+
+def test_what_is_no_number_is_not_read_as_one(tmp_path):
+    X = pd.DataFrame({"code": np.arange(300) % 5})
+    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge()).fit(X, X["code"] ** 2)
+    lc.save(model, tmp_path / "model.lc", example=X[:40])
+    predictor = lc.load_predictor(tmp_path / "model.lc")
+    for same in (X[:3].astype(object), X[:3].astype("Int64"), X[:3].astype("category")):
+        np.testing.assert_allclose(predictor.predict(same), model.predict(X[:3]), rtol=1e-9)
+    dates, spans = pd.to_datetime([1, 2, 3], unit="ns"), pd.to_timedelta([1, 2, 3])
+    others = [X[:3].astype(str), X[:3].astype("string"), X[:3].astype(complex)]
+    for other in (*others, pd.DataFrame({"code": dates}), pd.DataFrame({"code": spans})):
+        with pytest.raises(ValueError, match="must be numbers of dtype float64"):
+            predictor.predict(other)
+
+
+def test_integers_that_a_graph_would_round_are_refused(tmp_path):
+    X = pd.DataFrame({"code": (2**24 + 2 * (np.arange(300) % 5)).astype(np.float32)})
+    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), Ridge()).fit(X, np.arange(300) % 5)
+    lc.save(model, tmp_path / "model.lc", example=X[:40])
+    predictor = lc.load_predictor(tmp_path / "model.lc")
+    np.testing.assert_allclose(predictor.predict(X[:9].astype(int)), model.predict(X[:9]), rtol=1e-5)
+    with pytest.raises(ValueError, match="integers that float32 cannot hold"):
+        predictor.predict(X[:9].astype(int) + 1)

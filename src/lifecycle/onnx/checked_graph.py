@@ -5,6 +5,7 @@ have bytes, data outside of the file, operators that are not ONNX's own, loops a
 attributes, trees that are none, tensors of many axes, and constants that ask for large memory.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,7 @@ _SIZED = {"ConstantOfShape": [0], "Expand": [1], "Tile": [1], "Range": [0, 1], "
 _MAX_NODES, _MAX_ELEMENTS = 5_000, 10**8
 _MAX_NAMES = 30_000  # of inputs and outputs of nodes; onnxruntime takes about 1 kB for each
 _MAX_TENSORS = 20_000  # initializers, and values with a declared type
+_MAX_FUNCTIONS = 500  # operators of which onnxruntime may make many; a GroupNormalization takes 4 ms and 100 kB
 _OPSETS = {"": (18, 64), "ai.onnx": (18, 64), "ai.onnx.ml": (1, 4)}
 _PARSED_BYTES_PER_BYTE = 8  # lists of small integers, of which trees are made, take four times their bytes
 
@@ -59,6 +61,8 @@ def check(name: str, data: bytes, interface: Interface | None = None) -> Any:
         _require(is_tensor, name, f"takes or gives {value.name[:100]!r}, which is no tensor")
     for node in graph.node:
         _check_node(name, node)
+    n_functions = sum(_is_function(node) for node in graph.node)
+    _require(n_functions <= _MAX_FUNCTIONS, name, f"has more than {_MAX_FUNCTIONS} operators that are made of others")
     _check_constants(name, graph)
     _check_ranks(name, graph)
     if interface is not None:
@@ -82,10 +86,23 @@ def _parse(name: str, data: bytes) -> Any:
         raise CorruptBundle(f"the graph of {name} is not an ONNX model") from None
 
 
+def _is_function(node: Any) -> bool:
+    """Whether ONNX defines an operator by others, into which a runtime may expand it."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(node.op_type, domain=node.domain)
+    except onnx.defs.SchemaError:
+        return False  # which onnxruntime refuses
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
 def _check_node(name: str, node: Any) -> None:
     _require(node.domain in _DOMAINS, name, f"has the operator {node.op_type} of {node.domain}")
     _require(node.op_type not in _REFUSED, name, f"has the operator {node.op_type}")
     for attribute in node.attribute:
+        n_outputs = attribute.i if attribute.name == "num_outputs" else len(node.output)
+        _require(n_outputs == len(node.output), name, f"has a {node.op_type} of other outputs than it names")
         nested = attribute.HasField("g") or attribute.graphs or attribute.HasField("sparse_tensor")
         _require(not nested and not attribute.sparse_tensors, name, "has a graph inside of another one")
         for tensor in ([attribute.t] if attribute.HasField("t") else []) + list(attribute.tensors):
@@ -172,7 +189,7 @@ def _largest(tensor: Any) -> float:
     """How many elements a constant may ask for, as a shape or as a number."""
     import onnx
 
-    if tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) or np.prod(tensor.dims) > 64:
+    if tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) or math.prod(tensor.dims) > 64:
         return 0.0
     values = np.abs(onnx.numpy_helper.to_array(tensor).astype(np.float64))
     return float(np.prod(np.maximum(values, 1.0)))

@@ -267,10 +267,10 @@ def _numbers(values: Any) -> Any:
         return values
     if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind in "biuf":
         return values.to_numpy()
-    try:
-        return values.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        return values.to_numpy()  # not of numbers, which is reported with its name
+    dtypes = values.dtypes if values.ndim == 2 else [values.dtype]
+    are_numbers = all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes)
+    # objects stay what they are: pandas would read dates and strings of digits as numbers
+    return values.to_numpy(dtype=np.float64 if are_numbers else object, na_value=np.nan)
 
 
 def _inputs_of_module(X: Any, names: list[str] | None, n: int) -> list[Any]:
@@ -318,6 +318,8 @@ def _as_tensor(value: Any, tensor: Tensor) -> np.ndarray:
         wanted = np.dtype(tensor.dtype)
         if array.dtype == object and wanted.kind == "f":
             try:
+                if any(isinstance(value, str | bytes) for value in array.flat):
+                    raise TypeError  # numpy would read strings of digits
                 array = array.astype(np.float64)
             except (TypeError, ValueError):
                 raise ValueError(f"{tensor.name} must be numbers of dtype {tensor.dtype}") from None
@@ -325,6 +327,8 @@ def _as_tensor(value: Any, tensor: Tensor) -> np.ndarray:
             raise ValueError(f"{tensor.name} must be numbers of dtype {tensor.dtype}; got {array.dtype}")
         with np.errstate(over="ignore"):
             converted = np.ascontiguousarray(array, wanted)
+        if wanted.kind == "f" and array.dtype.kind in "iu" and not np.array_equal(converted, array):
+            raise ValueError(f"{tensor.name} has integers that {tensor.dtype} cannot hold")
         if wanted.kind == "f" and array.dtype.itemsize > wanted.itemsize:
             if (np.isinf(converted) & ~np.isinf(array)).any():
                 raise ValueError(f"{tensor.name} has a number too large for {tensor.dtype}")
