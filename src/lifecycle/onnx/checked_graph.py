@@ -91,7 +91,7 @@ def _is_function(node: Any) -> bool:
     import onnx
 
     try:
-        schema = onnx.defs.get_schema(node.op_type, domain=node.domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, domain=node.domain)
     except onnx.defs.SchemaError:
         return False  # which onnxruntime refuses
     return bool(schema.has_function or schema.has_context_dependent_function)
