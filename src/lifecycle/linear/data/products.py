@@ -52,6 +52,13 @@ def multiply_transposed(X: Any, vectors: np.ndarray) -> np.ndarray:
     return vectors @ (X.rows if isinstance(X, DenseRows) else X)
 
 
+def squared(X: Any) -> Any:
+    """The squares of an array or a sparse matrix."""
+    if isinstance(X, np.ndarray):
+        return X * X
+    return X.power(2) if X.has_canonical_format else X.multiply(X)  # numbers of one place are added first
+
+
 def _sparse_products(matrix: CompressedRows, vectors: np.ndarray) -> np.ndarray:
     n_rows, n_stored = len(matrix.indptr) - 1, int(matrix.indptr[-1])
     out = np.empty((len(vectors), n_rows), vectors.dtype)

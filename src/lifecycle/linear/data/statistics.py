@@ -13,7 +13,7 @@ import numpy as np
 from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.design_matrix import DesignMatrix
 from lifecycle.linear.data.frame import CentredFrame
-from lifecycle.linear.data.products import multiply_transposed
+from lifecycle.linear.data.products import multiply_transposed, squared
 from lifecycle.linear.data.sample_weights import SampleWeights
 
 # features up to which all eigenvalues are cheaper than a few by iteration, and threads cost more than they give
@@ -211,7 +211,7 @@ class FeatureStatistics:
 
         def weighted_sums(rows: tuple[int, int]) -> np.ndarray:
             X = self.design.read(*rows, shift)
-            squares = X.multiply(X) if self.design.sparse else X * X
+            squares = squared(X)
             return self.weights.read(*rows)[:, sets].T @ squares
 
         for of_chunk in self._map_chunks(weighted_sums):
@@ -243,7 +243,7 @@ class FeatureStatistics:
         scaled = offset if factors is None else offset * factors[sets]
         for begin, end in self.design.chunks():
             X = self.design.read(begin, end, shift)
-            squares = X.multiply(X) if self.design.sparse else X * X
+            squares = squared(X)
             squares = squares.sum(axis=1) if factors is None else squares @ factors[sets].T
             norms = np.asarray(squares).reshape(end - begin, -1)
             norms = norms - 2.0 * (X @ scaled.T) + (offset * scaled).sum(axis=1)

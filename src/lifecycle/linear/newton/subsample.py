@@ -14,6 +14,7 @@ import numpy as np
 from lifecycle._threads import map_ordered, single_threaded_blas
 from lifecycle.linear.data.design_matrix import DesignMatrix
 from lifecycle.linear.data.problem import Problem
+from lifecycle.linear.data.products import squared
 from lifecycle.linear.data.sample_weights import SampleWeights
 from lifecycle.linear.newton.dense_objective import DenseDesign, DenseObjective
 
@@ -117,7 +118,7 @@ def _leverage_scores(problem: Problem, trained: np.ndarray) -> np.ndarray:
 
     def squares(rows: tuple[int, int]) -> np.ndarray:
         X = problem.design.read(*rows, frame.shift)
-        return (X.multiply(X) if problem.design.sparse else X * X) @ unit
+        return squared(X) @ unit
 
     with single_threaded_blas():
         parts = map_ordered(squares, list(problem.design.chunks()), problem.design.n_stored)
