@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -220,6 +221,14 @@ EXPANSIONS = {
     "Tile": lambda: summed(node("Tile", ["v", "s"], ["b"]), s=[N], v=np.ones(1, "f")),
     "MatMul": lambda: summed(node("MatMul", ["u", "v"], ["b"]), u=np.ones((7000, 1), "f"), v=np.ones((1, 7000), "f")),
     "Mul": lambda: summed(node("Mul", ["u", "v"], ["b"]), u=np.ones((7000, 1), "f"), v=np.ones((1, 7000), "f")),
+    "Sub": lambda: summed(node("Sub", ["u", "v"], ["b"]), u=np.ones((7000, 1), "f"), v=np.ones((1, 7000), "f")),
+    "Sub of a Cast": lambda: summed(
+        node("Cast", ["u"], ["d"], to=1), node("Sub", ["d", "v"], ["b"]),
+        u=np.ones((7000, 1), "b"), v=np.ones((1, 7000), "f"),
+    ),
+    "ReduceSumSquare": lambda: summed(
+        node("ReduceSumSquare", ["v", "axis"], ["b"], keepdims=0), v=np.ones((0, N), "f"), axis=[0]
+    ),
     "chain": lambda: summed(
         *(node("Concat", [f"k{k}", f"k{k}"], [f"k{k + 1}" if k < 25 else "b"], axis=0) for k in range(26)),
         k0=np.ones(1, "f"),
@@ -256,6 +265,20 @@ def test_weights_are_transposed_and_decoded_once(monkeypatch):
     np.testing.assert_allclose(found.run(None, {"X": X})[0], X @ (codes * scales[:, None]).T, rtol=1e-6)
     assert [one.op_type for one in opened[-1].graph.node] == ["MatMul"]
     assert [one.name for one in opened[-1].graph.initializer] == ["w"]
+
+
+def test_training_rows_are_centered_and_squared_once(monkeypatch, tmp_path):
+    rows = np.random.RandomState(0).randn(4000, 20)
+    opened = []
+    new_session = constants.new_session
+    monkeypatch.setattr(constants, "new_session", lambda m, *rest: opened.append(m) or new_session(m, *rest))
+    for dtype in (np.float64, np.float32):
+        model = KNeighborsRegressor().fit(rows.astype(dtype), rows[:, 0])
+        lc.save(model, tmp_path / "model.lc", example=rows[:9].astype(dtype))
+        found = lc.load_predictor(tmp_path / "model.lc").predict(rows[:9].astype(dtype))
+        np.testing.assert_allclose(found, model.predict(rows[:9]), rtol=1e-6)
+        constant = {one.name for one in opened[-1].graph.initializer}
+        assert not [one for one in opened[-1].graph.node if constant.issuperset(one.input)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units")
