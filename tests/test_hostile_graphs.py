@@ -1,9 +1,11 @@
 """Graphs of files as somebody makes them who wants to harm a reader: what they ask for is bounded before it is done."""
 
+import gc
 import json
 import pickle
 import subprocess
 import sys
+import weakref
 from copy import deepcopy
 
 import numpy as np
@@ -197,9 +199,19 @@ def test_runs_of_integers_are_counted_one_by_one():
     assert 16 * 15_000 < counted < 16 * 15_000 + 200 * 30
 
 
-@pytest.mark.parametrize("data", [b"\x3a\x05", b"\x3b", b"\x08" + b"\xff" * 11, b"\x3a", b"\x12\x01\xff", b"\x0d\x00"])
-def test_bytes_that_are_no_message(data):
-    with pytest.raises(ValueError, match=r".*"):
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"\x3a\x05", "a field is longer than its message"),
+        (b"\x3b", "a field has an unknown wire type"),
+        (b"\x08" + b"\xff" * 11, "an integer has no end"),
+        (b"\x3a", "an integer has no end"),
+        (b"\x12\x01\xff", "can't decode byte 0xff"),
+        (b"\x0d\x00", "a field is longer than its message"),
+    ],
+)
+def test_bytes_that_are_no_message(data, sentence):
+    with pytest.raises(ValueError, match=sentence):
         parsed_size(onnx.ModelProto.DESCRIPTOR, data, 2**40)
     with pytest.raises(lc.CorruptBundle, match="is not an ONNX model"):
         checked_graph.check("file.lc", data)
@@ -279,6 +291,18 @@ def test_training_rows_are_centered_and_squared_once(monkeypatch, tmp_path):
         np.testing.assert_allclose(found, model.predict(rows[:9]), rtol=1e-6)
         constant = {one.name for one in opened[-1].graph.initializer}
         assert not [one for one in opened[-1].graph.node if constant.issuperset(one.input)]
+
+
+def test_arrays_that_no_graph_reads_are_freed():
+    w, unread = np.random.RandomState(0).randn(2, 3).astype(np.float32), np.ones(1000)
+    expected, read, freed = w.copy(), weakref.ref(w), weakref.ref(unread)
+    model = model_of([node("MatMul", ["X", "w"], ["Y"])], [TensorProto(name="w", data_type=1, dims=[2, 3])])
+    opened = checked_graph.session_of("file.lc", model.SerializeToString(), [["w", "w"]], {"w": w, "unread": unread})
+    del w, unread
+    gc.collect()
+    assert read() is not None
+    assert freed() is None
+    np.testing.assert_allclose(opened[0].run(None, {"X": np.eye(2, dtype=np.float32)})[0], expected, rtol=1e-6)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units")

@@ -17,7 +17,7 @@ _BYTES_PER_BYTE = {
     **dict.fromkeys(("Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Concat"), 1),
     "DequantizeLinear": 4, "Cast": 8, "Sub": 1, "ReduceSumSquare": 1,
 }  # fmt: skip
-_NUMERIC = (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13)  # of ONNX's data types: those that numpy has too
+NUMERIC = (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13)  # of ONNX's data types: those that numpy has too
 _FACTOR = 16  # LSTM's weights are sliced, joined and reshaped: bounds of the three add up to ten times their bytes
 
 
@@ -49,7 +49,7 @@ def mark_external(tensor: Any) -> None:
 
 def bytes_of(tensor: Any) -> int:
     """Of an initializer, by its shape; of a type that numpy does not have as many as the message has."""
-    if tensor.data_type not in _NUMERIC:
+    if tensor.data_type not in NUMERIC:
         return int(tensor.ByteSize())
     return math.prod(tensor.dims) * _item_size(tensor.data_type)
 
@@ -102,7 +102,7 @@ def compute_constants(model: Any, values: dict[str, Any], n_bytes: int) -> None:
 
 def _chosen(graph: Any, budget: int) -> set[int]:
     """The places of the nodes to compute: of operators that give no more than they take, and at most so many bytes."""
-    numeric = [tensor for tensor in graph.initializer if tensor.data_type in _NUMERIC]
+    numeric = [tensor for tensor in graph.initializer if tensor.data_type in NUMERIC]
     known = {tensor.name: bytes_of(tensor) for tensor in numeric}
     shapes = {tensor.name: tuple(tensor.dims) for tensor in numeric}
     outputs, chosen = {one.name for one in graph.output}, set()
@@ -112,7 +112,7 @@ def _chosen(graph: Any, budget: int) -> set[int]:
             known.update(dict.fromkeys(node.output, int(node.ByteSize())))
         if node.op_type not in _BYTES_PER_BYTE or outputs.intersection(node.output) or not inputs:
             continue
-        if node.op_type == "Cast" and _cast_type(node) not in _NUMERIC:
+        if node.op_type == "Cast" and _cast_type(node) not in NUMERIC:
             continue
         of_inputs = [shapes.get(name) for name in inputs]
         if all(name in known for name in inputs) and not _may_expand(node.op_type, of_inputs):
