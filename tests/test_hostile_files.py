@@ -187,12 +187,12 @@ TREES = {
     "a forest of 30,000 trees of one node": (
         lambda X, y: RandomForestRegressor(2, max_depth=2, random_state=0).fit(X, y),
         many_trees(30_000),
-        "trees of few nodes",
+        "more than 25,000 trees of fewer than 32 nodes: train fewer and larger ones",
     ),
     "boosting of 30,000 trees of one node": (
         lambda X, y: GradientBoostingRegressor(n_estimators=2, max_depth=2).fit(X, y),
         many_trees(30_000),
-        "trees of few nodes",
+        "more than 25,000 trees of fewer than 32 nodes: train fewer and larger ones",
     ),
     "a table with categories of 2,000,000,000 columns": (
         lambda X, y: adapters.adapter_for(boosted := HistGradientBoostingRegressor(

@@ -1,9 +1,11 @@
 """Graphs of files as somebody makes them who wants to harm a reader: what they ask for is bounded before it is done."""
 
+import gc
 import json
 import pickle
 import subprocess
 import sys
+import weakref
 from copy import deepcopy
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -196,9 +199,19 @@ def test_runs_of_integers_are_counted_one_by_one():
     assert 16 * 15_000 < counted < 16 * 15_000 + 200 * 30
 
 
-@pytest.mark.parametrize("data", [b"\x3a\x05", b"\x3b", b"\x08" + b"\xff" * 11, b"\x3a", b"\x12\x01\xff", b"\x0d\x00"])
-def test_bytes_that_are_no_message(data):
-    with pytest.raises(ValueError, match=r".*"):
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"\x3a\x05", "a field is longer than its message"),
+        (b"\x3b", "a field has an unknown wire type"),
+        (b"\x08" + b"\xff" * 11, "an integer has no end"),
+        (b"\x3a", "an integer has no end"),
+        (b"\x12\x01\xff", "can't decode byte 0xff"),
+        (b"\x0d\x00", "a field is longer than its message"),
+    ],
+)
+def test_bytes_that_are_no_message(data, sentence):
+    with pytest.raises(ValueError, match=sentence):
         parsed_size(onnx.ModelProto.DESCRIPTOR, data, 2**40)
     with pytest.raises(lc.CorruptBundle, match="is not an ONNX model"):
         checked_graph.check("file.lc", data)
@@ -220,6 +233,14 @@ EXPANSIONS = {
     "Tile": lambda: summed(node("Tile", ["v", "s"], ["b"]), s=[N], v=np.ones(1, "f")),
     "MatMul": lambda: summed(node("MatMul", ["u", "v"], ["b"]), u=np.ones((7000, 1), "f"), v=np.ones((1, 7000), "f")),
     "Mul": lambda: summed(node("Mul", ["u", "v"], ["b"]), u=np.ones((7000, 1), "f"), v=np.ones((1, 7000), "f")),
+    "Sub": lambda: summed(node("Sub", ["u", "v"], ["b"]), u=np.ones((7000, 1), "f"), v=np.ones((1, 7000), "f")),
+    "Sub of a Cast": lambda: summed(
+        node("Cast", ["u"], ["d"], to=1), node("Sub", ["d", "v"], ["b"]),
+        u=np.ones((7000, 1), "b"), v=np.ones((1, 7000), "f"),
+    ),
+    "ReduceSumSquare": lambda: summed(
+        node("ReduceSumSquare", ["v", "axis"], ["b"], keepdims=0), v=np.ones((0, N), "f"), axis=[0]
+    ),
     "chain": lambda: summed(
         *(node("Concat", [f"k{k}", f"k{k}"], [f"k{k + 1}" if k < 25 else "b"], axis=0) for k in range(26)),
         k0=np.ones(1, "f"),
@@ -256,6 +277,32 @@ def test_weights_are_transposed_and_decoded_once(monkeypatch):
     np.testing.assert_allclose(found.run(None, {"X": X})[0], X @ (codes * scales[:, None]).T, rtol=1e-6)
     assert [one.op_type for one in opened[-1].graph.node] == ["MatMul"]
     assert [one.name for one in opened[-1].graph.initializer] == ["w"]
+
+
+def test_training_rows_are_centered_and_squared_once(monkeypatch, tmp_path):
+    rows = np.random.RandomState(0).randn(4000, 20)
+    opened = []
+    new_session = constants.new_session
+    monkeypatch.setattr(constants, "new_session", lambda m, *rest: opened.append(m) or new_session(m, *rest))
+    for dtype in (np.float64, np.float32):
+        model = KNeighborsRegressor().fit(rows.astype(dtype), rows[:, 0])
+        lc.save(model, tmp_path / "model.lc", example=rows[:9].astype(dtype))
+        found = lc.load_predictor(tmp_path / "model.lc").predict(rows[:9].astype(dtype))
+        np.testing.assert_allclose(found, model.predict(rows[:9]), rtol=1e-6)
+        constant = {one.name for one in opened[-1].graph.initializer}
+        assert not [one for one in opened[-1].graph.node if constant.issuperset(one.input)]
+
+
+def test_arrays_that_no_graph_reads_are_freed():
+    w, unread = np.random.RandomState(0).randn(2, 3).astype(np.float32), np.ones(1000)
+    expected, read, freed = w.copy(), weakref.ref(w), weakref.ref(unread)
+    model = model_of([node("MatMul", ["X", "w"], ["Y"])], [TensorProto(name="w", data_type=1, dims=[2, 3])])
+    opened = checked_graph.session_of("file.lc", model.SerializeToString(), [["w", "w"]], {"w": w, "unread": unread})
+    del w, unread
+    gc.collect()
+    assert read() is not None
+    assert freed() is None
+    np.testing.assert_allclose(opened[0].run(None, {"X": np.eye(2, dtype=np.float32)})[0], expected, rtol=1e-6)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units")

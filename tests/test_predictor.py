@@ -361,6 +361,18 @@ def of_constant(**attributes):
                      helper.make_node("ConstantOfShape", ["s"], ["Y"])])  # fmt: skip
 
 
+def with_constants(op, *inputs, **attributes):
+    """A graph with one operator, whose inputs are names, or constants."""
+    arrays = {f"c{k}": np.asarray(value) for k, value in enumerate(inputs) if not isinstance(value, str)}
+    names = [value if isinstance(value, str) else f"c{k}" for k, value in enumerate(inputs)]
+    initializers = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    return model_of([helper.make_node(op, names, ["Y"], **attributes)], initializers)
+
+
+def range_of(start, limit, step, dtype):
+    return with_constants("Range", *(np.array(value, dtype) for value in (start, limit, step)))
+
+
 def negative():
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[-1, 2])
     return model_of([helper.make_node("MatMul", ["X", "w"], ["Y"])], [tensor])
@@ -379,11 +391,36 @@ def negative():
         (of_functions, "functions"),
         (large, "asks ConstantOfShape for much memory"),
         (negative, "malformed shape"),
+        (lambda: range_of(0, 1e12, 1, np.float32), "asks Range for much memory"),
+        (lambda: range_of(0, 1, 1e-12, np.float64), "asks Range for much memory"),
+        (lambda: range_of(-1e9, 0, 1, np.int64), "asks Range for much memory"),
+        (lambda: range_of(0, np.nan, 1, np.float64), "asks Range for much memory"),
+        (lambda: with_constants("CenterCropPad", "X", [10**6, 10**6]), "operator CenterCropPad"),
+        (lambda: with_constants("MaxUnpool", "X", "X", [1, 1, 10**6, 10**6]), "operator MaxUnpool"),
+        (lambda: with_constants("AffineGrid", "X", [1, 1, 10**6, 10**6]), "operator AffineGrid"),
+        (lambda: with_constants("Resize", "X", "", np.float32([1e6, 1e6])), "asks Resize for much memory"),
+        (lambda: with_constants("Col2Im", "X", [10**6, 10**6], [1, 1]), "asks Col2Im for much memory"),
+        (lambda: with_constants("Pad", "X", [10**5, 10**5, 0, 0]), "asks Pad for much memory"),
+        (lambda: with_constants("ConvTranspose", "X", "X", output_shape=[10**6, 10**6]), "asks ConvTranspose for"),
+        (lambda: with_constants("Conv", "X", "X", pads=[10**5, 10**5, 0, 0]), "asks Conv for"),
     ],
 )
 def test_hostile_graphs_are_refused(make, sentence):
     with pytest.raises(lc.CorruptBundle, match=sentence):
         checked_graph.session_of("file.lc", make().SerializeToString(), [], {})
+
+
+def test_paddings_of_many_axes_are_no_sizes():
+    graph = with_constants("Pad", "X", [200] * 4)
+    found = checked_graph.session_of("file.lc", graph.SerializeToString(), [], {})[0]
+    assert found.run(None, {"X": np.zeros((1, 2), np.float32)})[0].shape == (401, 402)
+
+
+def test_arrays_of_the_file_are_no_sizes():
+    shape = TensorProto(name="s", data_type=TensorProto.INT64, dims=[2])
+    graph = model_of([helper.make_node("ConstantOfShape", ["s"], ["Y"])], [shape])
+    with pytest.raises(lc.CorruptBundle, match="malformed constant"):
+        checked_graph.session_of("file.lc", graph.SerializeToString(), [["s", "a"]], {"a": np.array([10**6, 10**6])})
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 50, b"\x08\x09"])

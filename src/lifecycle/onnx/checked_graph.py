@@ -25,12 +25,19 @@ _REFUSED = (
     *("Loop", "Scan", "If", "SequenceMap", "Optional", "OptionalGetElement", "ImageDecoder", "StringNormalizer"),
     *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"),
     *("HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix"),
+    # whose sizes numbers in the graph decide, and which no exporter writes
+    *("CenterCropPad", "MaxUnpool", "AffineGrid"),
     # of trees TreeEnsembleRegressor alone is written, and checked
     *("TreeEnsemble", "TreeEnsembleClassifier"),
 )
-# whose outputs have sizes that numbers in the graph decide: the places of these inputs
-_SIZED = {"ConstantOfShape": [0], "Expand": [1], "Tile": [1], "Range": [0, 1], "Pad": [1], "Resize": [3], "OneHot": [1]}
+# whose outputs have sizes that numbers in the graph decide: the places of these inputs, and names of attributes
+_SIZED = {
+    "ConstantOfShape": [0], "Expand": [1], "Tile": [1], "Pad": [1], "Resize": [2, 3], "OneHot": [1], "Col2Im": [1],
+    "DFT": [1],
+}  # fmt: skip
+_SIZES = ("output_shape", "output_padding", "output_height", "output_width", "pads", "strides")
 _MAX_NODES, _MAX_ELEMENTS = 5_000, 10**8
+_MAX_SIZES = 2 * MAX_RANK  # numbers, of each axis two, as Pad takes them
 _MAX_NAMES = 30_000  # of inputs and outputs of nodes; onnxruntime takes about 1 kB for each
 _MAX_TENSORS = 20_000  # initializers, and values with a declared type
 _MAX_FUNCTIONS = 500  # operators of which onnxruntime may make many; a GroupNormalization takes 4 ms and 100 kB
@@ -120,10 +127,48 @@ def _check_constants(name: str, graph: Any) -> None:
     for node in graph.node:
         if node.op_type == "Constant" and node.output:
             known.update((node.output[0], _constant(a)) for a in node.attribute)
-        if node.op_type in _SIZED:
-            for source in (node.input[k] for k in _SIZED[node.op_type] if k < len(node.input)):
-                if source in known:
-                    _require(_largest(known[source]) <= _MAX_ELEMENTS, name, f"asks {node.op_type} for much memory")
+        what = f"asks {node.op_type} for much memory"
+        for attribute in node.attribute:
+            if attribute.name in _SIZES:
+                numbers = np.array(attribute.ints or [attribute.i])
+                _require(_product(numbers, attribute.name == "pads") <= _MAX_ELEMENTS, name, what)
+        places = [0, 1, 2] if node.op_type == "Range" else _SIZED.get(node.op_type, [])
+        sources = [node.input[k] if k < len(node.input) else "" for k in places]
+        given = [_numbers(name, known[source]) if source in known else None for source in sources]
+        if node.op_type == "Range":
+            _require(_length_of_range(given) <= _MAX_ELEMENTS, name, what)
+            continue
+        for one in given:
+            _require(one is None or _product(one, node.op_type == "Pad") <= _MAX_ELEMENTS, name, what)
+
+
+def _numbers(name: str, tensor: Any) -> np.ndarray:
+    """A constant that decides a size, flat; ones for what is no number, which onnxruntime refuses."""
+    import onnx
+
+    if tensor.data_type not in constants.NUMERIC or not 0 < math.prod(tensor.dims) <= _MAX_SIZES:
+        return np.ones(1)
+    try:  # an array of the file is none that may decide a size: it has no values here
+        return np.asarray(onnx.numpy_helper.to_array(tensor)).reshape(-1).astype(np.float64)
+    except (TypeError, ValueError):
+        raise CorruptBundle(f"the graph of {name} has a malformed constant") from None
+
+
+def _product(numbers: np.ndarray, of_both_ends: bool) -> float:
+    """How many elements numbers ask for: the size of each axis, or what is added at its beginning and at its end."""
+    numbers = np.abs(np.asarray(numbers, np.float64))
+    if of_both_ends and len(numbers) % 2 == 0:
+        numbers = numbers.reshape(2, -1).sum(axis=0)
+    product = float(np.prod(np.maximum(numbers, 1.0)))
+    return np.inf if np.isnan(product) else product
+
+
+def _length_of_range(given: list[np.ndarray | None]) -> float:
+    """By the start, the limit and the step; the graph computes those that are None."""
+    start, limit, step = (one if one is None else one[0] for one in given)
+    with np.errstate(all="ignore"):
+        length = np.abs((limit or 0.0) - (start or 0.0)) / np.abs(np.float64(1.0 if step is None else step))
+    return np.inf if np.isnan(length) else float(length)
 
 
 def _check_ranks(name: str, graph: Any) -> None:
@@ -174,25 +219,17 @@ def _check_tensor(name: str, tensor: Any) -> None:
 
 
 def _constant(attribute: Any) -> Any:
-    """The tensor of a Constant, of which ONNX has several forms; of numbers that are no integers only the shape."""
+    """The tensor of a Constant, of which ONNX has several forms; of strings only the shape."""
     import onnx
 
     if attribute.HasField("t"):
         return attribute.t
-    if attribute.floats or attribute.strings:
-        return onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[len(attribute.floats or attribute.strings)])
-    numbers = list(attribute.ints) or [attribute.i]
-    return onnx.helper.make_tensor("constant", onnx.TensorProto.INT64, [len(numbers)], numbers)
-
-
-def _largest(tensor: Any) -> float:
-    """How many elements a constant may ask for, as a shape or as a number."""
-    import onnx
-
-    if tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) or math.prod(tensor.dims) > 64:
-        return 0.0
-    values = np.abs(onnx.numpy_helper.to_array(tensor).astype(np.float64))
-    return float(np.prod(np.maximum(values, 1.0)))
+    types = onnx.TensorProto
+    if attribute.strings or attribute.HasField("s"):
+        return types(data_type=types.STRING, dims=[len(attribute.strings) or 1])
+    is_float = attribute.floats or attribute.HasField("f")
+    numbers = list(attribute.floats) or list(attribute.ints) or [attribute.f if is_float else attribute.i]
+    return onnx.helper.make_tensor("constant", types.FLOAT if is_float else types.INT64, [len(numbers)], numbers)
 
 
 def session_of(
@@ -217,7 +254,7 @@ def session_of(
         session = constants.new_session(model, values, options)
     except Exception as error:  # onnxruntime's own classes have no common base
         raise CorruptBundle(f"onnxruntime refuses the graph of {name}: {str(error)[:300]}") from None
-    return session, (values, arrays)
+    return session, values
 
 
 def complete_model(

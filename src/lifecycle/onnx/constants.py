@@ -2,7 +2,8 @@
 
 onnxruntime's own pass for this computes whatever has constant inputs: a graph of 140 bytes takes any amount of memory
 while the file is opened. So that pass is off. Here the operators are computed that give no more elements than they
-take, as they transpose, decode and rearrange weights; all others stay in the graph, and run with each prediction.
+take, as they transpose, decode and rearrange weights, or center rows; all others stay in the graph, and run with each
+prediction.
 """
 
 import math
@@ -14,9 +15,9 @@ from lifecycle.store import limits
 EXTERNAL = "arrays of the same file"
 _BYTES_PER_BYTE = {
     **dict.fromkeys(("Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Concat"), 1),
-    "DequantizeLinear": 4, "Cast": 8,
+    "DequantizeLinear": 4, "Cast": 8, "Sub": 1, "ReduceSumSquare": 1,
 }  # fmt: skip
-_NUMERIC = (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13)  # of ONNX's data types: those that numpy has too
+NUMERIC = (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13)  # of ONNX's data types: those that numpy has too
 _FACTOR = 16  # LSTM's weights are sliced, joined and reshaped: bounds of the three add up to ten times their bytes
 
 
@@ -48,11 +49,19 @@ def mark_external(tensor: Any) -> None:
 
 def bytes_of(tensor: Any) -> int:
     """Of an initializer, by its shape; of a type that numpy does not have as many as the message has."""
+    if tensor.data_type not in NUMERIC:
+        return int(tensor.ByteSize())
+    return math.prod(tensor.dims) * _item_size(tensor.data_type)
+
+
+def _item_size(data_type: int) -> int:
     import onnx
 
-    if tensor.data_type not in _NUMERIC:
-        return int(tensor.ByteSize())
-    return math.prod(tensor.dims) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)
+
+
+def _cast_type(node: Any) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
 
 
 def compute_constants(model: Any, values: dict[str, Any], n_bytes: int) -> None:
@@ -93,7 +102,9 @@ def compute_constants(model: Any, values: dict[str, Any], n_bytes: int) -> None:
 
 def _chosen(graph: Any, budget: int) -> set[int]:
     """The places of the nodes to compute: of operators that give no more than they take, and at most so many bytes."""
-    known = {tensor.name: bytes_of(tensor) for tensor in graph.initializer if tensor.data_type in _NUMERIC}
+    numeric = [tensor for tensor in graph.initializer if tensor.data_type in NUMERIC]
+    known = {tensor.name: bytes_of(tensor) for tensor in numeric}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in numeric}
     outputs, chosen = {one.name for one in graph.output}, set()
     for k, node in enumerate(graph.node):
         inputs = [name for name in node.input if name]
@@ -101,15 +112,28 @@ def _chosen(graph: Any, budget: int) -> set[int]:
             known.update(dict.fromkeys(node.output, int(node.ByteSize())))
         if node.op_type not in _BYTES_PER_BYTE or outputs.intersection(node.output) or not inputs:
             continue
-        if node.op_type == "Cast" and next((a.i for a in node.attribute if a.name == "to"), 0) not in _NUMERIC:
+        if node.op_type == "Cast" and _cast_type(node) not in NUMERIC:
             continue
-        if all(name in known for name in inputs):
+        of_inputs = [shapes.get(name) for name in inputs]
+        if all(name in known for name in inputs) and not _may_expand(node.op_type, of_inputs):
             n_bytes = _BYTES_PER_BYTE[node.op_type] * sum(known[name] for name in inputs)
+            if node.op_type in ("Cast", "Sub") and of_inputs[0] is not None:
+                shapes.update(dict.fromkeys(node.output, of_inputs[0]))
+            if node.op_type == "Cast" and of_inputs[0] is not None:
+                n_bytes = math.prod(of_inputs[0]) * _item_size(_cast_type(node))
             if n_bytes <= budget:
                 budget -= n_bytes
                 known.update(dict.fromkeys(node.output, n_bytes))
                 chosen.add(k)
     return chosen
+
+
+def _may_expand(op: str, shapes: list[tuple[int, ...] | None]) -> bool:
+    """Whether an operator may give more elements than its first input has, or its inputs have no known shape."""
+    first = shapes[0]
+    if op == "Sub":  # (n, 1) − (1, n) has n² elements
+        return first is None or shapes[1:] != [first[len(first) - len(shapes[-1] or ()) :]]
+    return op == "ReduceSumSquare" and not (first and math.prod(first))  # of an axis without elements there are sums
 
 
 def has_many_uses(graph: Any, n_bytes: int) -> bool:

@@ -36,6 +36,10 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(op, list(inputs), [name], domain=domain, **attributes))
         return name
 
+    def cast(self, value: str, dtype: str) -> str:
+        """Append a conversion to a dtype; the name of its result."""
+        return self.node("Cast", value, to=_TYPES[dtype])
+
     def top_k(self, values: str, k: int) -> tuple[str, str]:
         """Append the choice of the k smallest values of each row, in ascending order; these and their places."""
         names = [f"TopK_{len(self.nodes)}.{output}" for output in ("values", "places")]

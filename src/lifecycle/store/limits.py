@@ -50,11 +50,11 @@ def spend_bytes(amount: int, what: str = "the arrays in the manifest are") -> No
     _spend("bytes", amount, f"{what} too large: all of that may take {MAX_ARRAY_BYTES:,} bytes")
 
 
-def spend_work(amount: int) -> None:
-    """Account for what is built of the JSON alone."""
+def spend_work(amount: int, what: str | None = None) -> None:
+    """Account for what is built of the JSON alone; `what` says what there is too much of, and what to do."""
     parts, columns = MAX_WORK // PART, MAX_WORK // COLUMN
-    sentence = f"it has more than {parts:,} steps, parts or layers, or {columns:,} columns, without arrays"
-    _spend("work", amount, f"{sentence}, or trees of few nodes")
+    _spend("work", amount, what or f"it has more than {parts:,} steps, parts or layers, or {columns:,} columns, "
+           "without arrays")  # fmt: skip
 
 
 def spend_terms(amount: int) -> None:

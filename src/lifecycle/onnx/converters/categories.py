@@ -16,7 +16,6 @@ from lifecycle.onnx.interface import TEXT, Tensor
 from lifecycle.tree_models import Rows
 from lifecycle.trees import Splits, TreeEnsemble
 
-_FLOAT, _INT64, _DOUBLE = 1, 7, 11  # of ONNX's data types
 _MAX_VALUES = 510  # categories that are tried
 
 
@@ -36,7 +35,7 @@ def append_sets(
         if table.shape[1]:
             code = _append_code(build, inputs, rows, column, values)
             flags = build.node("Gather", build.constant(table), code, axis=0)
-            parts.append(build.node("Cast", flags, to=_DOUBLE))
+            parts.append(build.cast(flags, "float64"))
     return without, build.node("Concat", *parts, axis=1)
 
 
@@ -99,17 +98,17 @@ def _append_code(build: GraphBuilder, inputs: list[Tensor], rows: Rows, column: 
     value = _numbers(build, inputs, rows, np.array([column]))
     is_equal = build.node("Equal", value, build.constant(np.asarray(categories, np.float64)))
     below = build.constant((np.arange(n) - n).astype(np.float32)[:, None])
-    place = build.node("MatMul", build.node("Cast", is_equal, to=_FLOAT), below)
-    code = build.node("Add", build.node("Cast", place, to=_INT64), build.constant(np.array([[n]])))
+    place = build.node("MatMul", build.cast(is_equal, "float32"), below)
+    code = build.node("Add", build.cast(place, "int64"), build.constant(np.array([[n]])))
     return build.node("Squeeze", code, build.constant(np.array([1])))
 
 
 def _numbers(build: GraphBuilder, inputs: list[Tensor], rows: Rows, columns: np.ndarray) -> str:
     """Columns as numbers: (rows, columns), float64."""
     if len(inputs) == rows.n_features:  # each is a column
-        parts = [build.node("Cast", inputs[column].name, to=_DOUBLE) for column in columns.tolist()]
+        parts = [build.cast(inputs[column].name, "float64") for column in columns.tolist()]
         return build.node("Concat", *parts, axis=1)
-    numbers = build.node("Cast", inputs[0].name, to=_DOUBLE)
+    numbers = build.cast(inputs[0].name, "float64")
     return build.node("Gather", numbers, build.constant(columns), axis=1)
 
 

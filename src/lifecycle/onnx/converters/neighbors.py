@@ -22,7 +22,6 @@ from lifecycle.onnx.converters.heads import append_label
 from lifecycle.onnx.graph import GraphBuilder
 from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Tensor
 
-_DOUBLE = 11  # of ONNX's data types
 _MORE = 16  # rows whose distances are computed again, besides the neighbors
 _EUCLIDEAN = ("euclidean", "l2")
 _CHUNK = 1 << 22  # distances at once
@@ -73,8 +72,8 @@ def _append_neighbors(build: GraphBuilder, rows: np.ndarray, n_neighbors: int) -
     n_rows = len(rows)
     stored = build.constant(rows, "rows")
     if rows.dtype != np.float64:
-        stored = build.node("Cast", stored, to=_DOUBLE)
-    values, center = build.node("Cast", "X", to=_DOUBLE), build.constant(np.mean(rows, axis=0, dtype=np.float64))
+        stored = build.cast(stored, "float64")
+    values, center = build.cast("X", "float64"), build.constant(np.mean(rows, axis=0, dtype=np.float64))
     near_zero = build.node("Sub", stored, center)
     squares = build.node("ReduceSumSquare", near_zero, build.constant(np.array([1])), keepdims=0)
     scores = build.node("Gemm", build.node("Sub", values, center), near_zero, squares, alpha=-2.0, transB=1)
@@ -90,10 +89,10 @@ def _append_neighbors(build: GraphBuilder, rows: np.ndarray, n_neighbors: int) -
 def _append_weights(build: GraphBuilder, squares: str) -> str:
     """The inverse distances; where some are zero, 1 for these and 0 for the others."""
     is_zero = build.node("Equal", squares, build.constant(np.zeros(1)))
-    ones = build.node("Cast", is_zero, to=_DOUBLE)
+    ones = build.cast(is_zero, "float64")
     some = build.node("ReduceMax", ones, build.constant(np.array([1])), keepdims=1)
     inverse = build.node("Reciprocal", build.node("Sqrt", squares))
-    return build.node("Where", build.node("Cast", some, to=9), ones, inverse)  # 9: bool
+    return build.node("Where", build.cast(some, "bool"), ones, inverse)
 
 
 def _append_mean(build: GraphBuilder, targets: np.ndarray, neighbors: str, weights: str | None) -> str:

@@ -108,10 +108,8 @@ def _named(step: Any) -> str:
 
 def simple_imputer(step: Any, table: Table) -> Table:
     learned = step.statistics_
-    # columns without values are left out
+    # columns without values are left out: those of which nothing was learned
     kept = [k for k, value in enumerate(learned) if step.keep_empty_features or not _is_missing(value)]
-    if step.strategy == "constant":
-        kept = list(range(len(learned)))
     table, learned = table.take(kept), learned[kept]
     if not table.has_text:
         X = table.numbers(step)

@@ -9,9 +9,6 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.onnx.graph import ML, GraphBuilder, utf8
 from lifecycle.onnx.interface import TEXT
 
-FLOAT, INT64, BOOL, DOUBLE = 1, 7, 9, 11  # of ONNX's data types
-_TYPES = {"float32": FLOAT, "float64": DOUBLE, "int64": INT64, "bool": BOOL}
-
 
 class Columns:
     """A tensor (rows, width), of numbers or of strings."""
@@ -55,7 +52,9 @@ class Columns:
         return self.apply("IsNaN", dtype="bool")
 
     def as_type(self, dtype: str) -> "Columns":
-        return self if dtype == self.dtype else self.apply("Cast", dtype=dtype, to=_TYPES[dtype])
+        return (
+            self if dtype == self.dtype else Columns(self.build, self.build.cast(self.name, dtype), dtype, self.width)
+        )
 
     def where(self, condition: "Columns", other: Any) -> "Columns":
         """These where the condition does not hold, the other where it does."""

@@ -57,13 +57,28 @@ def _clip(X: Columns, low: Any, high: Any) -> Columns:
 
 
 def normalizer(step: Any, X: Columns) -> Columns:
-    size = X.apply("Abs")
-    if step.norm == "l2":
-        norm = (X * X).reduce("ReduceSum").apply("Sqrt")
-    else:
-        norm = size.reduce("ReduceSum" if step.norm == "l1" else "ReduceMax")
+    norm = _norm(X, step.norm)
     # as scikit-learn divides no row by a norm that is zero but for rounding
     return X / norm.where(norm.compare("Less", 10 * np.finfo(X.dtype).eps), 1.0)
+
+
+def tfidf_transformer(step: Any, X: Columns) -> Columns:
+    if step.sublinear_tf:
+        if step.norm is not None:  # which takes no logarithms that are NaN
+            X = X.refused_where(X.compare("Less", 0.0), "negative")
+        X = (X.apply("Log") + 1.0).where(X.compare("Equal", 0.0), 0.0)
+    X = X * step.idf_ if step.use_idf else X
+    if step.norm is None:
+        return X
+    norm = _norm(X.finite(), step.norm)
+    return X / norm.where(norm.compare("Equal", 0.0), 1.0)
+
+
+def _norm(X: Columns, kind: str) -> Columns:
+    """Of each row: l1, l2 or max."""
+    if kind == "l2":
+        return (X * X).reduce("ReduceSum").apply("Sqrt")
+    return X.apply("Abs").reduce("ReduceSum" if kind == "l1" else "ReduceMax")
 
 
 # -- bins and quantiles ------------------------------------------------------------------------------------------------
@@ -234,6 +249,7 @@ TRANSFORMERS = {
     "MaxAbsScaler": max_abs_scaler,
     "RobustScaler": robust_scaler,
     "Normalizer": normalizer,
+    "TfidfTransformer": tfidf_transformer,
     "Binarizer": binarizer,
     "KBinsDiscretizer": k_bins_discretizer,
     "QuantileTransformer": quantile_transformer,

@@ -68,7 +68,11 @@ def _trees_of(ensemble: TreeEnsemble) -> Iterator[_Tree]:
 def spend(name: str, ensemble: TreeEnsemble, labels: list[np.ndarray], categories: dict[int, np.ndarray]) -> None:
     """Account for what a model of that class takes besides its arrays; ExceedsLimit if that is too much."""
     n_rows, n_outputs = _n_rows(labels, categories), ensemble.n_outputs
-    limits.spend_work(limits.TREE * max(0, ensemble.n_trees - len(ensemble.is_leaf) // _NODES_OF_TREE))
+    limits.spend_work(
+        limits.TREE * max(0, ensemble.n_trees - len(ensemble.is_leaf) // _NODES_OF_TREE),
+        f"it has more than {limits.MAX_WORK // limits.TREE:,} trees of fewer than {_NODES_OF_TREE} nodes: train fewer "
+        "and larger ones",
+    )
     n_bytes = 16 * n_rows * max(len(labels), 1)
     if name in HIST:
         n_bytes += ensemble.n_features * (_HISTOGRAM_BYTES + 2 * 8 * n_rows)
