@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from copy import deepcopy
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -420,7 +421,7 @@ def test_nodes_give_the_outputs_that_they_name():
 
 def test_operators_that_a_runtime_expands_are_counted():
     names = ["X", *(f"y{k}" for k in range(600)), "Y"]
-    nodes = [helper.make_node("Softplus", [a], [b]) for a, b in zip(names, names[1:], strict=False)]
+    nodes = [helper.make_node("Softplus", [a], [b]) for a, b in pairwise(names)]
     with pytest.raises(lc.CorruptBundle, match="more than 500 operators that are made of others"):
         session(model_of(nodes))
 

@@ -195,6 +195,27 @@ def test_neighbors_at_the_distance_zero_have_all_the_weight(tmp_path):
         np.testing.assert_allclose(run(tmp_path / "model.onnx", X)["prediction"], model._y)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_far_training_rows_cost_the_others_no_digits(share, tmp_path):
+    rng = np.random.default_rng(0)
+    near = rng.normal(size=(300, 3))
+    X, n_far = near.copy(), int(300 * share)
+    X[:n_far] = 1e9
+    X[:n_far, 2] += rng.normal(size=n_far) * 1e6
+    model = KNeighborsRegressor().fit(X, near[:, 0])
+    lc.save(model, tmp_path / "model.lc", example=X[:4])
+    np.testing.assert_array_equal(lc.load_predictor(tmp_path / "model.lc").predict(near), model.predict(near))
+
+
+def test_neighbors_are_compared_on_training_rows_that_the_example_is_far_from(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    X[:180] += 1e9  # most rows, around which digits are kept
+    model = KNeighborsRegressor().fit(X, rng.normal(size=300))
+    with pytest.raises(lc.ParityError):
+        lc.save(model, tmp_path / "model.lc", example=X[:8])
+
+
 def test_neighbors_that_an_order_chooses_for_most_rows_are_refused(tmp_path):
     X = np.arange(40.0)[:, None] % 4
     model = KNeighborsRegressor().fit(X, np.arange(40.0))

@@ -24,6 +24,7 @@ from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Tensor
 
 _MORE = 16  # rows whose distances are computed again, besides the neighbors
 _EUCLIDEAN = ("euclidean", "l2")
+_N_HARD_ROWS = 32  # training rows on which graph and model are compared
 _CHUNK = 1 << 22  # distances at once
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -64,7 +65,20 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
         def reference(X: Any) -> list[np.ndarray]:
             return [np.asarray(model.predict(X))]
 
-    return Conversion(build.model(inputs, interface.outputs), interface, reference, ties=ties)
+    hard_rows = [_training_rows(np.asarray(model._fit_X, X.dtype))]
+    return Conversion(build.model(inputs, interface.outputs), interface, reference, hard_rows, ties)
+
+
+def _center(rows: np.ndarray) -> np.ndarray:
+    """(features,): the medians, near most rows, so that a few far ones cost the others no digits."""
+    center: np.ndarray = np.median(rows, axis=0).astype(np.float64)
+    return center
+
+
+def _training_rows(rows: np.ndarray) -> np.ndarray:
+    """Some training rows, from which the example may be far, and rows halfway between them."""
+    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), _N_HARD_ROWS)).astype(int)]
+    return np.concatenate([chosen, chosen / 2 + chosen[::-1] / 2])
 
 
 def _append_neighbors(build: GraphBuilder, rows: np.ndarray, n_neighbors: int) -> tuple[str, str]:
@@ -73,7 +87,7 @@ def _append_neighbors(build: GraphBuilder, rows: np.ndarray, n_neighbors: int) -
     stored = build.constant(rows, "rows")
     if rows.dtype != np.float64:
         stored = build.cast(stored, "float64")
-    values, center = build.cast("X", "float64"), build.constant(np.mean(rows, axis=0, dtype=np.float64))
+    values, center = build.cast("X", "float64"), build.constant(_center(rows))
     near_zero = build.node("Sub", stored, center)
     squares = build.node("ReduceSumSquare", near_zero, build.constant(np.array([1])), keepdims=0)
     scores = build.node("Gemm", build.node("Sub", values, center), near_zero, squares, alpha=-2.0, transB=1)
