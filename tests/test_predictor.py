@@ -500,6 +500,16 @@ def test_tensors_of_other_layouts_and_dtypes(tmp_path):
             predictor.predict(rows)
 
 
+def test_models_whose_interface_no_file_may_have_are_not_saved(monkeypatch, tmp_path):
+    with pytest.raises(lc.UnsupportedModel, match="has 9 dimensions; allowed are 1 to 8: save the model without exam"):
+        lc.save(nn.ReLU(), tmp_path / "model.lc", example=torch.zeros(2, *[1] * 8))
+    monkeypatch.setattr("lifecycle.onnx.interface._MAX_TENSORS", 2)
+    model, X, _ = fitted("Pipeline of columns")
+    with pytest.raises(lc.UnsupportedModel, match="3 inputs and 2 outputs; allowed are 1 to 2 of each: save the model"):
+        lc.save(model, tmp_path / "model.lc", example=X)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["Ridge", "Pipeline of columns", "RandomForestClassifier"])
 def test_tables_without_rows_are_refused_as_their_models_do(name, tmp_path):
     model, X, _, path = saved(tmp_path, name)

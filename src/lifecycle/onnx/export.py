@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import CorruptBundle, UnsupportedModel, integer
+from lifecycle._check import UnsupportedModel, integer
 from lifecycle._display import html_table, import_optional, text_table
 from lifecycle.onnx.conversion import Conversion, convert
-from lifecycle.onnx.interface import LABEL, MODULE, check_kind_of_table
+from lifecycle.onnx.interface import LABEL, MODULE, Interface, check_kind_of_table
 from lifecycle.onnx.rows import extremes, like, n_rows, take_rows
 from lifecycle.store import adapters
 from lifecycle.store.files import write_atomically
@@ -143,13 +143,14 @@ def graph_of_file(
     from lifecycle.onnx.graph import share_arrays
 
     shared = share_arrays(converted.model, arrays, _LEAST_SHARED)
-    graph = converted.model.SerializeToString()
+    graph, interface = converted.model.SerializeToString(), converted.interface.to_json()
     try:
+        Interface.from_json(interface)
         check(f"this {type(model).__name__}", graph, converted.interface)
-    except CorruptBundle as error:  # what load_predictor refuses
+    except ValueError as error:  # what load_predictor refuses
         raise UnsupportedModel(f"{error}: save the model without example=") from None
     facts = {
-        INTERFACE: converted.interface.to_json(),
+        INTERFACE: interface,
         "parity": report.to_json(),
         SHARED: [list(pair) for pair in shared.items()],
     }
