@@ -199,14 +199,27 @@ def test_columns_that_an_example_lacks_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_only_whole_numbers_that_an_encoder_takes_must_stay_whole(tmp_path):
+def test_fractions_in_columns_of_integers_are_answered_as_scikit_learn_does(tmp_path):
     model = make_pipeline(by_columns(), Ridge()).fit(TABLE, TABLE.b)
     lc.save(model, tmp_path / "model.lc", example=TABLE)
     predictor = lc.load_predictor(tmp_path / "model.lc")
-    rows = TABLE.assign(count=2.5)
-    np.testing.assert_allclose(predictor.predict(rows), model.predict(rows))
-    with pytest.raises(ValueError, match="'code' must hold integers"):
-        predictor.predict(TABLE.assign(code=2.5))
+    assert list(predictor.interface.are_integers) == []
+    for column in ("count", "code"):
+        for value in (2.5, -0.5, 2.0, 1e-9, 1e300):
+            rows = TABLE.assign(**{column: value})
+            np.testing.assert_allclose(predictor.predict(rows), model.predict(rows))
+
+
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OrdinalEncoder()])
+def test_fractions_are_refused_where_scikit_learn_refuses_them(encoder, tmp_path):
+    table = TABLE[["code", "b"]]
+    model = make_pipeline(ColumnTransformer([("c", encoder, ["code"])], remainder="passthrough"), Ridge())
+    model.fit(table, TABLE.b)
+    lc.save(model, tmp_path / "model.lc", example=table)
+    predictor = lc.load_predictor(tmp_path / "model.lc")
+    rows = table.assign(code=1.5)
+    assert [answer(one, rows) for one in (model, predictor)] == [None, None]
+    np.testing.assert_allclose(predictor.predict(table.astype(float)), model.predict(table.astype(float)))
 
 
 def test_values_that_become_infinite_on_the_way_to_trees_are_refused(tmp_path):

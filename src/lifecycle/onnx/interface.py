@@ -78,7 +78,8 @@ class Interface:
     may_be_infinite : bool
         Whether the model accepts infinity in a table.
     are_integers : list of int
-        Features that held integers alone, and that an encoder takes for categories, so that others are refused.
+        Features in which fractions are refused. Files that are written now name none; those written before named
+        the columns of integers that an encoder takes for categories, as their graphs answered fractions wrongly.
     """
 
     task: str
@@ -209,7 +210,7 @@ class Interface:
                     raise ValueError(f"{self._name_of(k)} has missing values, which the model does not accept")
                 if np.isinf(column).any() and not self.may_be_infinite:
                     raise ValueError(f"{self._name_of(k)} has infinite values, which the model does not accept")
-        integers = set(self.are_integers)
+        integers = set(self.are_integers)  # of files written before: see the attribute
         for place, k in enumerate(features):
             if k in integers:
                 column = values[finite[:, place], place]
