@@ -508,13 +508,6 @@ def test_exports_of_several_threads(tmp_path):
     assert logging.root.manager.disable == level
 
 
-def test_a_pipeline_with_a_step_that_nobody_converts(tmp_path):
-    X, y = diabetes()
-    inner = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), Ridge())).fit(X, y)
-    with pytest.raises(lc.UnsupportedModel, match="make one of both"):
-        lc.export_onnx(inner, tmp_path / "model.onnx", X)
-
-
 def test_trees_of_many_levels_are_refused_before_onnxruntime_reads_them(tmp_path):
     X = np.arange(1500.0)[:, None]
     model = DecisionTreeClassifier(random_state=0).fit(X, np.arange(1500) % 2)

@@ -131,6 +131,18 @@ def test_a_step_that_goes_wrong_far_from_the_example_is_not_written(monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_pipeline_at_the_end_of_another_answers_as_scikit_learn_does(as_frame, tmp_path):
+    table = pd.DataFrame(POSITIVE, columns=list("abcd")) if as_frame else POSITIVE
+    inner = make_pipeline("passthrough", FunctionTransformer(np.abs), make_pipeline(PCA(2), Ridge()))
+    outer = make_pipeline(MinMaxScaler(clip=True), TransformedTargetRegressor(inner, transformer=StandardScaler()))
+    for model in (make_pipeline(MinMaxScaler(clip=True), inner), outer, make_pipeline(inner)):
+        model.fit(table, TARGET)
+        lc.save(model, tmp_path / "model.lc", example=table[:50])
+        rows = [table, *(table[:1] * factor for factor in (0.0, 0.5, 3.7, 1e6))]
+        check_answers(model, lc.load_predictor(tmp_path / "model.lc"), rows)
+
+
 def mixed(n=120):
     table = pd.DataFrame(
         {

@@ -83,10 +83,6 @@ def _parts(model: Any) -> tuple[list[Any], Any, list[Any]]:
         elif is_a(model, "Pipeline"):
             steps += [step for _, step in model.steps[:-1] if step is not None and step != "passthrough"]
             model = model.steps[-1][1]
-            if is_a(model, "Pipeline"):
-                raise UnsupportedModel(
-                    "a Pipeline at the end of another one cannot be exported to ONNX: make one of both"
-                )
         else:
             return steps, model, targets
 
