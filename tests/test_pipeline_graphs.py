@@ -126,8 +126,12 @@ def test_a_step_that_goes_wrong_far_from_the_example_is_not_written(monkeypatch,
         lc.save(model, tmp_path / "model.lc", example=NUMBERS)
     model = make_pipeline(FunctionTransformer(np.log), MinMaxScaler(), Ridge()).fit(POSITIVE, TARGET)
     monkeypatch.setattr("lifecycle.onnx.converters.transformers.columns.Table.finite", lambda table: table)
-    with pytest.raises(lc.ParityError, match="answers rows that a step of the Pipeline refuses"):
+    sentence = r"answers the first row of example with other values in 0 \(-?[\d.e+]+\), which the model refuses: save"
+    with pytest.raises(lc.ParityError, match=sentence):
         lc.save(model, tmp_path / "model.lc", example=POSITIVE)
+    table = pd.DataFrame(POSITIVE, columns=["a", "b\n", "c", "d"])
+    with pytest.raises(lc.ParityError, match=r"with other values in 'a' \(-?[\d.e+]+\), which the model refuses: save"):
+        lc.save(model.fit(table, TARGET), tmp_path / "model.lc", example=table)
     assert not list(tmp_path.iterdir())
 
 

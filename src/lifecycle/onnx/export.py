@@ -119,7 +119,8 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     ------
     ParityError
         Values differ by more than 1e-5 · m + 1e-4 · |value|, where m is the largest |value| of the output for the rows
-        of the example, or 1 if that is smaller; or a label differs. Nothing is written.
+        of the example, or 1 if that is smaller; or a label differs; or the graph answers a row that a step of the
+        Pipeline refuses. Nothing is written.
     UnsupportedModel
         The model cannot be exported.
     ValueError
@@ -170,8 +171,11 @@ def checked_conversion(
     return converted, compare(converted, example)
 
 
-def compare(converted: Conversion, example: Any) -> ParityReport:
-    """Compare a graph with its model; ParityError unless they agree."""
+def compare(converted: Conversion, example: Any, refused: Sequence[Any] = ()) -> ParityReport:
+    """Compare a graph with its model; ParityError unless they agree.
+
+    `refused` are made of the first row of the example, one row each; the model refuses them, and the graph must.
+    """
     import onnxruntime
 
     session = _session(converted)
@@ -212,7 +216,8 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
     if 2 * undefined > rows:
         raise UnsupportedModel(
             f"for {undefined} of {rows} rows an order that the model does not define decides, as of neighbors at the "
-            "same distance: their answers cannot be compared"
+            "same distance: their answers cannot be compared; give an example with rows between the training rows, or "
+            "another n_neighbors"
         )
     report = ParityReport(
         rows, sum(map(len, hard)), tuple(sorted({*BATCHES, n})), largest, relative, flips, ties + undefined, RTOL,
@@ -227,6 +232,13 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
             f"(relative {relative:.3g}); allowed are no label and {allowed:g} + {RTOL:g} · |value|{hint}",
             report,
         )
+    for row in refused:
+        if not _is_refused(session, names, converted.interface.feeds(row)):
+            raise ParityError(
+                f"the graph answers the first row of example with other values in {_changed(example, row)}, which the "
+                "model refuses: save the model without example=",
+                report,
+            )
     return report
 
 
@@ -260,16 +272,25 @@ def _run(session: Any, names: list[str], feeds: dict[str, np.ndarray]) -> list[n
     return found
 
 
-def refuses(converted: Conversion, parts: Sequence[Any]) -> bool:
-    """Whether a graph refuses each of these rows, or parts of some rows."""
-    session, names = _session(converted), [one.name for one in converted.interface.outputs]
-    for part in parts:
-        try:
-            session.run(names, converted.interface.feeds(part))
-        except Exception:  # as above
-            continue
-        return False
-    return True
+def _is_refused(session: Any, names: list[str], feeds: dict[str, np.ndarray]) -> bool:
+    try:
+        session.run(names, feeds)
+    except Exception:  # as above
+        return True
+    return False
+
+
+def _changed(example: Any, row: Any) -> str:
+    """The columns in which a row differs from the first one of the example, with its values, for a message."""
+    is_frame = hasattr(example, "iloc")
+    names = list(example.columns) if is_frame else range(example.shape[1])
+    before, after = ((X.iloc[0] if is_frame else X[0]).tolist() for X in (example, row))
+    found = [
+        f"{name!r} ({new!r})"
+        for name, old, new in zip(names, before, after, strict=True)
+        if old != new and not (old != old and new != new)  # of two missing values
+    ]
+    return shorten(", ".join(found))
 
 
 def _errors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
