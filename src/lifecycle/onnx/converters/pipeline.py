@@ -11,7 +11,7 @@ import numpy as np
 from lifecycle._check import UnsupportedModel, check_column_names
 from lifecycle.onnx.conversion import Conversion, classifier_reference, feature_names
 from lifecycle.onnx.conversion import convert as convert_model
-from lifecycle.onnx.converters.columns import dense, dtype_of, with_names
+from lifecycle.onnx.converters.columns import dense, dtype_of, inputs_of, with_names
 from lifecycle.onnx.converters.transformers import (
     Columns,
     Table,
@@ -131,9 +131,8 @@ def _features(steps: Sequence[Any], example: Any) -> Interface:
             check_column_names([str(name) for name in example.columns], names)
         columns = columns_of(example)
     return Interface(
-        REGRESSOR, [Tensor(f"column_{k}", dtype_of(column), (None, 1)) for k, column in enumerate(columns)], output,
-        feature_names=names, by_column=True, by_name=used is not None,
-    )  # fmt: skip
+        REGRESSOR, inputs_of(columns), output, feature_names=names, by_column=True, by_name=used is not None
+    )
 
 
 def _check_width(example: Any, n_features: Any) -> None:
