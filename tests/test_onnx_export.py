@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -142,6 +143,26 @@ def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path, what, change
     assert not list(tmp_path.iterdir())
     assert (caught.value.report.label_flips > 0) == (what == "labels")
     assert caught.value.report.max_rel_error > RTOL
+
+
+def test_the_tolerance_is_that_of_the_largest_value_in_any_row_of_the_example(monkeypatch, tmp_path):
+    X, y = diabetes()
+    model = Ridge().fit(X, y)
+    model.intercept_ -= model.predict(X[:1].astype(np.float32))[0]  # nothing but rounding is left of the first row
+    report = lc.export_onnx(model, tmp_path / "model.onnx", X.astype(np.float32))
+    assert report.atol == ATOL
+    small = Ridge().fit(X, y / np.abs(y).max() / 1000)
+    small.intercept_ += 0.001 - np.abs(small.predict(X)).max()
+    assert 5e-9 < lc.export_onnx(small, tmp_path / "small.onnx", X).atol < 1e-8 * (1 + 1e-9)
+    converted = linear.convert
+
+    def wrong(model, example, opset):
+        found = converted(model, example, opset)
+        return replace(found, reference=lambda rows: [values * 1.01 for values in found.reference(rows)])
+
+    monkeypatch.setattr(linear, "convert", wrong)
+    with pytest.raises(lc.ParityError, match=r"allowed are no label and 1\.01e-08 \+ 0\.0001 · \|value\|"):
+        lc.export_onnx(small, tmp_path / "small.onnx", X)
 
 
 @pytest.mark.parametrize(
@@ -506,13 +527,6 @@ def test_exports_of_several_threads(tmp_path):
         list(pool.map(lambda path: lc.export_onnx(net, path, np.zeros((2, 4), "f4")), paths))
     assert all(path.exists() for path in paths)
     assert logging.root.manager.disable == level
-
-
-def test_a_pipeline_with_a_step_that_nobody_converts(tmp_path):
-    X, y = diabetes()
-    inner = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), Ridge())).fit(X, y)
-    with pytest.raises(lc.UnsupportedModel, match="make one of both"):
-        lc.export_onnx(inner, tmp_path / "model.onnx", X)
 
 
 def test_trees_of_many_levels_are_refused_before_onnxruntime_reads_them(tmp_path):

@@ -133,9 +133,25 @@ def test_a_step_that_goes_wrong_far_from_the_example_is_not_written(monkeypatch,
         lc.save(model, tmp_path / "model.lc", example=NUMBERS)
     model = make_pipeline(FunctionTransformer(np.log), MinMaxScaler(), Ridge()).fit(POSITIVE, TARGET)
     monkeypatch.setattr("lifecycle.onnx.converters.transformers.columns.Table.finite", lambda table: table)
-    with pytest.raises(lc.ParityError, match="answers rows that a step of the Pipeline refuses"):
+    sentence = r"answers the first row of example with other values in 0 \(-?[\d.e+]+\), which the model refuses: save"
+    with pytest.raises(lc.ParityError, match=sentence):
         lc.save(model, tmp_path / "model.lc", example=POSITIVE)
+    table = pd.DataFrame(POSITIVE, columns=["a", "b\n", "c", "d"])
+    with pytest.raises(lc.ParityError, match=r"with other values in 'a' \(-?[\d.e+]+\), which the model refuses: save"):
+        lc.save(model.fit(table, TARGET), tmp_path / "model.lc", example=table)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_pipeline_at_the_end_of_another_answers_as_scikit_learn_does(as_frame, tmp_path):
+    table = pd.DataFrame(POSITIVE, columns=list("abcd")) if as_frame else POSITIVE
+    inner = make_pipeline("passthrough", FunctionTransformer(np.abs), make_pipeline(PCA(2), Ridge()))
+    outer = make_pipeline(MinMaxScaler(clip=True), TransformedTargetRegressor(inner, transformer=StandardScaler()))
+    for model in (make_pipeline(MinMaxScaler(clip=True), inner), outer, make_pipeline(inner)):
+        model.fit(table, TARGET)
+        lc.save(model, tmp_path / "model.lc", example=table[:50])
+        rows = [table, *(table[:1] * factor for factor in (0.0, 0.5, 3.7, 1e6))]
+        check_answers(model, lc.load_predictor(tmp_path / "model.lc"), rows)
 
 
 def mixed(n=120):
@@ -206,14 +222,27 @@ def test_columns_that_an_example_lacks_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_only_whole_numbers_that_an_encoder_takes_must_stay_whole(tmp_path):
+def test_fractions_in_columns_of_integers_are_answered_as_scikit_learn_does(tmp_path):
     model = make_pipeline(by_columns(), Ridge()).fit(TABLE, TABLE.b)
     lc.save(model, tmp_path / "model.lc", example=TABLE)
     predictor = lc.load_predictor(tmp_path / "model.lc")
-    rows = TABLE.assign(count=2.5)
-    np.testing.assert_allclose(predictor.predict(rows), model.predict(rows))
-    with pytest.raises(ValueError, match="'code' must hold integers"):
-        predictor.predict(TABLE.assign(code=2.5))
+    assert list(predictor.interface.are_integers) == []
+    for column in ("count", "code"):
+        for value in (2.5, -0.5, 2.0, 1e-9, 1e300):
+            rows = TABLE.assign(**{column: value})
+            np.testing.assert_allclose(predictor.predict(rows), model.predict(rows))
+
+
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OrdinalEncoder()])
+def test_fractions_are_refused_where_scikit_learn_refuses_them(encoder, tmp_path):
+    table = TABLE[["code", "b"]]
+    model = make_pipeline(ColumnTransformer([("c", encoder, ["code"])], remainder="passthrough"), Ridge())
+    model.fit(table, TABLE.b)
+    lc.save(model, tmp_path / "model.lc", example=table)
+    predictor = lc.load_predictor(tmp_path / "model.lc")
+    rows = table.assign(code=1.5)
+    assert [answer(one, rows) for one in (model, predictor)] == [None, None]
+    np.testing.assert_allclose(predictor.predict(table.astype(float)), model.predict(table.astype(float)))
 
 
 def test_values_that_become_infinite_on_the_way_to_trees_are_refused(tmp_path):

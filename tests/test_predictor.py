@@ -488,10 +488,20 @@ def test_a_column_that_is_imputed_may_lack_values_and_another_may_not(tmp_path):
     assert len(predictor.predict(X.assign(b=np.nan))) == len(X)
 
 
-def test_a_column_of_whole_numbers_takes_no_fractions(tmp_path):
+def test_fractions_in_a_column_of_integers_are_answered_as_the_model_does(tmp_path):
+    model, X, _, path = saved(tmp_path, "Pipeline, categories of whole numbers")
+    rows = X.assign(label=0.5)
+    np.testing.assert_allclose(lc.load_predictor(path).predict(rows), model.predict(rows), rtol=RTOL, atol=ATOL)
+
+
+def test_columns_that_a_file_written_before_names_take_no_fractions(tmp_path):
     _, X, _, path = saved(tmp_path, "Pipeline, categories of whole numbers")
+    now = lc.load_predictor(path).interface
+    label = now.feature_names.index("label")
+    before = type(now).from_json({**now.to_json(), "are_integers": [label]})
+    before.feeds(X)
     with pytest.raises(ValueError, match="the column 'label' must hold integers"):
-        lc.load_predictor(path).predict(X.assign(label=0.5))
+        before.feeds(X.assign(label=0.5))
 
 
 def test_unknown_categories_that_the_model_refuses_are_a_value_error(tmp_path):
@@ -535,6 +545,16 @@ def test_tensors_of_other_layouts_and_dtypes(tmp_path):
     ]:
         with pytest.raises(ValueError, match=sentence):
             predictor.predict(rows)
+
+
+def test_models_whose_interface_no_file_may_have_are_not_saved(monkeypatch, tmp_path):
+    with pytest.raises(lc.UnsupportedModel, match="has 9 dimensions; allowed are 1 to 8: save the model without exam"):
+        lc.save(nn.ReLU(), tmp_path / "model.lc", example=torch.zeros(2, *[1] * 8))
+    monkeypatch.setattr("lifecycle.onnx.interface._MAX_TENSORS", 2)
+    model, X, _ = fitted("Pipeline of columns")
+    with pytest.raises(lc.UnsupportedModel, match="3 inputs and 2 outputs; allowed are 1 to 2 of each: save the model"):
+        lc.save(model, tmp_path / "model.lc", example=X)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["Ridge", "Pipeline of columns", "RandomForestClassifier"])

@@ -72,7 +72,7 @@ def convert(model: Any, kind: str, example: Any, opset: int | None = None) -> Co
 
 
 def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
-    """Which features of a table a model accepts missing and infinite values in, and which hold integers alone."""
+    """Which features of a table a model accepts missing and infinite values in."""
     if hasattr(example, "tocsr"):
         example = example.toarray()
     is_frame = hasattr(example, "iloc")
@@ -80,7 +80,7 @@ def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
         example = example[interface.feature_names]
     table: Any = example if is_frame else np.asarray(example)
     if table.ndim != 2 or (not is_frame and table.dtype.kind not in "biuf"):
-        return {"are_integers": []}
+        return {}
     kinds = [kind_of(dtype) for dtype in table.dtypes] if is_frame else [table.dtype.kind] * table.shape[1]
     numeric = [k for k, kind in enumerate(kinds) if kind in "biuf"]
 
@@ -101,10 +101,7 @@ def _accepted(model: Any, example: Any, interface: Interface) -> dict[str, Any]:
     missing = numeric
     if numeric and not accepts(numeric, np.nan):
         missing = [k for k in numeric if accepts([k], np.nan)] if len(numeric) <= _MAX_TRIED else []
-    encoded = set(interface.are_integers)
-    integers = [k for k in numeric if kinds[k] in "biu" and k in encoded] if interface.by_column else []
-    infinite = bool(numeric) and accepts(numeric, np.inf)
-    return {"may_be_missing": missing, "may_be_infinite": infinite, "are_integers": integers}
+    return {"may_be_missing": missing, "may_be_infinite": bool(numeric) and accepts(numeric, np.inf)}
 
 
 def kind_of(dtype: Any) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle._check import CorruptBundle, UnsupportedModel, integer
+from lifecycle._check import UnsupportedModel, integer
 from lifecycle._display import html_table, import_optional, text_table
 from lifecycle.onnx.conversion import Conversion, convert
-from lifecycle.onnx.interface import LABEL, MODULE, check_kind_of_table
+from lifecycle.onnx.interface import LABEL, MODULE, Interface, check_kind_of_table
 from lifecycle.onnx.rows import extremes, like, n_rows, take_rows
 from lifecycle.store import adapters
 from lifecycle.store.files import write_atomically
@@ -54,7 +54,8 @@ class ParityReport:
         Also rows whose last neighbors are at the same distance but for rounding, and have different targets: which of
         them are taken is not compared.
     rtol, atol : float
-        What was allowed: |difference| ≤ atol + rtol · |value|.
+        What was allowed: |difference| ≤ atol + rtol · |value|, for the output that comes closest to it. `atol` is 1e-5,
+        times the largest |value| of the output for the rows of the example where that is below 1.
     onnxruntime : str
         The version.
     """
@@ -117,7 +118,9 @@ def export_onnx(model: Any, path: str | os.PathLike, example: Any, *, opset: int
     Raises
     ------
     ParityError
-        Values differ by more than 1e-5 + 1e-4 · |value|, or a label differs. Nothing is written.
+        Values differ by more than 1e-5 · m + 1e-4 · |value|, where m is the largest |value| of the output for the rows
+        of the example, or 1 if that is smaller; or a label differs; or the graph answers a row that a step of the
+        Pipeline refuses. Nothing is written.
     UnsupportedModel
         The model cannot be exported.
     ValueError
@@ -141,13 +144,14 @@ def graph_of_file(
     from lifecycle.onnx.graph import share_arrays
 
     shared = share_arrays(converted.model, arrays, _LEAST_SHARED)
-    graph = converted.model.SerializeToString()
+    graph, interface = converted.model.SerializeToString(), converted.interface.to_json()
     try:
+        Interface.from_json(interface)
         check(f"this {type(model).__name__}", graph, converted.interface)
-    except CorruptBundle as error:  # what load_predictor refuses
+    except ValueError as error:  # what load_predictor refuses
         raise UnsupportedModel(f"{error}: save the model without example=") from None
     facts = {
-        INTERFACE: converted.interface.to_json(),
+        INTERFACE: interface,
         "parity": report.to_json(),
         SHARED: [list(pair) for pair in shared.items()],
     }
@@ -167,18 +171,22 @@ def checked_conversion(
     return converted, compare(converted, example)
 
 
-def compare(converted: Conversion, example: Any) -> ParityReport:
-    """Compare a graph with its model; ParityError unless they agree."""
+def compare(converted: Conversion, example: Any, refused: Sequence[Any] = ()) -> ParityReport:
+    """Compare a graph with its model; ParityError unless they agree.
+
+    `refused` are made of the first row of the example, one row each; the model refuses them, and the graph must.
+    """
     import onnxruntime
 
     session = _session(converted)
     names = [one.name for one in converted.interface.outputs]
     n = n_rows(example)
-    parts = [take_rows(example, np.arange(size) % n) for size in (*BATCHES, n)]
+    parts = [take_rows(example, np.arange(size) % n) for size in (n, *BATCHES)]
     largest_and_smallest = [] if converted.interface.task == MODULE else extremes(example)
     hard = [like(example, part) for part in (*converted.hard_rows, *largest_and_smallest) if len(part)]
-    largest, relative, flips, ties, undefined, rows, excess = 0.0, 0.0, 0, 0, 0, 0, 0.0
-    largest_of: dict[str, float] = {}  # by output, in the first part, which has rows of the example
+    largest, relative, flips, ties, undefined, rows = 0.0, 0.0, 0, 0, 0, 0
+    excess, allowed = -np.inf, ATOL  # of the value that comes closest to its tolerance, or exceeds it most
+    largest_of: dict[str, float] = {}  # by output, in the first part, which has all rows of the example
     for part in (*parts, *hard):
         wanted = answer(converted.reference, part)
         found = _run(session, names, converted.interface.feeds(part))
@@ -202,15 +210,18 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
             is_large = sizes > atol
             largest = max(largest, float(errors.max(initial=0.0)))
             relative = max(relative, float((errors[is_large] / sizes[is_large]).max(initial=0.0)))
-            excess = max(excess, float(((errors - atol - RTOL * sizes) / atol).max(initial=-1.0)))
+            excess, allowed = max(
+                (excess, allowed), (float(((errors - atol - RTOL * sizes) / atol).max(initial=-np.inf)), atol)
+            )
     if 2 * undefined > rows:
         raise UnsupportedModel(
             f"for {undefined} of {rows} rows an order that the model does not define decides, as of neighbors at the "
-            "same distance: their answers cannot be compared"
+            "same distance: their answers cannot be compared; give an example with rows between the training rows, or "
+            "another n_neighbors"
         )
     report = ParityReport(
-        rows, sum(map(len, hard)), tuple(sorted({*BATCHES, n})), largest, relative, flips, ties + undefined, RTOL, ATOL,
-        str(onnxruntime.__version__),
+        rows, sum(map(len, hard)), tuple(sorted({*BATCHES, n})), largest, relative, flips, ties + undefined, RTOL,
+        allowed, str(onnxruntime.__version__),
     )  # fmt: skip
     hint = ""
     if any(one.dtype == "float32" for one in converted.interface.inputs) and converted.interface.task != MODULE:
@@ -218,9 +229,16 @@ def compare(converted: Conversion, example: Any) -> ParityReport:
     if flips or excess > 0:
         raise ParityError(
             f"the graph differs from its model on {rows:,} rows: {flips} labels, largest error {largest:.3g} "
-            f"(relative {relative:.3g}); allowed are no label and {ATOL:g} + {RTOL:g} · |value|{hint}",
+            f"(relative {relative:.3g}); allowed are no label and {allowed:g} + {RTOL:g} · |value|{hint}",
             report,
         )
+    for row in refused:
+        if not _is_refused(session, names, converted.interface.feeds(row)):
+            raise ParityError(
+                f"the graph answers the first row of example with other values in {_changed(example, row)}, which the "
+                "model refuses: save the model without example=",
+                report,
+            )
     return report
 
 
@@ -254,16 +272,25 @@ def _run(session: Any, names: list[str], feeds: dict[str, np.ndarray]) -> list[n
     return found
 
 
-def refuses(converted: Conversion, parts: Sequence[Any]) -> bool:
-    """Whether a graph refuses each of these rows, or parts of some rows."""
-    session, names = _session(converted), [one.name for one in converted.interface.outputs]
-    for part in parts:
-        try:
-            session.run(names, converted.interface.feeds(part))
-        except Exception:  # as above
-            continue
-        return False
-    return True
+def _is_refused(session: Any, names: list[str], feeds: dict[str, np.ndarray]) -> bool:
+    try:
+        session.run(names, feeds)
+    except Exception:  # as above
+        return True
+    return False
+
+
+def _changed(example: Any, row: Any) -> str:
+    """The columns in which a row differs from the first one of the example, with its values, for a message."""
+    is_frame = hasattr(example, "iloc")
+    names = list(example.columns) if is_frame else range(example.shape[1])
+    before, after = ((X.iloc[0] if is_frame else X[0]).tolist() for X in (example, row))
+    found = [
+        f"{name!r} ({new!r})"
+        for name, old, new in zip(names, before, after, strict=True)
+        if old != new and not (old != old and new != new)  # of two missing values
+    ]
+    return shorten(", ".join(found))
 
 
 def _errors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "
 TEXT = "str"  # dtype of a tensor of strings
 _DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", TEXT)
 _MAX_NAME = 500  # characters
-_MAX_TENSORS = 10_000
+_MAX_TENSORS, _MAX_DIMENSIONS = 10_000, 8
 NO_ROWS = "X has no rows: a prediction needs one or more"
 
 
@@ -42,8 +42,10 @@ class Tensor:
         name, shape = entry["name"], entry["shape"]
         if not isinstance(name, str) or not is_name(name):
             raise ValueError("the name of an input or output is malformed")
+        if not 1 <= len(shape) <= _MAX_DIMENSIONS:
+            raise ValueError(f"{shorten(name)} has {len(shape)} dimensions; allowed are 1 to {_MAX_DIMENSIONS}")
         sizes = [n for n in shape if n is not None]
-        if not 1 <= len(shape) <= 8 or not all(type(n) is int and 0 <= n < 2**31 for n in sizes):
+        if not all(type(n) is int and 0 <= n < 2**31 for n in sizes):
             raise ValueError(f"the shape of {name} is malformed")
         return cls(name, one_of("dtype", entry["dtype"], _DTYPES), tuple(shape))
 
@@ -76,7 +78,8 @@ class Interface:
     may_be_infinite : bool
         Whether the model accepts infinity in a table.
     are_integers : list of int
-        Features that held integers alone, and that an encoder takes for categories, so that others are refused.
+        Features in which fractions are refused. Files that are written now name none; those written before named
+        the columns of integers that an encoder takes for categories, as their graphs answered fractions wrongly.
     """
 
     task: str
@@ -121,7 +124,10 @@ class Interface:
             raise ValueError("the interface of the graph is malformed")
         inputs, outputs = ([Tensor.from_json(one) for one in entry[key]] for key in ("inputs", "outputs"))
         if not 1 <= len(inputs) <= _MAX_TENSORS or not 1 <= len(outputs) <= _MAX_TENSORS:
-            raise ValueError("the interface of the graph has no inputs or outputs, or too many")
+            raise ValueError(
+                f"the graph has {len(inputs):,} inputs and {len(outputs):,} outputs; allowed are 1 to {_MAX_TENSORS:,} "
+                "of each"
+            )
         classes, names = entry["classes"], entry["feature_names"]
         classes = None if classes is None else deserialize_value(classes)
         task = one_of("task", entry["task"], (CLASSIFIER, REGRESSOR, MODULE))
@@ -204,7 +210,7 @@ class Interface:
                     raise ValueError(f"{self._name_of(k)} has missing values, which the model does not accept")
                 if np.isinf(column).any() and not self.may_be_infinite:
                     raise ValueError(f"{self._name_of(k)} has infinite values, which the model does not accept")
-        integers = set(self.are_integers)
+        integers = set(self.are_integers)  # of files written before: see the attribute
         for place, k in enumerate(features):
             if k in integers:
                 column = values[finite[:, place], place]
@@ -238,7 +244,7 @@ def columns_named(X: Any, names: list[str], what: str) -> list[Any]:
 
 def check_kind_of_table(X: Any, name: str = "X") -> None:
     """ValueError for a table of another library than pandas."""
-    is_table = any(hasattr(X, name) for name in ("columns", "column_names", "__dataframe__"))
+    is_table = any(hasattr(X, known) for known in ("columns", "column_names", "__dataframe__"))
     if is_table and not hasattr(X, "iloc"):
         library = type(X).__module__.split(".")[0]
         raise ValueError(f"{name} is a {type(X).__name__} of {library}: give {name}.to_pandas()")

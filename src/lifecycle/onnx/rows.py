@@ -96,7 +96,7 @@ def unlike_rows(table: Any) -> Iterator[Any]:
     for place in range(max(map(len, others.values()), default=0)):
         changed = {k: others[k][place] for k in chosen if place < len(others[k])}
         if changed:
-            yield _changed_in_turn(table, changed)
+            yield _first_changed_in_turn(table, changed)
     for place in range(_MODERATE):
         all_at_once = {k: values[place] for k, values in others.items() if place < len(values)}
         if all_at_once:
@@ -108,7 +108,7 @@ def rows_with_missing(table: Any) -> Iterator[Any]:
     numeric = [k for k, column in enumerate(_columns(table)) if column.dtype.kind in "iuf"]
     if numeric:
         yield _changed_at_once(table, dict.fromkeys(numeric, np.nan))
-        yield _changed_in_turn(table, dict.fromkeys(sorted({*numeric} & {*_chosen(table)}), np.nan))
+        yield _first_changed_in_turn(table, dict.fromkeys(sorted({*numeric} & {*_chosen(table)}), np.nan))
 
 
 def _chosen(table: Any) -> list[int]:
@@ -123,7 +123,9 @@ def _columns(table: Any) -> list[np.ndarray]:
 
 
 def _values(column: Any) -> np.ndarray:
-    """Of a column of pandas, where pandas.NA among numbers becomes NaN."""
+    """Of a column, where pandas.NA among numbers becomes NaN."""
+    if not hasattr(column, "iloc"):
+        return np.asarray(column)
     if getattr(column.dtype, "kind", "O") in "iuf" and not isinstance(column.dtype, np.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.to_numpy()
@@ -144,15 +146,26 @@ def _unlike(column: np.ndarray) -> list[Any]:
     return [float(value) for value in found if abs(value) <= largest]
 
 
-def _changed_in_turn(table: Any, values: Mapping[int, Any]) -> Any:
-    """As many copies of a row, each with one of the values."""
-    rows = take_rows(table, np.zeros(len(values), int))
-    changed, columns = {}, _columns(rows)
-    for place, (k, value) in enumerate(values.items()):
-        column = columns[k].astype(_dtype_with(columns[k], value))  # a copy
-        column[place] = value
-        changed[k] = column
+def changed_in_turn(rows: Any, values: Sequence[tuple[int, Any]]) -> Any:
+    """As many rows of a table as values; in row k the column `values[k][0]` has another value, `values[k][1]`."""
+    places: dict[int, list[int]] = {}
+    for place, (k, _) in enumerate(values):
+        places.setdefault(k, []).append(place)
+    changed = {}
+    for k, of_column in places.items():
+        column = rows.iloc[:, k] if hasattr(rows, "iloc") else rows[:, k]
+        new = [values[place][1] for place in of_column]
+        dtype = _dtype_with(_values(column), new[0])
+        if hasattr(column, "iloc") and dtype is not object:
+            changed[k] = column.to_numpy(dtype=dtype, na_value=np.nan, copy=True)
+        else:
+            changed[k] = np.array(column, dtype)
+        changed[k][of_column] = new
     return _with(rows, changed)
+
+
+def _first_changed_in_turn(table: Any, values: Mapping[int, Any]) -> Any:
+    return changed_in_turn(take_rows(table, np.zeros(len(values), int)), list(values.items()))
 
 
 def _changed_at_once(table: Any, values: Mapping[int, Any]) -> Any:

@@ -9,17 +9,12 @@ import numpy as np
 from lifecycle.onnx.conversion import kind_of
 from lifecycle.onnx.graph import rename_inputs
 from lifecycle.onnx.interface import TEXT, Tensor, is_name
-from lifecycle.onnx.rows import n_rows, take_rows
 from lifecycle.store.limits import shorten
 
 
-def inputs_of(example: Any) -> list[Tensor]:
-    """A column of a DataFrame each, by their number, or the whole array."""
-    if hasattr(example, "iloc"):
-        columns = [example.iloc[:, k] for k in range(example.shape[1])]
-        return [Tensor(f"column_{k}", dtype_of(column), (None, 1)) for k, column in enumerate(columns)]
-    array = dense(example)
-    return [Tensor("X", dtype_of(array), (None, *array.shape[1:]))]
+def inputs_of(columns: Sequence[Any]) -> list[Tensor]:
+    """An input for each column of a DataFrame, named by its number."""
+    return [Tensor(f"column_{k}", dtype_of(column), (None, 1)) for k, column in enumerate(columns)]
 
 
 def dtype_of(values: Any) -> str:
@@ -55,22 +50,3 @@ def dense(X: Any) -> np.ndarray:
     if hasattr(X, "toarray"):
         X = X.toarray()
     return np.asarray(X)
-
-
-def rows_with(X: Any, inputs: Sequence[Tensor], values: Sequence[tuple[int, Any]]) -> Any:
-    """Rows of a table; in row k the column `values[k][0]` has another value, `values[k][1]`."""
-    rows = take_rows(X, np.arange(len(values)) % n_rows(X))
-    if not hasattr(X, "iloc"):
-        rows[np.arange(len(values)), [column for column, _ in values]] = [value for _, value in values]
-        return rows
-    for column in {column for column, _ in values}:
-        series = rows.iloc[:, column]
-        if inputs[column].dtype == TEXT:
-            array = series.to_numpy(dtype=object, copy=True)
-        else:
-            array = series.to_numpy(dtype=inputs[column].dtype, na_value=np.nan, copy=True)
-        for k, (changed, value) in enumerate(values):
-            if changed == column:
-                array[k] = value
-        rows.isetitem(column, array)
-    return rows

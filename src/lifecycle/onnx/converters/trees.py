@@ -20,11 +20,12 @@ from lifecycle.onnx.conversion import (
     regressor_interface,
 )
 from lifecycle.onnx.converters.categories import append_sets, example_values, has_text
-from lifecycle.onnx.converters.columns import inputs_of, rows_with, with_names
+from lifecycle.onnx.converters.columns import inputs_of, with_names
 from lifecycle.onnx.converters.heads import append_label, one_minus
 from lifecycle.onnx.converters.transformers import Columns
 from lifecycle.onnx.graph import ML, GraphBuilder
-from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Interface, Tensor
+from lifecycle.onnx.interface import PREDICTION, PROBABILITIES, Interface, Tensor, columns_of
+from lifecycle.onnx.rows import changed_in_turn, take_rows
 from lifecycle.onnx.tree_nodes import MAX_LEVELS
 from lifecycle.store import adapters
 from lifecycle.tree_models import TreeClassifier, TreeRegressor
@@ -40,13 +41,13 @@ def convert(model: Any, example: Any, opset: int | None) -> Conversion:
         raise UnsupportedModel(f"trees with more than {MAX_LEVELS:,} levels cannot be exported to ONNX")
     rows, by_column = flat.rows, has_text(flat.rows)
     X = _frame(model, example) if by_column else check_table(model, example)
-    inputs = inputs_of(X) if by_column else [Tensor("X", str(X.dtype), (None, X.shape[1]))]
+    inputs = inputs_of(columns_of(X)) if by_column else [Tensor("X", str(X.dtype), (None, X.shape[1]))]
     build, ensemble, features = GraphBuilder(opset), flat.ensemble, "X"
     values = _values_at_thresholds(flat)
     if rows.encoded:
         ensemble, features = append_sets(build, ensemble, rows, inputs)
         values += example_values(rows)
-    hard_rows = [rows_with(X, inputs, values)]
+    hard_rows = [changed_in_turn(take_rows(X, np.arange(len(values)) % len(X)), values)]
     sums = _append_ensemble(build, flat, ensemble, features)
     names: dict[str, Any] = {"feature_names": feature_names(model), "by_column": by_column}
     if isinstance(flat, TreeRegressor):

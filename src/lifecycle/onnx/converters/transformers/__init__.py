@@ -3,7 +3,7 @@
 `numbers` and `categories` have one function for each class of transformers; here are the steps that hold others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from lifecycle._check import UnsupportedModel
 from lifecycle.onnx.converters.transformers import categories, numbers
 from lifecycle.onnx.converters.transformers.columns import Columns, Table
 
-__all__ = ["Columns", "Table", "encoded_columns", "inverse_transform", "transform", "used_columns"]
+__all__ = ["Columns", "Table", "inverse_transform", "transform", "used_columns"]
 
 _OF_TABLES: dict[str, Callable[[Any, Table], Table]] = {
     "OneHotEncoder": categories.one_hot_encoder,
@@ -84,20 +84,3 @@ def used_columns(step: Any) -> list[int] | None:
     if type(step).__name__ != "ColumnTransformer" or not hasattr(step, "feature_names_in_"):
         return None
     return sorted({place for _, places in _parts(step) for place in places})
-
-
-def encoded_columns(steps: Sequence[Any], n_features: int) -> set[int]:
-    """The columns, of so many that the first step takes, that an encoder of categories in the steps may take."""
-    first, *later = steps
-    if any(encoded_columns([step], 1) for step in later):  # its columns may be made of any
-        return set(range(n_features))
-    name = type(first).__name__
-    if name in ("OneHotEncoder", "OrdinalEncoder"):
-        return set(range(n_features))
-    if name == "ColumnTransformer":
-        return {places[k] for part, places in _parts(first) for k in encoded_columns([part], len(places))}
-    if name == "FeatureUnion":
-        return {k for _, part in first.transformer_list for k in encoded_columns([part], n_features)}
-    if name == "Pipeline":
-        return encoded_columns([step for _, step in first.steps], n_features)
-    return set()
