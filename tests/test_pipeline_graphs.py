@@ -31,8 +31,10 @@ from sklearn.preprocessing import (
 )
 
 import lifecycle as lc
+from lifecycle.onnx.conversion import convert
 from lifecycle.onnx.converters.transformers import numbers
-from lifecycle.onnx.export import ATOL, RTOL
+from lifecycle.onnx.parity import ATOL, RTOL, compare
+from lifecycle.store.adapters import SKLEARN_LINEAR_MODEL
 
 rng = np.random.RandomState(0)
 NUMBERS = np.column_stack([rng.randint(5, size=100), rng.randn(100), np.exp(rng.randn(100)), rng.randint(1, 4, 100)])
@@ -140,6 +142,12 @@ def test_a_step_that_goes_wrong_far_from_the_example_is_not_written(monkeypatch,
     with pytest.raises(lc.ParityError, match=r"with other values in 'a' \(-?[\d.e+]+\), which the model refuses: save"):
         lc.save(model.fit(table, TARGET), tmp_path / "model.lc", example=table)
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_do_not_fit_the_inputs_do_not_count_as_refused_by_the_graph():
+    converted = convert(Ridge().fit(NUMBERS, TARGET), SKLEARN_LINEAR_MODEL, NUMBERS)
+    with pytest.raises(ValueError, match="X must have the shape"):
+        compare(converted, NUMBERS, refused=[NUMBERS[:1, :2]])
 
 
 @pytest.mark.parametrize("as_frame", [False, True])

@@ -28,7 +28,7 @@ from torch import nn
 import lifecycle as lc
 import lifecycle.torch as lt
 from lifecycle.onnx import checked_graph, inference_protocol
-from lifecycle.onnx.export import ATOL, RTOL
+from lifecycle.onnx.parity import ATOL, RTOL
 from tests.exported_models import MODELS, digits, fitted, mixed_table, rows_of
 
 

@@ -19,7 +19,6 @@ from lifecycle.onnx.converters.transformers import (
     transform,
     used_columns,
 )
-from lifecycle.onnx.export import answer, compare
 from lifecycle.onnx.graph import GraphBuilder, join
 from lifecycle.onnx.interface import (
     CLASSIFIER,
@@ -31,6 +30,7 @@ from lifecycle.onnx.interface import (
     columns_named,
     columns_of,
 )
+from lifecycle.onnx.parity import answer, compare
 from lifecycle.onnx.rows import as_table, n_rows, rows_with_missing, take_rows, unlike_rows
 from lifecycle.store.adapters.sklearn.steps import estimator_adapter, is_a
 
