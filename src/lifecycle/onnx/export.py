@@ -11,7 +11,6 @@ from lifecycle._display import import_optional
 from lifecycle.onnx.conversion import Conversion, convert
 from lifecycle.onnx.interface import Interface, check_kind_of_table
 from lifecycle.onnx.parity import ParityReport, compare
-from lifecycle.onnx.rows import n_rows as n_rows
 from lifecycle.store import adapters
 from lifecycle.store.files import write_atomically
 from lifecycle.store.models import model_of_result
