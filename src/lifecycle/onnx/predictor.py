@@ -13,7 +13,7 @@ import numpy as np
 from lifecycle._check import UnsupportedModel
 from lifecycle._display import import_optional, text_table
 from lifecycle.onnx import inference_protocol
-from lifecycle.onnx.export import INTERFACE, SHARED, n_rows
+from lifecycle.onnx.export import INTERFACE, SHARED
 from lifecycle.onnx.interface import (
     CLASSIFIER,
     LABEL,
@@ -27,6 +27,7 @@ from lifecycle.onnx.interface import (
     Tensor,
     check_kind_of_table,
 )
+from lifecycle.onnx.rows import n_rows
 from lifecycle.store import adapters, bundle_reader
 from lifecycle.store.limits import shorten
 
