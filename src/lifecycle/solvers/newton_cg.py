@@ -7,13 +7,13 @@ method) end with a residual r at iteration i, which lowers the quadratic model f
     rᵀM⁻¹r ≤ η² gᵀM⁻¹g    or    q(i − 1) − q(i) ≤ −ν q(i) / i    or    ½ rᵀH⁻¹r ≤ tolerance.
 
 The second holds where the model falls by less than a share ν of its mean fall so far: an ill-conditioned Hessian would
-take many more iterations for the first, which lower the function hardly. The share is ½ at first, and halves where the
-predicted decrease falls slowly from step to step. It shows no minimum: where the decrease is within the tolerance one
-of the others decides. The third, of which an estimate from above is computed, is what the model could fall further; a
-function without such an estimate may have no minimum, and its directions are solved to the first. No Hessian is stored:
-each iteration takes one product with it, for all functions together. Sources: Dembo & Steihaug (1983); Nash & Sofer
-(1990), Assessing a search direction within a truncated-Newton method; Nocedal & Wright, Numerical Optimization (2006),
-algorithms 3.2, 5.3 and 7.1.
+take many more iterations for the first, which lower the function hardly. The share is ½ at first, and a quarter of it
+after each step that brought what the model predicted, so that quadratic functions are solved to the first. It shows no
+minimum: where the decrease is within the tolerance one of the others decides. The third, of which an estimate from
+above is computed, is what the model could fall further; a function without such an estimate may have no minimum, and
+its directions are solved to the first. No Hessian is stored: each iteration takes one product with it, for all
+functions together. Sources: Dembo & Steihaug (1983); Nash & Sofer (1990), Assessing a search direction within a
+truncated-Newton method; Nocedal & Wright, Numerical Optimization (2006), algorithms 3.2, 5.3 and 7.1.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,9 +26,7 @@ from lifecycle.solvers.line_search import Points, backtracking
 
 _RESIDUAL = 0.1  # η
 _PROGRESS = 0.5  # ν at first
-_SLOW = (
-    0.5  # share of the decrease predicted before: where more is left, directions are solved too loosely for progress
-)
+_QUADRATIC = 1e-2  # relative error of a predicted decrease, up to which the model is trusted further and ν is quartered
 _MAX_INNER = 500  # conjugate gradients for one direction
 
 
@@ -97,14 +95,12 @@ def minimize(
     points = Points(functions, x[functions], *evaluate(x[functions], functions))
     points = points.select(np.isfinite(points.value))
     tolerance = np.broadcast_to(tolerances.predicted_decrease, len(x))
-    progress, last = np.full(len(x), _PROGRESS), np.full(len(x), np.inf)
+    progress = np.full(len(x), _PROGRESS)
     while points.functions.size:
         functions = points.functions
         there = hessian(points.x, functions)
         direction, solved = there.newton_direction(points.gradient, tolerance[functions], progress[functions])
         decrease = -0.5 * (points.gradient * direction).sum(axis=1)
-        progress[functions] *= np.where(decrease > _SLOW * last[functions], 0.5, 1.0)
-        last[functions] = decrease
         noise = 0.1 * tolerances.value_error * np.abs(points.value)
         converged = ((decrease <= tolerance[functions]) & there.is_accurate & solved) | (np.abs(decrease) <= noise)
         values, going = points.value.copy(), ~converged
@@ -114,6 +110,8 @@ def minimize(
             points, steps, accepted = backtracking(
                 evaluate, points, direction, np.ones(len(direction), bool), tolerances.value_error
             )
+            error = np.abs(values[going] - points.value - decrease[going])
+            progress[points.functions] *= np.where(error < _QUADRATIC * decrease[going], 0.25, 1.0)
             x[points.functions], values[going] = points.x, points.value
             failed[going], shortened[going] = ~accepted, (steps != direction).any(axis=1)
             points = points.select(accepted)
