@@ -134,7 +134,7 @@ def test_a_step_that_goes_wrong_far_from_the_example_is_not_written(monkeypatch,
     with pytest.raises(lc.ParityError, match="differs from its model"):
         lc.save(model, tmp_path / "model.lc", example=NUMBERS)
     model = make_pipeline(FunctionTransformer(np.log), MinMaxScaler(), Ridge()).fit(POSITIVE, TARGET)
-    monkeypatch.setattr("lifecycle.onnx.converters.transformers.columns.Table.finite", lambda table: table)
+    monkeypatch.setattr("lifecycle.onnx.converters.transformers.columns.Table.finite", lambda table, allow_nan: table)
     sentence = r"answers the first row of example with other values in 0 \(-?[\d.e+]+\), which the model refuses: save"
     with pytest.raises(lc.ParityError, match=sentence):
         lc.save(model, tmp_path / "model.lc", example=POSITIVE)
