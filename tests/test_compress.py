@@ -381,6 +381,13 @@ def test_an_audit_of_a_model_with_itself_finds_nothing(classifier, digits):
     assert found.drop.high == pytest.approx(-found.drop.low) == pytest.approx(1 - 0.025 ** (1 / 1097), abs=2e-5)
 
 
+def test_an_audit_with_no_model_is_refused():
+    X, y = load_diabetes(return_X_y=True)
+    model = lc.LinearRegressor().fit(X, y)
+    with pytest.raises(TypeError, match="got a NoneType, which predicts nothing: pass a model"):
+        lc.audit(model, None, X, y)
+
+
 def test_an_audit_of_a_regression():
     X, y = load_diabetes(return_X_y=True)
     model = lc.LinearRegressor(progress=False).fit(X[:200], y[:200])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold, f_regression
 from sklearn.impute import SimpleImputer
@@ -134,7 +134,7 @@ def test_a_step_that_goes_wrong_far_from_the_example_is_not_written(monkeypatch,
     with pytest.raises(lc.ParityError, match="differs from its model"):
         lc.save(model, tmp_path / "model.lc", example=NUMBERS)
     model = make_pipeline(FunctionTransformer(np.log), MinMaxScaler(), Ridge()).fit(POSITIVE, TARGET)
-    monkeypatch.setattr("lifecycle.onnx.converters.transformers.columns.Table.finite", lambda table: table)
+    monkeypatch.setattr("lifecycle.onnx.converters.transformers.columns.Table.finite", lambda table, allow_nan: table)
     sentence = r"answers the first row of example with other values in 0 \(-?[\d.e+]+\), which the model refuses: save"
     with pytest.raises(lc.ParityError, match=sentence):
         lc.save(model, tmp_path / "model.lc", example=POSITIVE)
@@ -364,3 +364,17 @@ def test_names_with_control_characters_are_escaped_in_errors(tmp_path):
             lc.load_predictor(tmp_path / "model.lc").predict(table.assign(**{"\x1b[31m": np.nan}))
         assert str(caught.value).isprintable()
         (tmp_path / "model.lc").unlink()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in log:RuntimeWarning")
+def test_a_step_refuses_what_another_one_makes_of_a_row(tmp_path):
+    X = np.random.default_rng(0).uniform(0.1, 1.0, (100, 4))
+    model = make_pipeline(FunctionTransformer(np.log), PCA(2), HistGradientBoostingRegressor(max_iter=5)).fit(
+        X, X[:, 0]
+    )
+    lc.save(model, tmp_path / "model.lc", example=X[:20])
+    predictor = lc.load_predictor(tmp_path / "model.lc")
+    np.testing.assert_allclose(predictor.predict(X), model.predict(X), rtol=1e-5)
+    for answer in (model.predict, predictor.predict):
+        with pytest.raises(ValueError, match=r"contains NaN|the graph refuses these rows"):
+            answer(-X[:1])  # whose logarithm is NaN, which PCA does not take

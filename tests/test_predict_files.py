@@ -146,6 +146,15 @@ def test_csv_is_written_as_pandas_does(columns, name):
     assert "".join(as_csv(split if n > 1 else split[:1])) == expected.to_csv(index=False, lineterminator="\n")
 
 
+def test_a_column_of_truth_values_is_read_as_zeros_and_ones(saved, tmp_path):
+    X = pandas.DataFrame({"a": np.arange(40.0), "b": [True, False] * 20})
+    tree = DecisionTreeRegressor(random_state=0).fit(X, X["a"] + 100 * X["b"])
+    predicted = saved(tree)
+    X.to_csv(tmp_path / "rows.csv", index=False)
+    assert predicted("rows.csv", "--out", str(tmp_path / "out.npy")) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), tree.predict(X))
+
+
 @pytest.mark.parametrize(
     ("late", "sentence"),
     [

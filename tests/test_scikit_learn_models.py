@@ -326,3 +326,11 @@ def test_the_fastest_network_has_fewer_hidden_units(digits, trained, monkeypatch
     with pytest.raises(ValueError, match=r"for 32 rows a call: objective"):  # no word of channels, which it has not
         lc.compress(model, *digits[2:], max_drop=0.1, **options)
     assert lc.compress(model, *digits[2:], max_drop=0.1, random_state=0, progress=False).notes == []
+
+
+def test_a_search_is_refused_in_favor_of_its_best_estimator(tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    search = lc.GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=3, progress=False).fit(X, y)
+    with pytest.raises(lc.UnsupportedModel, match="a GridSearchCV is a search: pass its best_estimator_"):
+        lc.save(search, tmp_path / "model.lc")
+    lc.save(search.best_estimator_, tmp_path / "model.lc")

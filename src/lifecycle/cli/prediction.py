@@ -23,6 +23,7 @@ from lifecycle.cli.number_format import (
 )
 from lifecycle.store import adapters
 
+_TRUTH = {"True": 1.0, "TRUE": 1.0, "true": 1.0, "False": 0.0, "FALSE": 0.0, "false": 0.0}
 Predictions = dict[str, np.ndarray]  # columns of equal length by name: predictions, and probabilities of classes
 
 
@@ -203,6 +204,8 @@ class ModelColumns:
         else:
             texts = column.tolist()
             found = as_numbers(texts, self._number_format)
+            if found is None and all(v is None or v in _TRUTH for v in texts):  # as pandas reads them
+                found = np.array([np.nan if v is None else _TRUTH[v] for v in texts])
             if found is None:
                 wrong = [v is not None and as_number(v, self._number_format) is None for v in texts]
                 value = texts[wrong.index(True)]

@@ -36,7 +36,9 @@ class Scorer:
         for name in ("predict_proba", "decision_function", "predict"):
             if hasattr(model, name):
                 return np.asarray(getattr(model, name)(X))
-        return np.asarray(self.adapter.outputs(model, X))  # type: ignore[attr-defined]  # a torch module
+        if not hasattr(self.adapter, "outputs"):
+            raise TypeError(f"got a {type(model).__name__}, which predicts nothing: pass a model")
+        return np.asarray(self.adapter.outputs(model, X))  # a torch module
 
     def predictions(self, model: Any, X: Any) -> np.ndarray:
         """Labels, or values; one for each row."""

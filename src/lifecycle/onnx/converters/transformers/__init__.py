@@ -39,7 +39,9 @@ def transform(step: Any, table: Table, is_made: bool = False) -> Table:
     if name == "FunctionTransformer":  # which takes every value
         return table if step.func is None else Table([numbers.function_transformer(step, table.numbers(step))])
     if is_made:
-        table = table.finite()
+        from sklearn.utils import get_tags
+
+        table = table.finite(allow_nan=get_tags(step).input_tags.allow_nan)
     if name in _OF_TABLES:
         return _OF_TABLES[name](step, table)
     if name not in numbers.TRANSFORMERS:

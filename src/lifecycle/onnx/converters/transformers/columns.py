@@ -99,9 +99,11 @@ class Columns:
     def is_infinite(self) -> "Columns":
         return self.apply("IsInf", dtype="bool")
 
-    def finite(self) -> "Columns":
-        """These columns, from a graph that fails where one is infinite, which scikit-learn's transformers refuse."""
-        return self.refused_where(self.is_infinite(), "not_finite")
+    def finite(self, *, allow_nan: bool = True) -> "Columns":
+        """These columns, from a graph that fails where one is infinite, which scikit-learn's transformers refuse, or
+        NaN, which some refuse."""
+        found = self.refused_where(self.is_infinite(), "not_finite")
+        return found if allow_nan else found.refused_where(self.is_nan(), "not_finite")
 
 
 class Table:
@@ -135,9 +137,9 @@ class Table:
             start = end
         return Table(found)
 
-    def finite(self) -> "Table":
-        """The same columns, from a graph that fails where one is infinite."""
-        return Table([block if block.dtype == TEXT else block.finite() for block in self.blocks])
+    def finite(self, *, allow_nan: bool) -> "Table":
+        """The same columns, from a graph that fails where one is infinite, or NaN."""
+        return Table([block if block.dtype == TEXT else block.finite(allow_nan=allow_nan) for block in self.blocks])
 
     def columns(self) -> list[Columns]:
         """Each column alone."""

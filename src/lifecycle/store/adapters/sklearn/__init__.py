@@ -37,6 +37,8 @@ def _adapter_and_estimator(model: Any) -> tuple[Adapter, Any]:
         adapter = estimator_adapter(estimator)
         if adapter is not None:
             return adapter, estimator
+    if hasattr(estimator, "best_estimator_"):
+        raise UnsupportedModel(f"a {type(estimator).__name__} is a search: pass its best_estimator_")
     own = ", ".join(sorted((*linear_models.CLASSES, *mlp.CLASSES, *trees.CLASSES, *neighbors.CLASSES)))
     raise UnsupportedModel(
         f"a {type(estimator).__name__} is not supported; what is, alone, at the end of a scikit-learn Pipeline, or in "
